@@ -1,0 +1,1 @@
+"""Redis streams: the only meeting point of the modules."""

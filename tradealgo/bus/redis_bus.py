@@ -1,0 +1,156 @@
+"""The bus of running sessions: a thin reader and writer of streams over redis-py (hiredis), async and blocking.
+
+The cores never see it. Every module's shell and every notebook goes through these two classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import redis
+import redis.asyncio
+
+from tradealgo.bus.codec import TickFrame, decode, encode, encode_ticks
+from tradealgo.bus.keys import GATEKEEPER_GROUP, MAX_ENTRIES, Stream, stream_key
+
+
+class Entry(NamedTuple):
+    """One message read from a stream. `id` is Redis's entry id, to read on from."""
+
+    stream: Stream
+    id: bytes
+    message: Any
+
+
+def _xadd_arguments(session_id: str, stream: Stream, message: Any) -> tuple[str, dict[bytes, bytes], dict[str, Any]]:
+    fields = encode_ticks(message) if isinstance(message, TickFrame) else encode(message)
+    limit = MAX_ENTRIES[stream]
+    return stream_key(session_id, stream), fields, {"maxlen": limit, "approximate": True} if limit else {}
+
+
+def _entries(streams: dict[bytes, Stream], reply: Any) -> list[Entry]:
+    rows = reply.items() if isinstance(reply, dict) else reply or ()
+    found = []
+    for key, batches in rows:
+        stream = streams[key if isinstance(key, bytes) else key.encode()]
+        for batch in batches:
+            # redis-py answers [[(id, fields), …]] under RESP3 and [(id, fields), …] under RESP2
+            for entry_id, fields in batch if isinstance(batch, list) else (batch,):
+                found.append(Entry(stream, entry_id, decode(stream, fields)))
+    return found
+
+
+def connect(url: str, **options: Any) -> redis.asyncio.Redis:
+    """An asyncio client for `redis://…`, `rediss://…` or `unix:///path`. Answers are bytes."""
+    return redis.asyncio.Redis.from_url(url, decode_responses=False, **options)
+
+
+def connect_blocking(url: str, **options: Any) -> redis.Redis:
+    """A blocking client for the same URLs."""
+    return redis.Redis.from_url(url, decode_responses=False, **options)
+
+
+class Bus:
+    """One session's streams, for the modules (asyncio)."""
+
+    def __init__(self, client: redis.asyncio.Redis, session_id: str) -> None:
+        self.client = client
+        self.session_id = session_id
+
+    async def publish(self, stream: Stream, message: msgspec.Struct) -> bytes:
+        """Append one message; returns its entry id."""
+        key, fields, options = _xadd_arguments(self.session_id, stream, message)
+        return await self.client.xadd(key, fields, **options)
+
+    async def publish_many(
+        self, messages: Iterable[tuple[Stream, msgspec.Struct]], *, snapshot: tuple[str, bytes] | None = None
+    ) -> None:
+        """Append all in one MULTI, in order, with a restart snapshot (key, bytes) if given: all of it or nothing."""
+        async with self.client.pipeline(transaction=True) as pipe:
+            for stream, message in messages:
+                key, fields, options = _xadd_arguments(self.session_id, stream, message)
+                pipe.xadd(key, fields, **options)
+            if snapshot is not None:
+                pipe.set(*snapshot)
+            await pipe.execute()
+
+    async def read(self, after: dict[Stream, bytes], *, block_ms: int | None = None, count: int = 100) -> list[Entry]:
+        """Entries later than `after` (b"0": from the beginning, b"$": only new ones), in stream order. Waits up to `block_ms`."""
+        keys = {stream_key(self.session_id, s).encode(): s for s in after}
+        reply = await self.client.xread({k: after[s] for k, s in keys.items()}, count=count, block=block_ms)
+        return _entries(keys, reply)
+
+    async def range(
+        self, stream: Stream, start: bytes = b"-", end: bytes = b"+", count: int | None = None
+    ) -> list[Entry]:
+        """Entries from `start` to `end` inclusive (prefix an id with b"(" to leave it out)."""
+        rows = await self.client.xrange(stream_key(self.session_id, stream), start, end, count)
+        return [Entry(stream, i, decode(stream, fields)) for i, fields in rows]
+
+    async def last(self, stream: Stream) -> Entry | None:
+        """The newest entry."""
+        rows = await self.client.xrevrange(stream_key(self.session_id, stream), count=1)
+        return next((Entry(stream, i, decode(stream, fields)) for i, fields in rows), None)
+
+    async def open_group(self, stream: Stream = Stream.REQUESTS, group: str = GATEKEEPER_GROUP) -> None:
+        """Make a consumer group that reads from the beginning, if it isn't there."""
+        try:
+            await self.client.xgroup_create(stream_key(self.session_id, stream), group, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def read_group(
+        self, consumer: str, *, stream: Stream = Stream.REQUESTS, group: str = GATEKEEPER_GROUP,
+        pending: bool = False, block_ms: int | None = None, count: int = 100,
+    ) -> list[Entry]:  # fmt: skip
+        """New entries of a group, or with `pending` those delivered to `consumer` and never acknowledged."""
+        key = stream_key(self.session_id, stream)
+        reply = await self.client.xreadgroup(
+            group, consumer, {key: b"0" if pending else b">"}, count=count, block=block_ms
+        )
+        return _entries({key.encode(): stream}, reply)
+
+    async def acknowledge(
+        self, ids: Sequence[bytes], *, stream: Stream = Stream.REQUESTS, group: str = GATEKEEPER_GROUP
+    ) -> None:
+        """Say that these entries are in the journal."""
+        if ids:
+            await self.client.xack(stream_key(self.session_id, stream), group, *ids)
+
+    async def close(self) -> None:
+        await self.client.aclose()
+
+
+class BlockingBus:
+    """One session's streams, for notebooks, the CLI and the Recorder's queries. It can only write to CONTROL."""
+
+    def __init__(self, client: redis.Redis, session_id: str) -> None:
+        self.client = client
+        self.session_id = session_id
+
+    def control(self, message: msgspec.Struct) -> bytes:
+        """Ask something of the Gatekeeper."""
+        key, fields, options = _xadd_arguments(self.session_id, Stream.CONTROL, message)
+        return self.client.xadd(key, fields, **options)
+
+    def read(self, after: dict[Stream, bytes], *, block_ms: int | None = None, count: int = 1_000) -> list[Entry]:
+        """As `Bus.read`."""
+        keys = {stream_key(self.session_id, s).encode(): s for s in after}
+        reply = self.client.xread({k: after[s] for k, s in keys.items()}, count=count, block=block_ms)
+        return _entries(keys, reply)
+
+    def range(self, stream: Stream, start: bytes = b"-", end: bytes = b"+", count: int | None = None) -> list[Entry]:
+        """As `Bus.range`."""
+        rows = self.client.xrange(stream_key(self.session_id, stream), start, end, count)
+        return [Entry(stream, i, decode(stream, fields)) for i, fields in rows]
+
+    def last(self, stream: Stream) -> Entry | None:
+        """As `Bus.last`."""
+        rows = self.client.xrevrange(stream_key(self.session_id, stream), count=1)
+        return next((Entry(stream, i, decode(stream, fields)) for i, fields in rows), None)
+
+    def close(self) -> None:
+        self.client.close()

@@ -1,0 +1,189 @@
+"""Settings of the environment, and the manifest that fixes a session when it is launched."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tradealgo.domain.errors import BadConfig, SessionNotFound
+from tradealgo.domain.limits import Limits
+from tradealgo.domain.sizing import Sizing
+
+
+class Mode(StrEnum):
+    PAPER = "paper"
+    LIVE = "live"
+
+
+def home() -> Path:
+    """Where sessions, leases and tokens live: `TRADEALGO_HOME`, else `~/.tradealgo`."""
+    return Path(os.environ.get("TRADEALGO_HOME") or Path.home() / ".tradealgo")
+
+
+class Market(msgspec.Struct, frozen=True, kw_only=True):
+    """What the paper exchange plays: a day simulated from a seed, or a candle file. ISO `day`; `speed` times real time.
+
+    `file` is a candle file (Parquet, as `research.history` writes it) with one frame an instrument.
+    """
+
+    day: str
+    seed: int = 1
+    file: str | None = None
+    speed: float = 1.0
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """All that makes a session what it is; written once, before its first process starts. Capital in rupees.
+
+    `strategy` is `module:Class`, or `strategy.py:Class` for a class of a notebook, whose source is beside the manifest.
+    `interval` is the candle's, in seconds. `bus_url` is empty where it is the environment's REDIS_URL, which may hold
+    a password and so is never written down.
+    """
+
+    session_id: str
+    mode: Mode
+    account: str
+    strategy: str
+    parameters: dict[str, Any]
+    instruments: tuple[str, ...]
+    capital: float
+    sizing: Sizing
+    limits: Limits = Limits()
+    interval: int = 60
+    market: Market | None = None
+    api_key: str = "paper"
+    rest_url: str = "https://api.kite.trade"
+    ws_url: str = "wss://ws.kite.trade"
+    bus_url: str = ""
+    created: int = 0
+    git_sha: str = ""
+    lock_hash: str = ""
+    python: str = ""
+
+    def resolved_bus_url(self) -> str:
+        """Where the session's Redis is. Raises BadConfig."""
+        url = self.bus_url or os.environ.get("REDIS_URL", "")
+        if not url:
+            raise BadConfig("the session's bus is at REDIS_URL, which is not set here: export it and try again")
+        return url
+
+    @property
+    def speed(self) -> float:
+        """Data seconds a wall-clock second."""
+        return self.market.speed if self.market else 1.0
+
+
+class SessionDir:
+    """A session's folder: the one home of its file names."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).resolve()
+
+    manifest = property(lambda self: self.path / "manifest.json")
+    strategy_source = property(lambda self: self.path / "strategy.py")
+    #: Written to kill without a bus: its presence trips the kill, and stays until a re-arm.
+    kill_flag = property(lambda self: self.path / "kill.json")
+    #: The Gatekeeper's write-ahead journal (SQLite); only the Gatekeeper writes it.
+    journal = property(lambda self: self.path / "journal.db")
+    #: The Recorder's rows (SQLite unless a database URL is set).
+    record = property(lambda self: self.path / "record.db")
+    logs = property(lambda self: self.path / "logs")
+    #: Session state kept by the paper exchange, so that its restart forgets nothing.
+    exchange_state = property(lambda self: self.path / "exchange")
+    supervisor_config = property(lambda self: self.path / "supervisord.conf")
+    pids = property(lambda self: self.path / "pids")
+
+    @property
+    def sockets(self) -> Path:
+        """A private folder with a short name: a unix socket's path may have at most 104 characters on macOS, 108 on Linux."""
+        name = hashlib.blake2b(str(self.path).encode(), digest_size=6).hexdigest()
+        folder = Path(tempfile.gettempdir()) / f"tradealgo-{os.getuid()}-{name}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
+            raise BadConfig(f"{folder} is not private to this user: remove it, or set TMPDIR to a folder of your own")
+        return folder
+
+    @property
+    def bus_socket(self) -> Path:
+        return self.sockets / "bus.sock"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return self.sockets / "supervisor.sock"
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write once. Raises FileExistsError if there is one."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with open(self.manifest, "xb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+
+    def read_manifest(self) -> Manifest:
+        """Raises SessionNotFound or BadConfig."""
+        try:
+            return msgspec.json.decode(self.manifest.read_bytes(), type=Manifest)
+        except FileNotFoundError:
+            raise SessionNotFound(f"no session in {self.path}: expected a manifest.json, written by launch()") from None
+        except msgspec.MsgspecError as error:
+            raise BadConfig(f"{self.manifest} is not a manifest of this version: {error}") from error
+
+
+class BrokerSession(msgspec.Struct, frozen=True, kw_only=True):
+    """One login: shared by every process of an account, because a second login kills the first's token.
+
+    `expires` is 06:00 IST of the day after the login, in UTC nanoseconds.
+    """
+
+    account: str
+    user_id: str
+    api_key: str
+    access_token: str
+    created: int
+    expires: int
+
+    def __repr__(self) -> str:
+        return f"BrokerSession(account={self.account!r}, user_id={self.user_id!r}, access_token=…)"
+
+    @property
+    def authorization(self) -> str:
+        """Value of the REST header `Authorization`."""
+        return f"token {self.api_key}:{self.access_token}"
+
+    def save(self) -> None:
+        """Write to the account's token file, readable by this user alone, all at once."""
+        path = token_file(self.account)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(self))
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, account: str) -> BrokerSession | None:
+        """The account's last login, whatever its age; None if there was none."""
+        try:
+            return msgspec.json.decode(token_file(account).read_bytes(), type=cls)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+
+
+def session_dirs() -> list[SessionDir]:
+    """All sessions of this home, oldest first."""
+    folder = home() / "sessions"
+    found = [SessionDir(p.parent) for p in folder.glob("*/manifest.json")]
+    return sorted(found, key=lambda d: d.path.name)
+
+
+def token_file(account: str) -> Path:
+    """Where the Sentinel keeps an account's BrokerSession (mode 0600): never on the bus, where a notebook could read it."""
+    return home() / "tokens" / f"{account}.json"
+
+
+def lease_file(account: str) -> Path:
+    """Locked (flock) by the Gatekeeper for as long as it may place orders for the account."""
+    return home() / "leases" / f"{account}.lock"

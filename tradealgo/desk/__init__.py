@@ -1,0 +1,1 @@
+"""JupyterLab as a cockpit: server extension, widgets, kill switch, panel."""

@@ -1,0 +1,103 @@
+"""Brokerage, taxes and fees, to the paisa, by segment and date (MARKET.md's table: Zerodha, 2026)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import ROUND_HALF_UP, Decimal
+
+import msgspec
+
+from tradealgo.domain.instruments import Instrument, Kind
+from tradealgo.domain.orders import Side
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
+    """Fractions of turnover, each side unless named for one. Brokerage: the smaller of the fraction and the cap in rupees."""
+
+    brokerage: Decimal
+    brokerage_cap: Decimal
+    stt_sell: Decimal
+    exchange: Decimal
+    sebi: Decimal = Decimal("0.000001")  # Rs 10 a crore
+    stamp_buy: Decimal
+    gst: Decimal = Decimal("0.18")  # of brokerage + exchange + SEBI
+
+
+_EQUITY = Rates(
+    brokerage=Decimal("0.0003"), brokerage_cap=Decimal(20), stt_sell=Decimal("0.00025"),
+    exchange=Decimal("0.0000307"), stamp_buy=Decimal("0.00003"),
+)  # fmt: skip
+_FUTURES = Rates(
+    brokerage=Decimal("0.0003"), brokerage_cap=Decimal(20), stt_sell=Decimal("0.0005"),
+    exchange=Decimal("0.0000183"), stamp_buy=Decimal("0.00002"),
+)  # fmt: skip
+# A flat Rs 20 an order: the fraction of 1 makes the cap bind whatever the premium (at least Rs 20 of turnover).
+_OPTIONS = Rates(
+    brokerage=Decimal(1), brokerage_cap=Decimal(20), stt_sell=Decimal("0.0015"),
+    exchange=Decimal("0.0003553"), stamp_buy=Decimal("0.00003"),
+)  # fmt: skip
+
+#: Newest first: (from this date on, rates by segment). Older dates use the oldest row.
+SCHEDULE: tuple[tuple[dt.date, dict[str, Rates]], ...] = (
+    (dt.date(2026, 1, 1), {"equity": _EQUITY, "futures": _FUTURES, "options": _OPTIONS}),
+)
+
+
+class Charges(msgspec.Struct, frozen=True):
+    """Paise, by kind."""
+
+    brokerage: int = 0
+    stt: int = 0
+    exchange: int = 0
+    sebi: int = 0
+    stamp: int = 0
+    gst: int = 0
+
+    @property
+    def total(self) -> int:
+        """Paise."""
+        return self.brokerage + self.stt + self.exchange + self.sebi + self.stamp + self.gst
+
+    def __add__(self, other: Charges) -> Charges:
+        return Charges(
+            *(a + b for a, b in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True))
+        )
+
+    def __sub__(self, other: Charges) -> Charges:
+        return Charges(
+            *(a - b for a, b in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True))
+        )
+
+
+def _paise(amount: Decimal) -> int:
+    return int((amount * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def rates_for(instrument: Instrument, day: dt.date) -> Rates:
+    """The rates that hold for an instrument's segment on `day`."""
+    segment = "options" if instrument.is_option else "futures" if instrument.kind is Kind.FUTURE else "equity"
+    table = next((t for start, t in SCHEDULE if day >= start), SCHEDULE[-1][1])
+    return table[segment]
+
+
+def order_charges(instrument: Instrument, side: Side, turnover_paise: int, day: dt.date) -> Charges:
+    """Charges of one order that has traded `turnover_paise` so far (price times quantity, in paise), intraday.
+
+    Brokerage is capped per order, so a partly filled order's charges are those of its whole turnover, not a sum over
+    fills: take the difference of two calls to charge a fill.
+    """
+    if not turnover_paise:
+        return Charges()
+    rates = rates_for(instrument, day)
+    turnover = Decimal(turnover_paise) / 100
+    brokerage = _paise(min(turnover * rates.brokerage, rates.brokerage_cap))
+    exchange = _paise(turnover * rates.exchange)
+    sebi = _paise(turnover * rates.sebi)
+    return Charges(
+        brokerage=brokerage,
+        stt=_paise(turnover * rates.stt_sell) if side is Side.SELL else 0,
+        exchange=exchange,
+        sebi=sebi,
+        stamp=_paise(turnover * rates.stamp_buy) if side is Side.BUY else 0,
+        gst=_paise(Decimal(brokerage + exchange + sebi) / 100 * rates.gst),
+    )

@@ -1,0 +1,110 @@
+"""When NSE trades. Times of day are IST; instants are UTC nanoseconds."""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import lru_cache
+
+import msgspec
+
+from tradealgo.domain.instruments import Instrument, Kind
+
+IST = dt.timezone(dt.timedelta(hours=5, minutes=30), "IST")
+IST_OFFSET_NS = int(5.5 * 3600) * 1_000_000_000
+DAY_NS = 86_400 * 1_000_000_000
+
+#: From this date shares with derivatives end in a closing auction and derivatives trade to 15:40.
+CLOSING_AUCTION_FROM = dt.date(2026, 8, 3)
+
+#: Sessions that the public calendars miss: Budget Sunday and Muhurat (Diwali) of 2026. Times of the evening session (?).
+SPECIAL_SESSIONS: dict[dt.date, tuple[dt.time, dt.time]] = {
+    dt.date(2026, 2, 1): (dt.time(9, 15), dt.time(15, 30)),
+    dt.date(2026, 11, 8): (dt.time(18, 0), dt.time(19, 0)),
+}
+
+
+class MarketHours(msgspec.Struct, frozen=True):
+    """One day's continuous trading of one instrument, half-open, in UTC nanoseconds.
+
+    `square_off` is when intraday (MIS) positions should be out: before the auction takes the instrument, or 10
+    minutes before the close. `auction_end` equals `close` where there is no closing auction.
+    """
+
+    day: dt.date
+    open: int
+    close: int
+    square_off: int
+    auction_end: int
+
+    def is_open(self, ts: int) -> bool:
+        """Whether continuous trading is on at `ts`."""
+        return self.open <= ts < self.close
+
+
+def ist_date(ts: int) -> dt.date:
+    """The Indian calendar day of an instant in UTC nanoseconds."""
+    return dt.date.fromordinal(719_163 + (ts + IST_OFFSET_NS) // DAY_NS)
+
+
+def at(day: dt.date, time: dt.time) -> int:
+    """UTC nanoseconds of an IST time of day."""
+    return int(dt.datetime.combine(day, time, IST).timestamp()) * 1_000_000_000
+
+
+def ist_text(ts: int, fmt: str = "%H:%M:%S") -> str:
+    """An instant as people in India read it."""
+    return dt.datetime.fromtimestamp(ts / 1e9, IST).strftime(fmt)
+
+
+@lru_cache(maxsize=8)
+def trading_days(year: int) -> frozenset[dt.date]:
+    """NSE's trading days of a year, special sessions included. Source: pandas_market_calendars plus SPECIAL_SESSIONS."""
+    import pandas_market_calendars  # half a second of pandas: only who asks for a calendar pays
+
+    schedule = pandas_market_calendars.get_calendar("NSE").schedule(f"{year}-01-01", f"{year}-12-31")
+    days = {d.date() for d in schedule.index}
+    return frozenset(days | {d for d in SPECIAL_SESSIONS if d.year == year})
+
+
+def is_trading_day(day: dt.date) -> bool:
+    return day in trading_days(day.year)
+
+
+def previous_trading_day(day: dt.date) -> dt.date:
+    """`day` itself if it trades, else the last trading day before it."""
+    while not is_trading_day(day):
+        day -= dt.timedelta(days=1)
+    return day
+
+
+def market_hours(instrument: Instrument, day: dt.date, *, has_derivatives: bool = True) -> MarketHours:
+    """Trading hours of an instrument on a day that is taken to be a trading day.
+
+    Args:
+        has_derivatives: for a share, whether futures and options exist on it (they bring the closing auction).
+    """
+    if day in SPECIAL_SESSIONS:
+        opens, closes = (at(day, t) for t in SPECIAL_SESSIONS[day])
+        return MarketHours(day, opens, closes, closes - 600 * 1_000_000_000, closes)
+    opens, close = at(day, dt.time(9, 15)), at(day, dt.time(15, 30))
+    square_off = at(day, dt.time(15, 20))
+    if day >= CLOSING_AUCTION_FROM:
+        if instrument.is_derivative:
+            return MarketHours(day, opens, at(day, dt.time(15, 40)), at(day, dt.time(15, 30)), at(day, dt.time(15, 40)))
+        if instrument.kind is Kind.EQUITY and has_derivatives:
+            auction = at(day, dt.time(15, 15))
+            return MarketHours(day, opens, auction, at(day, dt.time(15, 10)), at(day, dt.time(15, 35)))
+    return MarketHours(day, opens, close, square_off, close)
+
+
+def monthly_expiry(year: int, month: int) -> dt.date:
+    """The last Tuesday of the month, or the trading day before if that is a holiday."""
+    last = dt.date(year + month // 12, month % 12 + 1, 1) - dt.timedelta(days=1)
+    return previous_trading_day(last - dt.timedelta(days=(last.weekday() - 1) % 7))
+
+
+def weekly_expiry(day: dt.date) -> dt.date:
+    """NIFTY's next weekly expiry on or after `day`: Tuesday, or the trading day before a holiday Tuesday."""
+    tuesday = day + dt.timedelta(days=(1 - day.weekday()) % 7)
+    expiry = previous_trading_day(tuesday)
+    return expiry if expiry >= day else weekly_expiry(tuesday + dt.timedelta(days=1))

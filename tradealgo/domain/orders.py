@@ -1,0 +1,185 @@
+"""Order requests, orders and fills: frozen messages, named once. The life of an order is the table in `order_machine`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+#: Kite's limit on `tag`: at most 20 characters, alphanumeric.
+TAG_LENGTH = 20
+
+
+class Side(StrEnum):
+    BUY = "BUY"
+    SELL = "SELL"
+
+    @property
+    def sign(self) -> int:
+        return 1 if self is Side.BUY else -1
+
+    @property
+    def opposite(self) -> Side:
+        return Side.SELL if self is Side.BUY else Side.BUY
+
+
+class Product(StrEnum):
+    INTRADAY = "MIS"
+    CARRY = "NRML"
+    DELIVERY = "CNC"
+
+
+class Intent(StrEnum):
+    """Why an order exists; also its rank in the rate budget (kill first, entries last)."""
+
+    KILL = "KILL"
+    EXIT = "EXIT"
+    ENTRY = "ENTRY"
+
+
+class OrderState(StrEnum):
+    NEW = "NEW"
+    JOURNALED = "JOURNALED"
+    SUBMITTING = "SUBMITTING"
+    UNKNOWN = "UNKNOWN"
+    OPEN = "OPEN"
+    PARTIALLY_FILLED = "PARTIALLY_FILLED"
+    CANCEL_PENDING = "CANCEL_PENDING"
+    MODIFY_PENDING = "MODIFY_PENDING"
+    FILLED = "FILLED"
+    CANCELLED = "CANCELLED"
+    REJECTED = "REJECTED"
+    DENIED = "DENIED"
+    EXPIRED = "EXPIRED"
+
+
+DONE_STATES = frozenset(
+    {OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.DENIED, OrderState.EXPIRED}
+)
+#: May still fill at the broker, or may exist there without our knowing.
+WORKING_STATES = frozenset(set(OrderState) - DONE_STATES - {OrderState.NEW})
+
+
+class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What the Consumer asks of the Gatekeeper: sized, not yet checked.
+
+    `request_id` is made of what the request is about (see `request_id`), so a restarted Consumer asks again under the
+    same id and the Gatekeeper knows it. `quantity` in units, always positive. `position_after` is the signed quantity
+    that the strategy wants to hold once it has filled. `reference_price` is the close that it was sized on, in rupees.
+    Times in UTC nanoseconds: `start` names the candle, the others are the stamps of the tick-to-order chain.
+    """
+
+    request_id: str
+    session_id: str
+    strategy: str
+    instrument_token: int
+    instrument: str
+    side: Side
+    quantity: int
+    position_after: int
+    reference_price: float
+    intent: Intent
+    start: int
+    stop: float | None = None
+    reason: str = ""
+    ts_event: int = 0
+    ts_init: int = 0
+    ts_closed: int = 0
+    ts_signalled: int = 0
+    ts_requested: int = 0
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """The live record of one broker order. A change makes a new one (`msgspec.structs.replace`).
+
+    `price` is the limit in rupees (0.0: none). `average_price` covers what has filled. `request_id` names the request
+    that it serves; the kill's own exits have ids that begin with `kill:`.
+    """
+
+    tag: str
+    request_id: str
+    session_id: str
+    instrument_token: int
+    instrument: str
+    side: Side
+    quantity: int
+    price: float
+    intent: Intent
+    product: Product = Product.INTRADAY
+    state: OrderState = OrderState.NEW
+    order_id: str | None = None
+    exchange_order_id: str | None = None
+    filled_quantity: int = 0
+    average_price: float = 0.0
+    modifications: int = 0
+    text: str = ""
+    reason: str = ""
+    start: int = 0
+    ts_event: int = 0
+    ts_init: int = 0
+    ts_closed: int = 0
+    ts_signalled: int = 0
+    ts_requested: int = 0
+    ts_checked: int = 0
+    ts_sent: int = 0
+    ts_acknowledged: int = 0
+    ts_updated: int = 0
+
+    @property
+    def pending_quantity(self) -> int:
+        """Units that may still fill; 0 once done."""
+        return 0 if self.state in DONE_STATES else self.quantity - self.filled_quantity
+
+    @property
+    def is_done(self) -> bool:
+        return self.state in DONE_STATES
+
+
+class Fill(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution. `trade_id` is the broker's: the same id twice is the same fill. `price` in rupees."""
+
+    trade_id: str
+    tag: str
+    order_id: str
+    instrument_token: int
+    instrument: str
+    side: Side
+    quantity: int
+    price: float
+    ts_event: int
+    ts_init: int = 0
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What the Gatekeeper said to a request. `code` is "SUBMIT" or a denial's code; `figures` are its numbers."""
+
+    request_id: str
+    instrument: str
+    code: str
+    text: str
+    figures: dict[str, float | int | str | None]
+    ts: int
+
+
+class BrokerUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """An order message of the broker's WebSocket as it came (Kite's names); also of orders that aren't ours."""
+
+    data: dict[str, Any]
+    ts_init: int
+
+
+def request_id(session_id: str, instrument_token: int, start: int, leg: str = "") -> str:
+    """The one id of the request that `instrument_token`'s candle at `start` gave rise to in this session."""
+    return f"{session_id}:{instrument_token}:{start}" + (f":{leg}" if leg else "")
+
+
+def tag_for(request_id: str, slice_number: int = 0) -> str:
+    """The tag under which a slice of a request goes to the broker: 20 alphanumeric characters, always the same ones.
+
+    95 bits of BLAKE2b in base 32 behind a "T": no two requests of an account's life meet by chance.
+    """
+    digest = hashlib.blake2b(f"{request_id}/{slice_number}".encode(), digest_size=12).digest()
+    return "T" + base64.b32encode(digest).decode().rstrip("=")[: TAG_LENGTH - 1]

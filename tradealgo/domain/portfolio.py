@@ -1,0 +1,160 @@
+"""Our own books: cash, positions, charges and mark-to-market (MTM), in whole paise."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from tradealgo.domain.charges import Charges, order_charges
+from tradealgo.domain.hours import ist_date
+from tradealgo.domain.instruments import Instrument
+from tradealgo.domain.orders import Fill, Side
+
+
+def to_paise(rupees: float) -> int:
+    """Rupees to whole paise."""
+    return round(rupees * 100)
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """Net of one instrument since the session began. `quantity` is signed; values in paise.
+
+    `buy_value` and `sell_value` are turnovers, so P&L is `sell_value - buy_value + quantity * price`: the broker's
+    own formula, free of any averaging rule.
+    """
+
+    instrument_token: int
+    instrument: str
+    quantity: int = 0
+    buy_quantity: int = 0
+    sell_quantity: int = 0
+    buy_value: int = 0
+    sell_value: int = 0
+    open_value: int = 0  # signed cost in paise of the open quantity, at average price
+    last_price: float = 0.0
+
+    @property
+    def average_price(self) -> float:
+        """Rupees per unit of the open quantity; 0.0 when flat."""
+        return self.open_value / self.quantity / 100 if self.quantity else 0.0
+
+    @property
+    def pnl(self) -> int:
+        """Paise, realised and unrealised, before charges."""
+        return self.sell_value - self.buy_value + self.quantity * to_paise(self.last_price)
+
+    @property
+    def unrealised(self) -> int:
+        """Paise on the open quantity against its average price."""
+        return self.quantity * to_paise(self.last_price) - self.open_value
+
+    @property
+    def realised(self) -> int:
+        """Paise."""
+        return self.pnl - self.unrealised
+
+
+class Portfolio:
+    """The whole book. Feed it fills (any order, repeats allowed) and prices; ask it for figures in paise.
+
+    Args:
+        instruments: by token, of all that may trade.
+    """
+
+    def __init__(self, instruments: Mapping[int, Instrument]) -> None:
+        self._instruments = instruments
+        self._positions: dict[int, Position] = {}
+        self._seen: set[str] = set()
+        self._order_turnover: dict[str, int] = {}
+        self.charges = Charges()
+
+    def apply(self, fill: Fill) -> bool:
+        """Book one fill. Returns False, and changes nothing, for a `trade_id` already booked."""
+        if fill.trade_id in self._seen:
+            return False
+        self._seen.add(fill.trade_id)
+        value = to_paise(fill.price) * fill.quantity
+        self._charge(fill, value)
+        self._positions[fill.instrument_token] = self._moved(fill, value)
+        return True
+
+    def _charge(self, fill: Fill, value: int) -> None:
+        instrument = self._instruments[fill.instrument_token]
+        day: dt.date = ist_date(fill.ts_event)
+        before = self._order_turnover.get(fill.order_id, 0)
+        self._order_turnover[fill.order_id] = before + value
+        after = order_charges(instrument, fill.side, before + value, day)
+        self.charges = self.charges + (after - order_charges(instrument, fill.side, before, day))
+
+    def _moved(self, fill: Fill, value: int) -> Position:
+        old = self.position(fill.instrument_token)
+        signed = fill.side.sign * fill.quantity
+        quantity = old.quantity + signed
+        if old.quantity * signed >= 0:  # opens or adds
+            open_value = old.open_value + fill.side.sign * value
+        elif abs(signed) <= abs(old.quantity):  # reduces: cost leaves in proportion, rounded towards the rest
+            open_value = old.open_value * quantity // old.quantity if quantity else 0
+        else:  # turns round: what is left was opened at this price
+            open_value = quantity * to_paise(fill.price)
+        bought = fill.side is Side.BUY
+        return msgspec.structs.replace(
+            old,
+            quantity=quantity,
+            open_value=open_value,
+            buy_quantity=old.buy_quantity + (fill.quantity if bought else 0),
+            sell_quantity=old.sell_quantity + (0 if bought else fill.quantity),
+            buy_value=old.buy_value + (value if bought else 0),
+            sell_value=old.sell_value + (0 if bought else value),
+            last_price=old.last_price or fill.price,
+        )
+
+    def mark(self, instrument_token: int, last_price: float) -> None:
+        """Take note of a price, in rupees; a price that isn't positive is ignored."""
+        old = self._positions.get(instrument_token)
+        if old is not None and last_price > 0:
+            self._positions[instrument_token] = msgspec.structs.replace(old, last_price=last_price)
+
+    def position(self, instrument_token: int) -> Position:
+        """The position in an instrument; a flat one if it never traded."""
+        found = self._positions.get(instrument_token)
+        if found is None:
+            key = self._instruments[instrument_token].key
+            found = Position(instrument_token=instrument_token, instrument=key)
+        return found
+
+    def positions(self) -> list[Position]:
+        """All instruments that traded, flat ones included."""
+        return list(self._positions.values())
+
+    def open_positions(self) -> list[Position]:
+        return [p for p in self._positions.values() if p.quantity]
+
+    @property
+    def gross_pnl(self) -> int:
+        """Paise before charges."""
+        return sum(p.pnl for p in self._positions.values())
+
+    @property
+    def unrealised(self) -> int:
+        """Paise."""
+        return sum(p.unrealised for p in self._positions.values())
+
+    @property
+    def realised(self) -> int:
+        """Paise."""
+        return self.gross_pnl - self.unrealised
+
+    @property
+    def mtm(self) -> int:
+        """Paise: realised and unrealised, after charges. The kill switch's figure."""
+        return self.gross_pnl - self.charges.total
+
+    @classmethod
+    def replay(cls, instruments: Mapping[int, Instrument], fills: Iterable[Fill]) -> Portfolio:
+        """The book after these fills."""
+        book = cls(instruments)
+        for fill in fills:
+            book.apply(fill)
+        return book

@@ -1,0 +1,1 @@
+"""The Recorder: what flowed over the bus, as rows in SQLite or TimescaleDB."""

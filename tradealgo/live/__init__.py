@@ -1,0 +1,1 @@
+"""LiveSession: launch, attach, watch and stop a running set of modules."""

@@ -1,0 +1,1 @@
+"""Heartbeats, latency and alerts."""

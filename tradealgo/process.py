@@ -1,0 +1,131 @@
+"""What every module's process does alike: read its session, reach the bus, beat once a second, stop when told.
+
+    asyncio.run(run_module(Module.CONSUMER, consume))
+
+where `async def consume(process: Process) -> None` is the module's own loop. Crash-only: a module that loses what it
+needs raises, exits non-zero, and is started again by the supervisor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import redis
+import structlog
+
+from tradealgo.bus.keys import Stream, instruments_key
+from tradealgo.bus.redis_bus import Bus, connect
+from tradealgo.config import Manifest, SessionDir
+from tradealgo.domain.instruments import Instrument, InstrumentBook
+from tradealgo.domain.state import Alert, Beat, Level, Module
+
+BEAT_S = 1.0
+
+
+def configure_logging(module: Module) -> structlog.stdlib.BoundLogger:
+    """One JSON line an event on stderr, which the supervisor puts in `logs/<module>.log`."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    return structlog.get_logger().bind(module=module.value)
+
+
+class Process:
+    """A running module: its session, its bus, its log, and what its heartbeat says."""
+
+    def __init__(self, module: Module, folder: SessionDir, manifest: Manifest, bus: Bus) -> None:
+        self.module = module
+        self.folder = folder
+        self.manifest: Manifest = manifest
+        self.bus = bus
+        self.log = configure_logging(module)
+        self.state = "STARTING"
+        self.ts_event = 0
+        self.figures: dict[str, float | int | str] = {}
+        self.stopping = asyncio.Event()
+
+    def beat(self) -> Beat:
+        """The heartbeat as of now."""
+        return Beat(
+            module=self.module, pid=os.getpid(), ts=time.time_ns(), state=self.state,
+            ts_event=self.ts_event, figures=dict(self.figures),
+        )  # fmt: skip
+
+    async def say(self, state: str) -> None:
+        """Take a new state, and beat at once so that others needn't wait a second to hear it."""
+        if state != self.state:
+            self.log.info("state", was=self.state, now=state)
+            self.state = state
+            await self.bus.publish(Stream.HEALTH, self.beat())
+
+    async def alert(self, level: Level, code: str, text: str, *, resolved: bool = False) -> None:
+        """Tell people, through the ALERTS stream and the log."""
+        self.log.warning("alert", level=level.value, code=code, text=text, resolved=resolved)
+        alert = Alert(level=level, module=self.module, code=code, text=text, ts=time.time_ns(), resolved=resolved)
+        await self.bus.publish(Stream.ALERTS, alert)
+
+    async def instruments(self) -> InstrumentBook:
+        """The session's instruments, once the Sentinel has put them on the bus."""
+        while True:
+            data = await self.bus.client.get(instruments_key(self.bus.session_id))
+            if data is not None:
+                return InstrumentBook(msgspec.msgpack.decode(data, type=list[Instrument]))
+            await asyncio.sleep(0.05)
+
+    async def _keep_beating(self) -> None:
+        while True:
+            try:
+                await self.bus.publish(Stream.HEALTH, self.beat())
+            except redis.RedisError as error:
+                self.log.warning("beat not sent", error=str(error))
+            await asyncio.sleep(BEAT_S)
+
+
+async def connected_bus(manifest: Manifest, *, timeout_s: float = 15.0) -> Bus:
+    """The session's bus, waiting for a server that is still starting. Raises redis.ConnectionError after `timeout_s`."""
+    client = connect(manifest.resolved_bus_url())
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            await client.ping()
+            return Bus(client, manifest.session_id)
+        except (redis.ConnectionError, redis.BusyLoadingError):
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+
+
+async def run_module(module: Module, main: Callable[[Process], Awaitable[None]]) -> None:
+    """Run a module's loop until it returns, raises, or SIGTERM or SIGINT asks it to stop (its task is cancelled)."""
+    parser = argparse.ArgumentParser(prog=f"python -m tradealgo.{module.value}")
+    parser.add_argument("--session-dir", required=True, help="the session's folder, which holds its manifest.json")
+    folder = SessionDir(parser.parse_args().session_dir)
+    manifest = folder.read_manifest()
+    process = Process(module, folder, manifest, await connected_bus(manifest))
+    loop = asyncio.get_running_loop()
+    work = asyncio.ensure_future(main(process))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: (process.stopping.set(), work.cancel()))
+    beating = asyncio.ensure_future(process._keep_beating())
+    try:
+        await work
+    except asyncio.CancelledError:
+        process.log.info("stopped")
+    finally:
+        beating.cancel()
+        await process.bus.close()

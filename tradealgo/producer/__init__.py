@@ -1,0 +1,1 @@
+"""WebSocket frames in, packed ticks on the bus."""

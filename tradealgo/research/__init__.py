@@ -1,0 +1,1 @@
+"""History, backtests, sweeps, parity and reports."""

@@ -1,0 +1,1 @@
+"""The strategy contract, its compiler, indicators and the strategies that ship."""
