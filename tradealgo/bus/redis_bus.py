@@ -6,7 +6,7 @@ The cores never see it. Every module's shell and every notebook goes through the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import redis
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
     message: Any
 
 
-def _xadd_arguments(session_id: str, stream: Stream, message: Any) -> tuple[str, dict[bytes, bytes], dict[str, Any]]:
+def _xadd_arguments(session_id: str, stream: Stream, message: Any) -> tuple[str, Any, dict[str, Any]]:
     fields = encode_ticks(message) if isinstance(message, TickFrame) else encode(message)
     limit = MAX_ENTRIES[stream]
     return stream_key(session_id, stream), fields, {"maxlen": limit, "approximate": True} if limit else {}
@@ -32,14 +32,18 @@ def _xadd_arguments(session_id: str, stream: Stream, message: Any) -> tuple[str,
 
 def _entries(streams: dict[bytes, Stream], reply: Any) -> list[Entry]:
     rows = reply.items() if isinstance(reply, dict) else reply or ()
-    found = []
+    found: list[Entry] = []
     for key, batches in rows:
         stream = streams[key if isinstance(key, bytes) else key.encode()]
         for batch in batches:
             # redis-py answers [[(id, fields), …]] under RESP3 and [(id, fields), …] under RESP2
-            for entry_id, fields in batch if isinstance(batch, list) else (batch,):
-                found.append(Entry(stream, entry_id, decode(stream, fields)))
+            found.extend(_stream_entries(stream, batch if isinstance(batch, list) else (batch,)))
     return found
+
+
+def _stream_entries(stream: Stream, rows: Any) -> list[Entry]:
+    # redis-py's stubs allow str and None everywhere: with decode_responses=False ids, fields and values are bytes
+    return [Entry(stream, entry_id, decode(stream, fields)) for entry_id, fields in rows]
 
 
 def connect(url: str, **options: Any) -> redis.asyncio.Redis:
@@ -62,7 +66,7 @@ class Bus:
     async def publish(self, stream: Stream, message: msgspec.Struct) -> bytes:
         """Append one message; returns its entry id."""
         key, fields, options = _xadd_arguments(self.session_id, stream, message)
-        return await self.client.xadd(key, fields, **options)
+        return cast(bytes, await self.client.xadd(key, fields, **options))
 
     async def publish_many(
         self, messages: Iterable[tuple[Stream, msgspec.Struct]], *, snapshot: tuple[str, bytes] | None = None
@@ -87,12 +91,12 @@ class Bus:
     ) -> list[Entry]:
         """Entries from `start` to `end` inclusive (prefix an id with b"(" to leave it out)."""
         rows = await self.client.xrange(stream_key(self.session_id, stream), start, end, count)
-        return [Entry(stream, i, decode(stream, fields)) for i, fields in rows]
+        return _stream_entries(stream, rows)
 
     async def last(self, stream: Stream) -> Entry | None:
         """The newest entry."""
         rows = await self.client.xrevrange(stream_key(self.session_id, stream), count=1)
-        return next((Entry(stream, i, decode(stream, fields)) for i, fields in rows), None)
+        return next(iter(_stream_entries(stream, rows)), None)
 
     async def open_group(self, stream: Stream = Stream.REQUESTS, group: str = GATEKEEPER_GROUP) -> None:
         """Make a consumer group that reads from the beginning, if it isn't there."""
@@ -134,7 +138,7 @@ class BlockingBus:
     def control(self, message: msgspec.Struct) -> bytes:
         """Ask something of the Gatekeeper."""
         key, fields, options = _xadd_arguments(self.session_id, Stream.CONTROL, message)
-        return self.client.xadd(key, fields, **options)
+        return cast(bytes, self.client.xadd(key, fields, **options))
 
     def read(self, after: dict[Stream, bytes], *, block_ms: int | None = None, count: int = 1_000) -> list[Entry]:
         """As `Bus.read`."""
@@ -145,12 +149,12 @@ class BlockingBus:
     def range(self, stream: Stream, start: bytes = b"-", end: bytes = b"+", count: int | None = None) -> list[Entry]:
         """As `Bus.range`."""
         rows = self.client.xrange(stream_key(self.session_id, stream), start, end, count)
-        return [Entry(stream, i, decode(stream, fields)) for i, fields in rows]
+        return _stream_entries(stream, rows)
 
     def last(self, stream: Stream) -> Entry | None:
         """As `Bus.last`."""
         rows = self.client.xrevrange(stream_key(self.session_id, stream), count=1)
-        return next((Entry(stream, i, decode(stream, fields)) for i, fields in rows), None)
+        return next(iter(_stream_entries(stream, rows)), None)
 
     def close(self) -> None:
         self.client.close()
