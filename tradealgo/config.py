@@ -26,6 +26,23 @@ def home() -> Path:
     return Path(os.environ.get("TRADEALGO_HOME") or Path.home() / ".tradealgo")
 
 
+def kernel_mode() -> str:
+    """What the environment permits: "research" (paper sessions only) in the research kernel, "live" in the live one.
+
+    "" where no TradeAlgo kernel set TRADEALGO_MODE: a terminal, a scheduler, another kernel; those may do both.
+    """
+    return os.environ.get("TRADEALGO_MODE", "")
+
+
+def require_mode(mode: Mode) -> None:
+    """Refuse a live session where only paper is permitted. Raises BadConfig."""
+    if mode is Mode.LIVE and kernel_mode() == "research":
+        raise BadConfig(
+            "a live session can't be launched from the TradeAlgo research kernel, which is paper only: "
+            "choose the kernel TradeAlgo live, or launch with mode='paper'"
+        )
+
+
 class Market(msgspec.Struct, frozen=True, kw_only=True):
     """What the paper exchange plays: a day simulated from a seed, or a candle file. ISO `day`; `speed` times real time.
 
