@@ -1,0 +1,64 @@
+# Every target describes itself: `make help`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+STAMP := $(VENV)/.installed
+# A file of one-minute candles to replay in the demo instead of the simulated day.
+DATA ?=
+
+.PHONY: help setup lab demo test check bench bench-quick soak lock clean
+
+help: ## Show what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv from the hashed lock, install TradeAlgo, its kernels and its JupyterLab extension
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; ok = (3, 11) <= v < (3, 15); print(f"TradeAlgo needs Python 3.11 to 3.14, {sys.executable} is {v.major}.{v.minor}: run make PYTHON=python3.12 (or another)") if not ok else None; sys.exit(not ok)'
+ifdef UV
+	@test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV)
+	@echo "installing from requirements.lock with uv …"
+	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+else
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@echo "installing from requirements.lock with pip (a minute or two; uv would take seconds) …"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
+	@touch $(STAMP)
+
+demo: setup ## The main job: backtest, paper session, kill, parity; report in runs/<time>/ (DATA=candles.txt.gz replays a file)
+	@$(BIN)/tradealgo demo $(if $(DATA),--data "$(DATA)")
+
+lab: setup ## JupyterLab with the TradeAlgo kernels, opening the quickstart
+	$(BIN)/jupyter lab notebooks/01_quickstart.ipynb
+
+test: setup ## All tests, the notebooks included
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks -p no:cacheprovider
+
+check: setup ## Lint, formatting, types, notebooks without outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy tradealgo
+	@find notebooks -name '*.ipynb' -not -path '*/.*' -print0 | xargs -0 $(BIN)/nbstripout --verify
+
+bench: setup ## Every benchmark against its peers, in full
+	@for b in $$(ls benchmarks/*.py | xargs -n1 basename | sed 's/\.py$$//' | grep -vE '^(__init__|common)$$'); do echo "== $$b"; $(BIN)/python -m benchmarks.$$b --json || exit 1; done
+
+bench-quick: setup ## Every benchmark, short
+	@for b in $$(ls benchmarks/*.py | xargs -n1 basename | sed 's/\.py$$//' | grep -vE '^(__init__|common)$$'); do echo "== $$b"; $(BIN)/python -m benchmarks.$$b --json --quick || exit 1; done
+
+soak: setup ## The long property and chaos runs (hours)
+	TRADEALGO_SOAK=1 $(BIN)/python -m pytest tests/property tests/chaos --timeout=0
+
+lock: ## Resolve requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
+
+clean: ## Remove the virtual environment, caches and runs
+	rm -rf $(VENV) runs artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
