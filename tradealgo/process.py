@@ -57,7 +57,6 @@ class Process:
         self.state = "STARTING"
         self.ts_event = 0
         self.figures: dict[str, float | int | str] = {}
-        self.stopping = asyncio.Event()
 
     def beat(self) -> Beat:
         """The heartbeat as of now."""
@@ -83,7 +82,7 @@ class Process:
         """The session's instruments, once the Sentinel has put them on the bus."""
         while True:
             data = await self.bus.client.get(instruments_key(self.bus.session_id))
-            if data is not None:
+            if isinstance(data, bytes):
                 return InstrumentBook(msgspec.msgpack.decode(data, type=list[Instrument]))
             await asyncio.sleep(0.05)
 
@@ -120,7 +119,7 @@ async def run_module(module: Module, main: Callable[[Process], Awaitable[None]])
     loop = asyncio.get_running_loop()
     work = asyncio.ensure_future(main(process))
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: (process.stopping.set(), work.cancel()))
+        loop.add_signal_handler(number, work.cancel)
     beating = asyncio.ensure_future(process._keep_beating())
     try:
         await work
