@@ -6,9 +6,14 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import settings
 
 from tradealgo.bus.redis_bus import Bus, connect
 from tradealgo.bus.server import EmbeddedServer
+
+# No deadline an example: the first call of a compiled function takes seconds, and other work shares the machine
+settings.register_profile("tradealgo", deadline=None)
+settings.load_profile("tradealgo")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,150 @@
+"""The packet decoder: one binary WebSocket frame in, one packed tick array out. Pure; compiled by numba, cached on disk.
+
+`packets_plain` is the same in plain Python, and the reference. Layouts: MARKET.md section 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from tradealgo.domain.ticks import FLAG_INDEX, TICK
+from tradealgo.producer.packets_plain import INDEX_SEGMENT, DecodeCounts
+
+_SECOND_NS = 1_000_000_000
+_SHORTEST = 10  # an ltp packet with its length
+_CLEAN = DecodeCounts()
+
+
+def decode_frame(data: bytes) -> tuple[np.ndarray, DecodeCounts]:
+    """The ticks of one binary frame, shape (n,) of TICK, and what was skipped. Never raises, whatever the bytes.
+
+    Prices are the packet's integer divided by the segment's divisor in float64; times UTC nanoseconds, 0 if none.
+    """
+    if len(data) < 2:  # a heartbeat is one byte
+        return np.empty(0, TICK), _CLEAN
+    most = min((data[0] << 8) | data[1], (len(data) - 2) // _SHORTEST)
+    # Plain byte arrays in and out: numba takes 4 microseconds to look at an array of records, and 0.5 at one of bytes
+    room = np.empty(most * TICK.itemsize, np.uint8)
+    n, unknown, truncated, surplus = _decode_into(np.frombuffer(data, np.uint8), room)
+    counts = DecodeCounts(unknown, truncated, surplus) if unknown or truncated or surplus else _CLEAN
+    return np.ndarray(n, TICK, room), counts
+
+
+@numba.njit(inline="always")
+def _u16(data: Any, at: int) -> Any:
+    return (np.int64(data[at]) << 8) | np.int64(data[at + 1])
+
+
+@numba.njit(inline="always")
+def _u32(data: Any, at: int) -> Any:
+    return (
+        (np.int64(data[at]) << 24)
+        | (np.int64(data[at + 1]) << 16)
+        | (np.int64(data[at + 2]) << 8)
+        | np.int64(data[at + 3])
+    )
+
+
+@numba.njit(inline="always")
+def _divisor(token: int) -> float:
+    segment = token & 0xFF
+    if segment == 3:  # CDS
+        return 10_000_000.0
+    if segment == 6 or segment == 12:  # BCD, NCO
+        return 10_000.0
+    return 100.0
+
+
+@numba.njit(inline="always")
+def _head(data: Any, p: int, length: int, tick: Any) -> float:
+    """The fields that every kind has; returns the divisor."""
+    token = _u32(data, p)
+    divisor = _divisor(token)
+    tick.instrument_token = token
+    tick.mode = length
+    tick.flags = FLAG_INDEX if token & 0xFF == INDEX_SEGMENT else 0
+    tick.pad = 0
+    tick.last_price = _u32(data, p + 4) / divisor
+    tick.reserved = 0
+    return divisor
+
+
+@numba.njit(inline="always")
+def _no_depth(tick: Any) -> None:
+    tick.last_trade_time = 0
+    tick.oi = 0
+    tick.bid_price = 0.0
+    tick.ask_price = 0.0
+    tick.bid_quantity = 0
+    tick.ask_quantity = 0
+
+
+@numba.njit
+def _quote(data: Any, p: int, length: int, tick: Any) -> None:
+    divisor = _head(data, p, length, tick)
+    tick.last_quantity = _u32(data, p + 8)
+    tick.average_price = _u32(data, p + 12) / divisor
+    tick.volume = _u32(data, p + 16)
+    tick.buy_quantity = _u32(data, p + 20)
+    tick.sell_quantity = _u32(data, p + 24)
+    tick.open = _u32(data, p + 28) / divisor
+    tick.high = _u32(data, p + 32) / divisor
+    tick.low = _u32(data, p + 36) / divisor
+    tick.close = _u32(data, p + 40) / divisor
+    if length == 44:
+        tick.ts_event = 0
+        _no_depth(tick)
+        return
+    tick.last_trade_time = _u32(data, p + 44) * _SECOND_NS
+    tick.oi = _u32(data, p + 48)
+    tick.ts_event = _u32(data, p + 60) * _SECOND_NS
+    tick.bid_quantity = _u32(data, p + 64)  # depth: five bids from 64, five asks from 124, 12 bytes each
+    tick.bid_price = _u32(data, p + 68) / divisor
+    tick.ask_quantity = _u32(data, p + 124)
+    tick.ask_price = _u32(data, p + 128) / divisor
+
+
+@numba.njit
+def _ltp_or_index(data: Any, p: int, length: int, tick: Any) -> None:
+    divisor = _head(data, p, length, tick)
+    _no_depth(tick)
+    tick.volume = 0
+    tick.last_quantity = 0
+    tick.buy_quantity = 0
+    tick.sell_quantity = 0
+    tick.average_price = 0.0
+    tick.ts_event = _u32(data, p + 28) * _SECOND_NS if length == 32 else 0
+    index = length != 8
+    tick.high = _u32(data, p + 8) / divisor if index else 0.0
+    tick.low = _u32(data, p + 12) / divisor if index else 0.0
+    tick.open = _u32(data, p + 16) / divisor if index else 0.0
+    tick.close = _u32(data, p + 20) / divisor if index else 0.0
+
+
+@numba.njit(cache=True, nogil=True)
+def _decode_into(data: Any, room: Any) -> tuple[int, int, int, int]:
+    """Fill `room` (bytes of enough ticks) from `data`; returns (ticks filled, unknown, truncated, surplus)."""
+    ticks = room.view(TICK)
+    end = len(data)
+    promised = _u16(data, 0)
+    at, n, unknown = 2, 0, 0
+    for done in range(promised):
+        if at + 2 > end:
+            return n, unknown, promised - done, 0
+        length = _u16(data, at)
+        p = at + 2
+        at = p + length
+        if at > end:
+            return n, unknown, promised - done, 0
+        if length == 184 or length == 44:
+            _quote(data, p, length, ticks[n])
+            n += 1
+        elif length == 8 or length == 32 or length == 28:
+            _ltp_or_index(data, p, length, ticks[n])
+            n += 1
+        else:
+            unknown += 1
+    return n, unknown, 0, end - at
