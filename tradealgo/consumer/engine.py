@@ -1,0 +1,80 @@
+"""The strategy engine of a session: closed candles in; signals, order requests and alerts out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from tradealgo.config import Manifest
+from tradealgo.consumer.requests import RequestMaker
+from tradealgo.domain.candles import ClosedCandle
+from tradealgo.domain.errors import StrategyError
+from tradealgo.domain.instruments import Instrument, InstrumentBook
+from tradealgo.domain.orders import OrderRequest
+from tradealgo.domain.signals import Signal, SignalRecord
+from tradealgo.domain.state import Alert, Level, Module
+from tradealgo.strategies.base import Strategy
+from tradealgo.strategies.runner import Runner
+
+
+class EngineOutput(msgspec.Struct, frozen=True):
+    """What one closing of candles gave rise to, in the order to publish."""
+
+    signals: list[SignalRecord]
+    requests: list[OrderRequest]
+    alerts: list[Alert]
+
+
+class StrategyEngine:
+    """One strategy instance an instrument of the manifest. A restart rebuilds it with `replay`.
+
+    A strategy that raises, or returns what is no signal, stops for that instrument alone: a held position gets an exit
+    request, the others trade on, and one alert says what happened.
+    """
+
+    def __init__(self, manifest: Manifest, strategy_class: type[Strategy], instruments: Iterable[Instrument]) -> None:
+        book = InstrumentBook(instruments)
+        strategy = strategy_class(**manifest.parameters)
+        traded = [book.find(key) for key in manifest.instruments]
+        self._runners = {i.instrument_token: Runner(strategy, i, manifest.interval) for i in traded}
+        self._maker = RequestMaker(manifest.session_id, strategy_class.__name__, manifest.sizing, manifest.capital)
+        self.stopped: dict[int, str] = {}  # why, by instrument token
+
+    def on_candles(self, closed: list[ClosedCandle], ts: int) -> EngineOutput:
+        """Hear candles that closed together. `ts`, wall-clock UTC nanoseconds, stamps what comes of them."""
+        out = EngineOutput([], [], [])
+        for candle in closed:
+            runner = self._runners.get(candle.instrument_token)
+            if runner is None or candle.instrument_token in self.stopped:
+                continue
+            try:
+                signal = runner.on_candle(candle.candle)
+            except StrategyError as error:
+                self._stop(runner.instrument, candle, str(error), ts, out)
+            else:
+                record = signal_record(signal, candle, ts)
+                out.signals.append(record)
+                out.requests.extend(self._maker.on_signal(record, runner.instrument, candle, ts))
+        return out
+
+    def replay(self, closed: Iterable[ClosedCandle]) -> None:
+        """Hear candles again after a restart; what they gave rise to is on the bus already."""
+        for candle in closed:
+            self.on_candles([candle], candle.ts_closed)
+
+    def _stop(self, instrument: Instrument, candle: ClosedCandle, text: str, ts: int, out: EngineOutput) -> None:
+        self.stopped[instrument.instrument_token] = text
+        exits = self._maker.leave(instrument, candle, ts, "strategy raised")
+        out.requests.extend(exits)
+        what = "its position is being closed" if exits else "it holds no position"
+        said = f"{text}. {instrument.key} is stopped and {what}; the other instruments trade on"
+        out.alerts.append(Alert(level=Level.CRITICAL, module=Module.CONSUMER, code="strategy_raised", text=said, ts=ts))
+
+
+def signal_record(signal: Signal, closed: ClosedCandle, ts: int) -> SignalRecord:
+    """A signal as it goes on the bus."""
+    return SignalRecord(
+        closed.instrument_token, closed.start, signal.target, signal.stop, signal.reason,
+        closed.close, closed.ts_init, ts,
+    )  # fmt: skip

@@ -1,0 +1,90 @@
+"""From signals to order requests: pure, and the only place where requests are made, for the backtest as for live."""
+
+from __future__ import annotations
+
+import math
+
+from tradealgo.domain.candles import ClosedCandle
+from tradealgo.domain.instruments import Instrument
+from tradealgo.domain.orders import Intent, OrderRequest, Side, request_id
+from tradealgo.domain.signals import SignalRecord
+from tradealgo.domain.sizing import Sizing
+
+EXIT_LEG, ENTRY_LEG = "x", "e"
+
+
+class RequestMaker:
+    """Turns each instrument's changes of target into sized requests. Capital in rupees.
+
+    A target heard twice changes nothing: a position keeps the size it was entered with. A turn from long to short is
+    two requests, the exit first, because an exit must never wait behind an entry's checks.
+    """
+
+    def __init__(self, session_id: str, strategy_name: str, sizing: Sizing, capital: float) -> None:
+        self._session_id = session_id
+        self._strategy_name = strategy_name
+        self._sizing = sizing
+        self._capital = capital
+        self._targets: dict[int, int] = {}
+        self._requested: dict[int, int] = {}  # signed units, by instrument token
+
+    def on_signal(
+        self, record: SignalRecord, instrument: Instrument, closed: ClosedCandle, ts: int
+    ) -> list[OrderRequest]:
+        """The requests that a signal gives rise to: none, an exit, an entry, or both. `ts` stamps them."""
+        token = instrument.instrument_token
+        if record.target == self._targets.get(token, 0):
+            return []
+        self._targets[token] = record.target
+        requests = self._exit(instrument, closed, ts, record.reason, record.ts_signalled)
+        if record.target:
+            requests += self._entry(record, instrument, closed, ts)
+        return requests
+
+    def leave(self, instrument: Instrument, closed: ClosedCandle, ts: int, reason: str) -> list[OrderRequest]:
+        """An exit without a signal, for an instrument whose strategy has failed; none if nothing is held."""
+        self._targets[instrument.instrument_token] = 0
+        return self._exit(instrument, closed, ts, reason, ts)
+
+    def _exit(
+        self, instrument: Instrument, closed: ClosedCandle, ts: int, reason: str, ts_signalled: int
+    ) -> list[OrderRequest]:
+        held = self._requested.get(instrument.instrument_token, 0)
+        if not held:
+            return []
+        return [self._request(EXIT_LEG, instrument, closed, -held, 0, None, reason, ts_signalled, ts)]
+
+    def _entry(self, record: SignalRecord, instrument: Instrument, closed: ClosedCandle, ts: int) -> list[OrderRequest]:
+        quantity = self._sizing.quantity(closed.close, self._capital, instrument.lot_size)
+        if not quantity:
+            return []
+        change, stop = record.target * quantity, None if math.isnan(record.stop) else record.stop
+        return [
+            self._request(ENTRY_LEG, instrument, closed, change, change, stop, record.reason, record.ts_signalled, ts)
+        ]
+
+    def _request(
+        self, leg: str, instrument: Instrument, closed: ClosedCandle, change: int, after: int,
+        stop: float | None, reason: str, ts_signalled: int, ts: int,
+    ) -> OrderRequest:  # fmt: skip
+        self._requested[instrument.instrument_token] = after
+        return OrderRequest(
+            request_id=request_id(self._session_id, instrument.instrument_token, closed.start, leg),
+            session_id=self._session_id,
+            strategy=self._strategy_name,
+            instrument_token=instrument.instrument_token,
+            instrument=instrument.key,
+            side=Side.BUY if change > 0 else Side.SELL,
+            quantity=abs(change),
+            position_after=after,
+            reference_price=closed.close,
+            intent=Intent.EXIT if leg == EXIT_LEG else Intent.ENTRY,
+            start=closed.start,
+            stop=stop,
+            reason=reason,
+            ts_event=closed.ts_event,
+            ts_init=closed.ts_init,
+            ts_closed=closed.ts_closed,
+            ts_signalled=ts_signalled,
+            ts_requested=ts,
+        )
