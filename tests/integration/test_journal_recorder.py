@@ -1,0 +1,214 @@
+"""The Recorder: every entry is one row, whatever is killed, read twice or read again."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from tradealgo.bus.keys import Stream, instruments_key
+from tradealgo.bus.redis_bus import Bus, Entry
+from tradealgo.config import Manifest, Mode, SessionDir
+from tradealgo.domain.candles import ClosedCandle
+from tradealgo.domain.errors import BadConfig, InvalidInput
+from tradealgo.domain.instruments import Instrument, Kind
+from tradealgo.domain.orders import BrokerUpdate, Fill, Intent, Order, OrderRequest, OrderState, Side, Verdict
+from tradealgo.domain.signals import SignalRecord
+from tradealgo.domain.sizing import Sizing
+from tradealgo.domain.state import (
+    Action,
+    Alert,
+    Beat,
+    Control,
+    KillCause,
+    KillState,
+    Level,
+    Module,
+    MtmPoint,
+    SessionState,
+    TradingState,
+)
+from tradealgo.journal.recorder import record
+from tradealgo.journal.store import Record, database_url
+from tradealgo.process import Process
+
+INFY = Instrument(instrument_token=408065, exchange="NSE", tradingsymbol="INFY", kind=Kind.EQUITY, tick_size=0.05)
+
+ONE_OF_EACH: dict[Stream, msgspec.Struct] = {
+    Stream.UPDATES: BrokerUpdate(data={"order_id": "1", "meta": {"a": [1, None]}}, ts_init=5),
+    Stream.CANDLES: ClosedCandle(408065, 60, 60_000_000_000, 1.0, 2.0, 0.5, 1.5, 100.0, 0.0, 7, 1, 2, 3),
+    Stream.SIGNALS: SignalRecord(408065, 60_000_000_000, 1, math.nan, "fast above slow", 1.5, 2, 3),
+    Stream.REQUESTS: OrderRequest(
+        request_id="s:1:2", session_id="s", strategy="EmaCross", instrument_token=408065, instrument="NSE:INFY",
+        side=Side.BUY, quantity=10, position_after=10, reference_price=1.5, intent=Intent.ENTRY, start=60, stop=None,
+    ),
+    Stream.VERDICTS: Verdict(
+        request_id="s:1:2", instrument="NSE:INFY", code="SUBMIT", text="", figures={"value": 15.0, "n": 1}, ts=4
+    ),
+    Stream.ORDERS: Order(
+        tag="TABC", request_id="s:1:2", session_id="s", instrument_token=408065, instrument="NSE:INFY", side=Side.BUY,
+        quantity=10, price=1.55, intent=Intent.ENTRY, state=OrderState.OPEN, order_id="11",
+    ),
+    Stream.FILLS: Fill(
+        trade_id="9", tag="TABC", order_id="11", instrument_token=408065, instrument="NSE:INFY", side=Side.BUY,
+        quantity=10, price=1.55, ts_event=60_000_000_000,
+    ),
+    Stream.MTM: MtmPoint(1, 2, 300, -200, 10, 90, -5, -2_000_000),
+    Stream.STATE: SessionState(trading=TradingState.HALTED, kill=KillState.TRIPPED, cause=KillCause.PERSON, ts=9),
+    Stream.CONTROL: Control(action=Action.KILL, source="desk", reason="drill", force=True, ts=8),
+    Stream.HEALTH: Beat(module=Module.CONSUMER, pid=1, ts=7, state="READY", figures={"lag": 0, "word": "x"}),
+    Stream.ALERTS: Alert(level=Level.CRITICAL, module=Module.MONITOR, code="NO_TICKS", text="no ticks", ts=6),
+}  # fmt: skip
+
+
+def manifest(session_id: str) -> Manifest:
+    return Manifest(
+        session_id=session_id, mode=Mode.PAPER, account="PAPER1", strategy="m:C", parameters={}, sizing=Sizing(lots=1),
+        instruments=("NSE:INFY",), capital=1e6,
+    )  # fmt: skip
+
+
+@pytest.fixture
+async def process(bus: Bus, tmp_path: Path) -> Process:
+    """A Recorder's process frame on a real bus, its session's instruments known."""
+    await bus.client.set(instruments_key(bus.session_id), msgspec.msgpack.encode([INFY]))
+    return Process(Module.RECORDER, SessionDir(tmp_path), manifest(bus.session_id), bus)
+
+
+async def run_for(process: Process, seconds: float) -> None:
+    """Run the Recorder's loop and stop it as the supervisor would."""
+    task = asyncio.ensure_future(record(process))
+    await asyncio.sleep(seconds)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real PostgreSQL server on a unix socket; skips where there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = shutil.which("initdb") or (str(found[-1]) if found else None)
+    if initdb is None or (os.getuid() == 0 and shutil.which("runuser") is None):
+        pytest.skip("no PostgreSQL server here")
+    pytest.importorskip("psycopg")
+    folder = tmp_path_factory.mktemp("pg")
+    as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    if as_user:
+        for path in (folder, *list(folder.parents)[:2]):
+            path.chmod(0o755)
+        shutil.chown(folder, "postgres")
+    subprocess.run(
+        [*as_user, initdb, "-D", f"{folder}/data", "-A", "trust", "-U", "t", "-N"],
+        check=True,
+        cwd="/",
+        capture_output=True,
+    )
+    server = subprocess.Popen(
+        [*as_user, str(Path(initdb).parent / "postgres"), "-D", f"{folder}/data", "-k", str(folder), "-h", "", "-F"],
+        cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"postgresql://t@/postgres?host={folder}"
+    deadline = time.monotonic() + 30
+    while not (folder / ".s.PGSQL.5432").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    yield url
+    server.terminate()
+    server.wait(20)
+
+
+def check_round_trip(store: Record) -> None:
+    entries = [Entry(stream, b"1700000000000-%d" % n, m) for n, (stream, m) in enumerate(ONE_OF_EACH.items())]
+    store.save("s", entries)
+    store.save("s", entries)
+    for entry in entries:
+        (found,) = store.entries("s", entry.stream)
+        assert found.id == entry.id
+        assert msgspec.json.encode(found.message) == msgspec.json.encode(entry.message)
+    assert store.cursors("s")[Stream.ALERTS] == b"1700000000000-11"
+    assert store.cursors("other")[Stream.ALERTS] == b"0"
+    store.save_session(manifest("s"), [INFY])
+    store.save_session(manifest("s"), [INFY])
+    assert store.instruments("s") == [INFY]
+    assert store.instruments("other") == []
+
+
+def test_every_message_comes_back_from_sqlite_as_it_went_in(tmp_path: Path) -> None:
+    """Each stream's message, nan, None, enum and nested dict included, survives the round trip, once."""
+    check_round_trip(Record(database_url(SessionDir(tmp_path))))
+
+
+def test_every_message_comes_back_from_postgresql(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on PostgreSQL, named by TRADEALGO_DATABASE_URL."""
+    monkeypatch.setenv("TRADEALGO_DATABASE_URL", postgresql)
+    url = database_url(SessionDir("/nowhere"))
+    assert url.drivername == "postgresql+psycopg"
+    check_round_trip(Record(url))
+
+
+def test_a_bad_database_url_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can't be a URL is refused without repeating it: it may hold a password."""
+    monkeypatch.setenv("TRADEALGO_DATABASE_URL", "not a url secret")
+    with pytest.raises(BadConfig, match="expected postgresql://") as caught:
+        database_url(SessionDir(tmp_path))
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_recorder_that_dies_and_returns_writes_each_entry_once(process: Process) -> None:
+    """Entries before, between and after two runs are all there, in order, none twice."""
+    bus = process.bus
+    for n in range(1_200):  # more than one batch
+        await bus.publish(Stream.MTM, MtmPoint(n + 1, n, n, 0, 0, n, 0, -1))
+    await run_for(process, 0.5)
+    for n in range(1_200, 1_500):
+        await bus.publish(Stream.MTM, MtmPoint(n + 1, n, n, 0, 0, n, 0, -1))
+    await run_for(process, 0.3)
+    store = Record(database_url(process.folder), read_only=True)
+    rows = store.rows(bus.session_id, Stream.MTM)
+    assert [r["mtm"] for r in rows] == list(range(1_500))
+    assert store.instruments(bus.session_id) == [INFY]
+
+
+async def test_a_stopped_recorder_drains_what_is_on_the_bus(process: Process) -> None:
+    """What was published just before the stop is in the record after it."""
+    task = asyncio.ensure_future(record(process))
+    await process.bus.read({Stream.HEALTH: b"0"}, block_ms=10_000)  # its first beat: READY
+    for n in range(2_000):
+        await process.bus.publish(Stream.MTM, MtmPoint(n + 1, n, n, 0, 0, n, 0, -1))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    rows = Record(database_url(process.folder), read_only=True).rows(process.bus.session_id, Stream.MTM)
+    assert [r["mtm"] for r in rows] == list(range(2_000))
+
+
+async def test_frames_have_indian_times_and_rupees(process: Process) -> None:
+    """A recorded stream as a DataFrame: IST index, money in rupees; an unknown name gets a sentence."""
+    await process.bus.publish(Stream.MTM, MtmPoint(1_700_000_000_000_000_000, 0, 150, 0, 0, 150, 0, -100))
+    await run_for(process, 0.3)
+    store = Record(database_url(process.folder), read_only=True)
+    frame = store.frame(process.bus.session_id, "mtm")
+    assert frame["mtm"].tolist() == [1.5]
+    assert str(frame.index[0]) == "2023-11-15 03:43:20+05:30"
+    assert frame["ts"].isna().all()
+    with pytest.raises(InvalidInput, match="no table 'ticks': expected one of"):
+        store.frame(process.bus.session_id, "ticks")
+
+
+def test_the_record_is_readable_while_it_is_written(tmp_path: Path) -> None:
+    """A reader sees committed rows during a writer's open transaction (SQLite in WAL mode)."""
+    writer = Record(database_url(SessionDir(tmp_path)))
+    writer.save("s", [Entry(Stream.MTM, b"1-0", ONE_OF_EACH[Stream.MTM])])
+    with writer._engine.begin() as connection:
+        connection.execute(sa.text("insert into mtm (session_id, entry_ms, entry_seq) values ('s', 2, 0)"))
+        assert len(Record(database_url(SessionDir(tmp_path)), read_only=True).rows("s", Stream.MTM)) == 1

@@ -1,0 +1,266 @@
+"""supervisord, one for each session: its configuration, its start, and talk with it over its unix socket.
+
+Programs have priorities: supervisord starts the lowest first and, when told to shut down, stops the highest first and
+waits for it. So the Recorder outlives all that it records, and the bus outlives everyone.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import http.client
+import io
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from tradealgo.config import Manifest, Mode, SessionDir
+from tradealgo.domain.errors import BadConfig, SessionNotFound, TradeAlgoError
+from tradealgo.domain.state import Module
+
+#: (module, package to run, priority, seconds to stop in). The Recorder's package is `journal`: it is named for what it keeps.
+PROGRAMS: tuple[tuple[Module, str, int, int], ...] = (
+    (Module.BUS, "tradealgo.bus", 10, 10),
+    (Module.RECORDER, "tradealgo.journal", 20, 15),
+    (Module.EXCHANGE, "tradealgo.exchange", 30, 5),
+    (Module.GATEKEEPER, "tradealgo.gatekeeper", 40, 10),
+    (Module.SENTINEL, "tradealgo.sentinel", 50, 5),
+    (Module.PRODUCER, "tradealgo.producer", 60, 5),
+    (Module.CONSUMER, "tradealgo.consumer", 60, 5),
+    (Module.MONITOR, "tradealgo.monitor", 70, 5),
+)
+
+#: Secrets that only the Sentinel may see, and only in live mode.
+LOGIN_SECRETS = ("KITE_API_SECRET", "KITE_PASSWORD", "KITE_TOTP_SECRET")
+#: What a notebook's kernel carries that a session has no use for; JPY_ and JUPYTER_ hold the server's token and its pid.
+STRIPPED_PREFIXES = ("JPY_", "JUPYTER_", "COLAB_", "VSCODE_")
+
+START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 45.0
+
+
+class ProgramState(msgspec.Struct, frozen=True):
+    """One program as supervisord sees it. `pid` is 0 and `uptime_s` 0.0 where it isn't running."""
+
+    name: str
+    state: str
+    pid: int
+    uptime_s: float
+    text: str
+
+
+def programs(manifest: Manifest) -> list[tuple[Module, str, int, int]]:
+    """The programs of a session: no exchange in live mode, no bus where the environment's REDIS_URL serves."""
+    unwanted = {Module.EXCHANGE if manifest.mode is Mode.LIVE else None, None if manifest.bus_url else Module.BUS}
+    return [row for row in PROGRAMS if row[0] not in unwanted]
+
+
+def configuration(folder: SessionDir, manifest: Manifest, python: str = sys.executable) -> str:
+    """The text of supervisord's configuration file."""
+    config = configparser.RawConfigParser()
+    config["unix_http_server"] = {"file": _text(folder.supervisor_socket), "chmod": "0700"}
+    config["rpcinterface:supervisor"] = {
+        "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+    }
+    config["supervisord"] = {
+        "logfile": _text(folder.logs / "supervisord.log"),
+        "logfile_maxbytes": "5MB",
+        "logfile_backups": "2",
+        "pidfile": _text(folder.pids / "supervisord.pid"),
+        "nodaemon": "true",
+        "directory": _text(folder.path),
+    }
+    for module, package, priority, stop_s in programs(manifest):
+        config[f"program:{module.value}"] = {
+            "command": f'"{_text(python)}" -m {package} --session-dir "{_text(folder.path)}"',
+            "priority": str(priority),
+            "autorestart": "true",
+            "startsecs": "1",
+            "startretries": "1000",  # crash-only: the wait grows by a second with each failure
+            "stopwaitsecs": str(stop_s),
+            "stopasgroup": "false",
+            "redirect_stderr": "true",
+            "stdout_logfile": _text(folder.logs / f"{module.value}.log"),
+            "stdout_logfile_maxbytes": "20MB",
+            "stdout_logfile_backups": "3",
+        }
+        if module is not Module.SENTINEL:
+            config[f"program:{module.value}"]["environment"] = ",".join(f'{name}=""' for name in LOGIN_SECRETS)
+    text = io.StringIO()
+    config.write(text)
+    return text.getvalue()
+
+
+def _text(path: object) -> str:
+    """A path for supervisord's file, in which % begins an expansion."""
+    if '"' in str(path) or "\n" in str(path):
+        raise BadConfig(f"the path {path} has a quote or a line break in it: set TRADEALGO_HOME to a plainer one")
+    return str(path).replace("%", "%%")
+
+
+def environment(mode: Mode, source: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a session's processes: that of the launcher, without what they mustn't have.
+
+    A paper session gets no broker secret at all, whatever the kernel that launched it holds.
+    """
+    source = os.environ if source is None else source
+    stripped = (*STRIPPED_PREFIXES, "KITE_") if mode is Mode.PAPER else STRIPPED_PREFIXES
+    return {k: v for k, v in source.items() if not k.startswith(stripped)} | {"PYTHONUNBUFFERED": "1"}
+
+
+def start(folder: SessionDir, manifest: Manifest) -> int:
+    """Write the configuration and start supervisord, detached from this process and its terminal; returns its pid.
+
+    It survives an interrupt, a restart or kill -9 of the kernel, and the Jupyter server's end.
+    Raises TradeAlgoError if it doesn't answer within START_TIMEOUT_S.
+    """
+    folder.pids.mkdir(parents=True, exist_ok=True)
+    folder.logs.mkdir(parents=True, exist_ok=True)
+    folder.supervisor_config.write_text(configuration(folder, manifest))
+    output = folder.logs / "supervisord.out"
+    with open(output, "ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(folder.supervisor_config)],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, cwd=folder.path,
+            start_new_session=True, close_fds=True, env=environment(manifest.mode),
+        )  # fmt: skip
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not is_running(folder):
+        if process.poll() is not None or time.monotonic() > deadline:
+            last = output.read_text(errors="replace").strip().splitlines()[-1:]
+            raise TradeAlgoError(f"supervisord did not start: {''.join(last) or 'it said nothing'}; see {output}")
+        time.sleep(0.02)
+    return process.pid
+
+
+@contextlib.contextmanager
+def rpc(folder: SessionDir, timeout_s: float = 5.0) -> Iterator[Any]:
+    """supervisord's XML-RPC namespace `supervisor`. Raises SessionNotFound where none listens."""
+    transport = _UnixTransport(str(folder.supervisor_socket), timeout_s)
+    proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=transport)
+    try:
+        yield proxy.supervisor
+    except (OSError, http.client.HTTPException) as error:
+        raise SessionNotFound(
+            f"session {folder.path.name} is not running: nothing answers on its supervisor's socket ({error})"
+        ) from None
+    finally:
+        transport.close()
+
+
+def is_running(folder: SessionDir) -> bool:
+    """Whether the session's supervisord answers."""
+    try:
+        with rpc(folder) as supervisor:
+            return supervisor.getState()["statename"] in ("RUNNING", "RESTARTING")
+    except SessionNotFound:
+        return False
+
+
+def states(folder: SessionDir) -> dict[Module, ProgramState]:
+    """Each program's state. Raises SessionNotFound."""
+    with rpc(folder) as supervisor:
+        rows: list[dict[str, Any]] = supervisor.getAllProcessInfo()
+    return {Module(r["name"]): _program(r) for r in rows}
+
+
+def _program(row: dict[str, Any]) -> ProgramState:
+    running = row["pid"] != 0
+    uptime = float(row["now"] - row["start"]) if running else 0.0
+    return ProgramState(row["name"], row["statename"], row["pid"], uptime, row["spawnerr"] or row["description"])
+
+
+def restart(folder: SessionDir, module: Module) -> None:
+    """Stop one program and start it again. Raises SessionNotFound, BadConfig for a program that the session hasn't."""
+    with rpc(folder, timeout_s=30) as supervisor:
+        try:
+            supervisor.stopProcess(module.value, True)
+        except xmlrpc.client.Fault as error:
+            if "BAD_NAME" in error.faultString:
+                raise BadConfig(f"session {folder.path.name} has no program {module.value}") from None
+        supervisor.startProcess(module.value, False)
+
+
+def stop_session(folder: SessionDir, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+    """Stop all of a session's processes, the bus last; positions stay as they are. True if anything was running.
+
+    Processes that outlived their supervisor (it was killed -9) are found by their command line.
+    """
+    found = session_processes(folder)
+    with contextlib.suppress(SessionNotFound, xmlrpc.client.Fault), rpc(folder) as supervisor:
+        supervisor.shutdown()
+    deadline = time.monotonic() + timeout_s
+    while is_running(folder) or _supervisor_lives(found):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        _signal_all(session_processes(folder), number)
+    shutil.rmtree(folder.sockets, ignore_errors=True)
+    return bool(found)
+
+
+def _supervisor_lives(processes: list[Any]) -> bool:
+    return any(
+        p.is_running() and p.status() != "zombie" for p in processes if "supervisor.supervisord" in p.info["cmdline"]
+    )
+
+
+def _signal_all(processes: list[Any], number: int) -> None:
+    import psutil
+
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(number)
+    psutil.wait_procs(processes, timeout=5)
+
+
+def session_processes(folder: SessionDir) -> list[Any]:
+    """This user's processes (psutil) whose command line names the session's folder or its sockets."""
+    import psutil
+
+    marks = (str(folder.path), str(folder.sockets))
+    return [
+        p for p in psutil.process_iter(["cmdline", "uids"])
+        if p.pid != os.getpid() and p.info["uids"] and p.info["uids"].real == os.getuid()
+        and _belongs(p.info["cmdline"] or (), marks)
+    ]  # fmt: skip
+
+
+def _belongs(command: list[str] | tuple[str, ...], marks: tuple[str, str]) -> bool:
+    """Whether a command line is one of ours: a module, the supervisor, or the bus server under its own title."""
+    line = " ".join(command)
+    ours = "--session-dir" in line or "supervisor.supervisord" in line or "unixsocket" in line
+    return ours and any(re.search(re.escape(mark) + r"(/|\s|$)", line) for mark in marks)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    """XML-RPC over a unix socket, with a time-out: supervisor's own transport has none, and imports half of supervisor."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__()
+        self._path, self._timeout_s = path, timeout_s
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        return _UnixConnection(self._path, self._timeout_s)
