@@ -1,0 +1,151 @@
+"""One WebSocket connection to the broker, kept alive: connect, subscribe, read; on failure back off and come again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+import structlog
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from tradealgo.bus.keys import Stream
+from tradealgo.config import BrokerSession, Manifest
+from tradealgo.domain.orders import BrokerUpdate
+from tradealgo.producer.backoff import full_jitter
+from tradealgo.producer.health import OPEN, Event, Feed, FeedHealth
+from tradealgo.producer.intake import Intake, Notice
+from tradealgo.producer.outbox import Outbox
+from tradealgo.producer.subscriptions import subscribe
+
+PING_EVERY_S = 2.5
+PING_TIMEOUT_S = 5.0
+LOGIN_POLL_S = 0.1
+FORBIDDEN = 403
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """A gap in the feed, once it has ended. Wall-clock UTC nanoseconds."""
+
+    shard: int
+    began: int
+    ended: int
+    cause: str
+
+
+class Connection:
+    """The broker's socket for one shard of the instruments."""
+
+    def __init__(self, manifest: Manifest, intake: Intake, health: FeedHealth, outbox: Outbox) -> None:
+        self.intake = intake
+        self.health = health
+        self.attempts = 0
+        self.losses: list[Loss] = []
+        self.notices: list[Notice] = []
+        self.denied_since = 0
+        self._manifest = manifest
+        self._outbox = outbox
+        self._socket: ClientConnection | None = None
+        self._lost_at = 0
+        self._cause = ""
+        self._log = structlog.get_logger().bind(module="producer", shard=intake.shard)
+
+    async def run(self) -> None:
+        """Keep the connection for ever."""
+        refused = 0  # when the token that the broker refused was made
+        while True:
+            session = await self._login(refused)
+            if self.health.state is Feed.DENIED:
+                self.health.on(Event.NEW_TOKEN, time.time_ns())
+                self.denied_since = 0
+            try:
+                await self._serve(session)
+            except InvalidStatus as error:
+                self._cause = str(error)
+                if error.response.status_code == FORBIDDEN:
+                    refused = session.created
+                    self.denied_since = time.time_ns()
+                    self.health.on(Event.REFUSED, self.denied_since)
+                    continue
+            except (OSError, TimeoutError, WebSocketException) as error:
+                self._cause = str(error) or type(error).__name__
+            await self._back_off()
+
+    async def _login(self, refused: int) -> BrokerSession:
+        while True:
+            session = BrokerSession.load(self._manifest.account)
+            if session and session.created > refused and session.expires > time.time_ns():
+                return session
+            await asyncio.sleep(LOGIN_POLL_S)
+
+    async def _serve(self, session: BrokerSession) -> None:
+        query = urlencode({"api_key": session.api_key, "access_token": session.access_token})
+        host = urlsplit(self._manifest.ws_url).hostname
+        async with connect(
+            f"{self._manifest.ws_url}?{query}",
+            additional_headers={"X-Kite-Version": "3"},
+            compression=None,
+            ping_interval=PING_EVERY_S,
+            ping_timeout=PING_TIMEOUT_S,
+            close_timeout=1,
+            max_size=2**24,
+            proxy=None if host in ("127.0.0.1", "localhost", "::1") else True,
+        ) as socket:
+            self._socket = socket
+            self._opened()
+            for message in subscribe(self.intake.tokens):
+                await socket.send(message)
+            await self._read(socket)
+
+    def _opened(self) -> None:
+        now = time.time_ns()
+        self.health.on(Event.OPENED, now)
+        self.intake.opened()
+        if self._lost_at:
+            self.losses.append(Loss(self.intake.shard, self._lost_at, now, self._cause))
+            self._lost_at = 0
+        self._log.info("connected", instruments=len(self.intake.tokens))
+
+    async def _read(self, socket: ClientConnection) -> None:
+        intake, health, outbox = self.intake, self.health, self._outbox
+        async for data in socket:
+            now = time.time_ns()
+            self.attempts = 0
+            if isinstance(data, bytes):
+                frame = intake.binary(data, now)
+                health.on(Event.FRAME if frame is None else Event.TICKS, now)
+                if frame is not None:
+                    outbox.put(Stream.TICKS, frame)
+            else:
+                self._take_text(data, now)
+
+    def _take_text(self, data: str, now: int) -> None:
+        self.health.on(Event.FRAME, now)
+        message = self.intake.text(data, now)
+        if isinstance(message, BrokerUpdate):
+            self._outbox.put(Stream.UPDATES, message)
+        elif message is not None:
+            self.notices.append(message)
+
+    async def _back_off(self) -> None:
+        now = time.time_ns()
+        if self.health.state in OPEN:
+            self._lost_at = now
+            self.intake.lost()
+        self.health.on(Event.CLOSED, now)
+        delay = full_jitter(self.attempts, random.random())
+        self._log.info("connection lost", cause=self._cause or "closed by the broker", retry_s=round(delay, 3))
+        self.attempts += 1
+        await asyncio.sleep(delay)
+        self.health.on(Event.RETRY, time.time_ns())
+        self._cause = ""
+
+    async def watch(self) -> None:
+        """Close the socket once no frame has come for too long: `run` then connects again."""
+        if self.health.at(time.time_ns()) is Feed.STALLED and self._socket is not None:
+            self._cause = "no frame came, not even a heartbeat"
+            socket, self._socket = self._socket, None
+            socket.transport.abort()  # a close handshake with a dead peer would only take more time

@@ -1,0 +1,108 @@
+"""What one connection's frames mean, pure: decodes, marks cached ticks and gaps, sorts text messages, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from tradealgo.bus.codec import TickFrame
+from tradealgo.domain.orders import BrokerUpdate
+from tradealgo.domain.ticks import FLAG_CACHED, empty_ticks
+from tradealgo.producer.packets import decode_frame
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """A text message for people: `kind` is "error" or "message"."""
+
+    kind: str
+    text: str
+
+
+class Counters(msgspec.Struct):
+    """Totals of one connection's life, reconnects included."""
+
+    frames: int = 0
+    heartbeats: int = 0
+    ticks: int = 0
+    updates: int = 0
+    unknown: int = 0
+    truncated: int = 0
+    surplus: int = 0
+    bad_text: int = 0
+    gaps: int = 0
+
+
+class Intake:
+    """Frames of one connection in, messages for the bus out.
+
+    Args:
+        tokens: the instruments of this connection.
+        resumed: ticks were lost before the first connection too (the Producer was started again mid-session).
+    """
+
+    def __init__(self, shard: int, tokens: Sequence[int], *, resumed: bool = False) -> None:
+        self.shard = shard
+        self.tokens = list(tokens)
+        self.counters = Counters()
+        self._latest = empty_ticks(0)
+        self._ts_event = 0
+        self._cached_due: set[int] = set()
+        self._lost = resumed
+
+    @property
+    def ts_event(self) -> int:
+        """The latest exchange time seen, UTC nanoseconds; worked out when asked, not for each frame."""
+        self._ts_event = max(self._ts_event, int(self._latest["ts_event"].max(initial=0)))
+        return self._ts_event
+
+    def opened(self) -> None:
+        """A connection is open and all its instruments will be subscribed: each one's first tick will be a cached one."""
+        self._cached_due = set(self.tokens)
+
+    def lost(self) -> None:
+        """Ticks were or may have been lost: the next frame carries the gap flag."""
+        self._lost = True
+
+    def binary(self, data: bytes, ts_init: int) -> TickFrame | None:
+        """A binary frame, received at `ts_init`; None for heartbeats and frames without a good tick."""
+        count = self.counters
+        count.frames += 1
+        if len(data) < 2:
+            count.heartbeats += 1
+            return None
+        ticks, bad = decode_frame(data)
+        if any(bad):
+            count.unknown += bad.unknown
+            count.truncated += bad.truncated
+            count.surplus += bad.surplus
+        if not len(ticks):
+            return None
+        count.ticks += len(ticks)
+        self._latest = ticks
+        if self._cached_due:
+            self._mark_cached(ticks)
+        gap, self._lost = self._lost, False
+        count.gaps += gap
+        return TickFrame(ticks, ts_init, 0, self.shard, gap)
+
+    def text(self, data: str | bytes, ts_init: int) -> BrokerUpdate | Notice | None:
+        """A text message; None for what can't be read or is of no interest."""
+        self.counters.frames += 1
+        try:
+            message = msgspec.json.decode(data)
+            kind, content = message["type"], message["data"]
+        except (msgspec.DecodeError, KeyError, TypeError):
+            self.counters.bad_text += 1
+            return None
+        if kind == "order" and isinstance(content, dict):
+            self.counters.updates += 1
+            return BrokerUpdate(data=content, ts_init=ts_init)
+        return Notice(kind, str(content)) if kind in ("error", "message") else None
+
+    def _mark_cached(self, ticks: np.ndarray) -> None:
+        for n, token in enumerate(ticks["instrument_token"].tolist()):
+            if token in self._cached_due:
+                self._cached_due.discard(token)
+                ticks["flags"][n] |= FLAG_CACHED
