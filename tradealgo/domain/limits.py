@@ -20,6 +20,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     orders_per_minute: int = 400
     orders_per_day: int = 5_000
     exit_reserve_per_second: int = 3  # of orders_per_second, kept for exits and the kill
+    exit_reserve_per_minute: int = 60
     exit_reserve_per_day: int = 500
     modifications_per_order: int = 25
     breaker_failures: int = 5  # failed orders within breaker_window_s pause trading
@@ -28,3 +29,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     chase_after_s: float = 1.0  # an unfilled exit is moved to the current price this often
     chase_limit: int = 10
     call_timeout_s: float = 3.0
+    absence_s: float = 10.0  # an order without an answer may show up in the book 8 s later (Kite, 2026)
+    superseded_after_s: float = 0.5  # a request waits this long for the opposite order to fill before that is cancelled
+    reconcile_s: float = 60.0
+    reconcile_failures: int = 5  # mismatches in a row that trip the kill
+    dead_man_s: float = 0.0  # no word from a person for this long trips the kill; 0: off

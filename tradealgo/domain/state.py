@@ -12,7 +12,7 @@ class TradingState(StrEnum):
 
     ACTIVE = "ACTIVE"
     REDUCING = "REDUCING"  # only what lowers risk
-    HALTED = "HALTED"  # only cancels and the kill's own exits
+    HALTED = "HALTED"  # only cancels and exits that lower risk; once the kill has tripped, only the kill's own
 
     @property
     def rank(self) -> int:
@@ -47,6 +47,7 @@ class Action(StrEnum):
     HALT = "HALT"  # cancel all and stop; positions stay
     RESUME = "RESUME"  # from HALTED or REDUCING by a person, back to ACTIVE
     REARM = "REARM"  # after LOCKED; needs a reason
+    ALIVE = "ALIVE"  # nothing but a sign of life for the dead-man timer
     STOP = "STOP"  # end the session: nothing new, positions as they are
 
 
