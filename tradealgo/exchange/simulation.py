@@ -85,8 +85,11 @@ class Returns(NamedTuple):
     activity: np.ndarray
 
 
-def day_returns(seed: int, key: str, day: dt.date, volatility: float, minutes: int) -> Returns:
-    """A day of one source: GARCH-like clusters, fat tails, drifts that last about an hour."""
+def day_returns(seed: int, key: str, day: dt.date, volatility: float, minutes: int, spot_minutes: int) -> Returns:
+    """A day of one source: GARCH-like clusters, fat tails, drifts that last about an hour.
+
+    The next day's level is where it stands after `spot_minutes`, when the index stops; futures go on to `minutes`.
+    """
     yesterday = previous_trading_day(day - dt.timedelta(days=1))
     level = _log_level(seed, key, yesterday, volatility)
     total = _log_level(seed, key, day, volatility) - level
@@ -98,7 +101,8 @@ def day_returns(seed: int, key: str, day: dt.date, volatility: float, minutes: i
     noise = random.standard_t(5, (minutes, STEPS)) / math.sqrt(5 / 3)
     drift = 0.10 * _persistent(random.standard_normal(minutes), 0.98)
     steps = step_volatility * activity[:, None] * (noise + drift[:, None])
-    steps += (total - gap - steps.sum()) / steps.size  # the day ends where the next one finds it
+    spot = steps[:spot_minutes]
+    steps += (total - gap - spot.sum()) / spot.size
     return Returns(level, gap, steps, activity)
 
 
@@ -127,12 +131,14 @@ class Simulator:
         longest = market_hours(_PROBE, day)
         self.open = longest.open
         self.minutes = (longest.close - longest.open) // MINUTE_NS
+        spot = market_hours(_INDEX_PROBE, day)
+        self.spot_minutes = (spot.close - spot.open) // MINUTE_NS
         self._returns: dict[str, Returns] = {}
         self._paths: dict[str, _Path] = {}
 
     def returns(self, key: str, volatility: float) -> Returns:
         if key not in self._returns:
-            self._returns[key] = day_returns(self.seed, key, self.day, volatility, self.minutes)
+            self._returns[key] = day_returns(self.seed, key, self.day, volatility, self.minutes, self.spot_minutes)
         return self._returns[key]
 
     def path(self, key: str) -> _Path:
@@ -173,6 +179,7 @@ class Simulator:
 
 
 _PROBE = Instrument(instrument_token=2, exchange="NFO", tradingsymbol="", kind=Kind.FUTURE)
+_INDEX_PROBE = Instrument(instrument_token=9, exchange="NSE", tradingsymbol="", kind=Kind.INDEX)
 _SPOTS: dict[str, Underlying | Share] = {u.key: u for u in UNDERLYINGS} | {s.key: s for s in SHARES}
 _BY_NAME = {u.name: u for u in UNDERLYINGS}
 #: Units of a nearest index future that change hands and stay open on a usual day; each month further has a sixth of it.

@@ -53,6 +53,11 @@ class _Sheet:
         self.spread = np.array([day.spreads[i.instrument_token] for i in rows])
         self.previous_close = np.array([day.previous_close.get(i.instrument_token, 0.0) for i in rows])
         self._fill(day)
+        #: Whether minute `i - 1` has any tick: from the minute before the first open to the one after the last close.
+        self.busy = np.zeros(self.minutes + 2, bool)
+        self.busy[1:-1] = self.has.any(axis=1)
+        self.busy[self.open_ts // MINUTE_NS - self.first] = True
+        self.busy[self.close_ts // MINUTE_NS - self.first + 1] = True
 
     def _fill(self, day: MarketDay) -> None:
         shape = (self.minutes, len(self.tokens))
@@ -104,7 +109,7 @@ class Tape:
         if not 4 <= min_ticks <= max_ticks <= 60:
             raise ValueError(f"ticks a minute must be 4 to 60, got {min_ticks} to {max_ticks}")
         self.market_day = market_day
-        self._seed = np.uint64(seed)
+        self._salt = np.uint64(seed * int(_GOLDEN) % 2**64)
         self._ticks = (min_ticks, max_ticks)
         self._sheet = _Sheet(market_day)
         self._kept: dict[int, np.ndarray] = {}
@@ -115,7 +120,7 @@ class Tape:
         first = max(t0_ns // MINUTE_NS - sheet.first, -1)
         last = min(t1_ns // MINUTE_NS - sheet.first, sheet.minutes)
         parts = []
-        for minute in range(first, last + 1):
+        for minute in (first + np.flatnonzero(sheet.busy[first + 1 : last + 2])).tolist():
             block = self._block(minute)
             low, high = np.searchsorted(block["ts_event"], (t0_ns, t1_ns), side="right")
             if high > low:
@@ -191,7 +196,7 @@ class Tape:
         """Ticks of one minute of each row, row after row, and how many each has."""
         sheet, (fewest, most) = self._sheet, self._ticks
         keys = _mixed(sheet.tokens[rows].astype(np.uint64) << np.uint64(20) | minutes.astype(np.uint64))
-        draws = _uniform(_mixed(keys + self._seed * _GOLDEN), 4 + 7 * most)
+        draws = _uniform(_mixed(keys + self._salt), 4 + 7 * most)
         counts = (fewest + draws[:, 0] * (most - fewest + 1)).astype(np.int64)
         lanes = draws[:, 4:].reshape(len(rows), 7, most)
         there = np.arange(most) < counts[:, None]
