@@ -109,12 +109,20 @@ async def connected_bus(manifest: Manifest, *, timeout_s: float = 15.0) -> Bus:
             await asyncio.sleep(0.05)
 
 
+def write_pid(folder: SessionDir, module: Module) -> None:
+    """Say in `pids/` which process is the module: how the kill reaches the Gatekeeper when the bus is gone."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # one that comes too early mustn't end it: the flag file says the same
+    folder.pids.mkdir(parents=True, exist_ok=True)
+    (folder.pids / f"{module.value}.pid").write_text(f"{os.getpid()}\n")
+
+
 async def run_module(module: Module, main: Callable[[Process], Awaitable[None]]) -> None:
     """Run a module's loop until it returns, raises, or SIGTERM or SIGINT asks it to stop (its task is cancelled)."""
     parser = argparse.ArgumentParser(prog=f"python -m tradealgo.{module.value}")
     parser.add_argument("--session-dir", required=True, help="the session's folder, which holds its manifest.json")
     folder = SessionDir(parser.parse_args().session_dir)
     manifest = folder.read_manifest()
+    write_pid(folder, module)
     process = Process(module, folder, manifest, await connected_bus(manifest))
     loop = asyncio.get_running_loop()
     work = asyncio.ensure_future(main(process))

@@ -27,6 +27,7 @@ import msgspec
 from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.domain.errors import BadConfig, SessionNotFound, TradeAlgoError
 from tradealgo.domain.state import Module
+from tradealgo.exchange import accounts
 
 #: (module, package to run, priority, seconds to stop in). The Recorder's package is `journal`: it is named for what it keeps.
 PROGRAMS: tuple[tuple[Module, str, int, int], ...] = (
@@ -94,11 +95,21 @@ def configuration(folder: SessionDir, manifest: Manifest, python: str = sys.exec
             "stdout_logfile_maxbytes": "20MB",
             "stdout_logfile_backups": "3",
         }
-        if module is not Module.SENTINEL:
-            config[f"program:{module.value}"]["environment"] = ",".join(f'{name}=""' for name in LOGIN_SECRETS)
+        config[f"program:{module.value}"]["environment"] = _secrets(module, manifest)
     text = io.StringIO()
     config.write(text)
     return text.getvalue()
+
+
+def _secrets(module: Module, manifest: Manifest) -> str:
+    """A program's own part of the environment: only the Sentinel keeps the login's secrets; on paper they are no secrets."""
+    if module is not Module.SENTINEL:
+        return ",".join(f'{name}=""' for name in LOGIN_SECRETS)
+    if manifest.mode is Mode.LIVE:
+        return ""
+    paper = (accounts.API_SECRET, accounts.PASSWORD, accounts.TOTP_SECRET)
+    pairs = (*zip(LOGIN_SECRETS, paper, strict=True), ("KITE_USER_ID", manifest.account))
+    return ",".join(f'{name}="{value}"' for name, value in pairs)
 
 
 def _text(path: object) -> str:

@@ -1,0 +1,99 @@
+"""What people ask of a running session goes this way: notebook, desk, panel and CLI alike. Blocking, and quick.
+
+A kill takes two ways at once: a flag file that outlives everything, with a signal to the Gatekeeper, and the control
+stream. Either is enough; the answer says which were reached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import redis
+
+from tradealgo.bus.redis_bus import BlockingBus, connect_blocking
+from tradealgo.config import SessionDir
+from tradealgo.domain.errors import BadConfig, BusUnavailable
+from tradealgo.domain.state import Action, Control, Module
+
+BUS_TIMEOUT_S = 1.0
+
+
+def request(folder: SessionDir, control: Control) -> dict[str, Any]:
+    """Ask it, and say what was reached: `{"action", "flag", "bus", "signalled"}`.
+
+    "Reached" is not "done": the session's own state says what became of it.
+    Raises BadConfig for a re-arm without a reason, BusUnavailable where nothing was reached.
+    """
+    if control.action is Action.REARM and not control.reason.strip():
+        raise BadConfig("a re-arm needs a reason: say what was found, and why trading is safe again")
+    if not control.ts:
+        control = msgspec.structs.replace(control, ts=time.time_ns())
+    reached: dict[str, Any] = {"action": control.action.value, "flag": False, "bus": False, "signalled": 0}
+    if control.action is Action.KILL:
+        write_flag(folder.kill_flag, control)
+        reached["flag"] = True
+        reached["signalled"] = _signal_gatekeeper(folder)
+    error = _publish(folder, control)
+    reached["bus"] = error is None
+    if error is not None and not reached["flag"]:
+        raise BusUnavailable(f"{control.action} did not reach session {folder.path.name}: {error}; is it running?")
+    return reached
+
+
+def write_flag(path: Path, control: Control) -> None:
+    """Put the kill's flag file in place, all of it or nothing, on the disk before this returns."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    with open(temporary, "w") as file:
+        json.dump({"source": control.source, "reason": control.reason, "ts": control.ts}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _publish(folder: SessionDir, control: Control) -> str | None:
+    """Put it on the control stream; what went wrong, or None."""
+    manifest = folder.read_manifest()
+    try:
+        client = connect_blocking(
+            manifest.resolved_bus_url(), socket_timeout=BUS_TIMEOUT_S, socket_connect_timeout=BUS_TIMEOUT_S
+        )
+        with contextlib.closing(BlockingBus(client, manifest.session_id)) as bus:
+            bus.control(control)
+    except (redis.RedisError, BadConfig) as error:
+        return f"the bus can't be reached ({error})"
+    return None
+
+
+def _signal_gatekeeper(folder: SessionDir) -> int:
+    """Wake the Gatekeeper to look at the flag; its pid, 0 if it isn't there to be woken (it polls the flag anyway)."""
+    try:
+        pid = int((folder.pids / f"{Module.GATEKEEPER.value}.pid").read_text())
+        if not _is_gatekeeper(pid, folder):
+            return 0
+        os.kill(pid, signal.SIGUSR1)
+    except (OSError, ValueError):
+        return 0
+    return pid
+
+
+def _is_gatekeeper(pid: int, folder: SessionDir) -> bool:
+    """Whether the process of that number is this session's Gatekeeper: numbers are used again."""
+    if sys.platform == "linux":
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    else:
+        command = subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return "tradealgo.gatekeeper" in command and str(folder.path) in command

@@ -1,0 +1,157 @@
+"""The Sentinel's loop: performs what the login's state asks for, and feeds what came of it back to the table."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+
+import msgspec
+
+from tradealgo.bus.keys import Stream, instruments_key
+from tradealgo.config import BrokerSession, Mode
+from tradealgo.domain.errors import BadConfig, BrokerError, Rejected, TokenDead, UnknownInstrument
+from tradealgo.domain.state import Beat, Level
+from tradealgo.process import Process
+from tradealgo.sentinel import dump, login
+from tradealgo.sentinel.core import Event, State, credentials, follow, is_denied, is_usable, wait_s
+
+#: How often a person's login is looked for: caught here, or saved by a launch in a notebook.
+LOOK_S = 0.5
+
+
+class Sentinel:
+    """One account's login, kept good for as long as the session runs."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.manifest = process.manifest
+        self.login = credentials(os.environ)
+        self.session: BrokerSession | None = None
+        self.failures = 0
+        self._perform: dict[State, Callable[[], Awaitable[Event]]] = {
+            State.CHECKING: self._check,
+            State.LOGGING_IN: self._log_in,
+            State.AWAITING_PERSON: self._await_person,
+            State.LOADING: self._load,
+            State.LOGGED_IN: self._watch,
+            State.BACKING_OFF: self._back_off,
+        }
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        state = State.CHECKING
+        while True:
+            await self.process.say(state.value)
+            state = follow(state, await self._attempt(state))
+
+    async def _attempt(self, state: State) -> Event:
+        try:
+            return await self._perform[state]()
+        except TokenDead:
+            return Event.TOKEN_DEAD
+        except (BrokerError, BadConfig, UnknownInstrument) as error:
+            if isinstance(error, Rejected) and state is State.LOGGING_IN and self.manifest.mode is Mode.LIVE:
+                await self.process.alert(Level.CRITICAL, "LOGIN_REFUSED", str(error))
+                return Event.REFUSED
+            self.failures += 1
+            self.process.log.warning("failed", state=state.value, error=str(error), failures=self.failures)
+            if self.failures == 8:  # about a quarter of a minute of trying
+                await self.process.alert(Level.WARNING, "LOGIN_FAILING", f"no login for {self.failures} tries: {error}")
+            return Event.FAILED
+
+    async def _check(self) -> Event:
+        saved = BrokerSession.load(self.manifest.account)
+        if saved is None or not is_usable(saved, self.manifest.api_key, time.time_ns()):
+            return Event.TOKEN_DEAD
+        if not await asyncio.to_thread(login.is_good, self.manifest, saved):
+            return Event.TOKEN_DEAD
+        self.session = saved
+        return Event.TOKEN_GOOD
+
+    async def _log_in(self) -> Event:
+        if not self.login.automatic:
+            return Event.NEEDS_PERSON
+        if self.manifest.mode is Mode.LIVE:
+            self.process.log.warning("automatic login", text=login.TOTP_WARNING)
+        token = await asyncio.to_thread(login.automatic_login, self.manifest, self.login)
+        await self._open(token)
+        return Event.TOKEN_GOOD
+
+    async def _open(self, request_token: str) -> None:
+        opening = asyncio.to_thread(
+            login.open_session, self.manifest, self.login.api_secret, request_token, time.time_ns()
+        )
+        self.session = await opening
+        self.session.save()
+
+    async def _await_person(self) -> Event:
+        """Tell people where to log in, then wait for the redirect here or for a login that another process saved."""
+        url, now = login.login_url(self.manifest), time.time_ns()
+        await self.process.alert(Level.CRITICAL, "LOGIN_NEEDED", f"log in at {url}")
+        with _redirect_server(self.process) as server:
+            while True:
+                saved = BrokerSession.load(self.manifest.account)
+                if saved is not None and saved.created > now:
+                    self.session = saved
+                    break
+                if token := await asyncio.to_thread(server.wait, LOOK_S) if server else "":
+                    await self._open(token)
+                    break
+                if server is None:
+                    await asyncio.sleep(LOOK_S)
+        await self.process.alert(Level.INFO, "LOGIN_NEEDED", "logged in", resolved=True)
+        return Event.TOKEN_GOOD
+
+    async def _load(self) -> Event:
+        """Put the manifest's instruments of today's dump on the bus."""
+        assert self.session is not None
+        book = await asyncio.to_thread(dump.download, self.manifest, self.session.access_token)
+        chosen = [book.find(key) for key in self.manifest.instruments]
+        key = instruments_key(self.manifest.session_id)
+        await self.process.bus.client.set(key, msgspec.msgpack.encode(chosen))
+        self.process.figures.update(instruments=len(chosen), expires=self.session.expires)
+        if self.failures >= 8:
+            await self.process.alert(Level.INFO, "LOGIN_FAILING", "logged in", resolved=True)
+        self.failures = 0
+        return Event.LOADED
+
+    async def _watch(self) -> Event:
+        """Sleep until the token dies: at 06:00, or when a module hears from the broker that it is dead."""
+        assert self.session is not None
+        since = time.time_ns()
+        last = await self.process.bus.last(Stream.HEALTH)
+        cursor = last.id if last else b"0"
+        while time.time_ns() < self.session.expires:
+            entries = await self.process.bus.read({Stream.HEALTH: cursor}, block_ms=1_000)
+            cursor = entries[-1].id if entries else cursor
+            beats: list[Beat] = [e.message for e in entries]
+            denied = any(is_denied(beat, since) for beat in beats)
+            if denied and not await asyncio.to_thread(login.is_good, self.manifest, self.session):
+                return Event.TOKEN_DEAD
+        return Event.TOKEN_DEAD
+
+    async def _back_off(self) -> Event:
+        await asyncio.sleep(wait_s(self.failures, random.random()))
+        return Event.WAITED
+
+
+@contextlib.contextmanager
+def _redirect_server(process: Process) -> Iterator[login.RedirectServer | None]:
+    """The catcher of the redirect; None, and a line in the log, where its port is taken by a launch that waits as well."""
+    try:
+        server = login.RedirectServer(int(os.environ.get("KITE_REDIRECT_PORT") or login.REDIRECT_PORT))
+    except BadConfig as error:
+        process.log.warning("no redirect server", error=str(error))
+        yield None
+        return
+    with server:
+        yield server
+
+
+async def keep_logged_in(process: Process) -> None:
+    """The Sentinel's main."""
+    await Sentinel(process).run()
