@@ -98,6 +98,11 @@ class Bus:
         rows = await self.client.xrevrange(stream_key(self.session_id, stream), count=1)
         return next(iter(_stream_entries(stream, rows)), None)
 
+    async def newest(self, stream: Stream, count: int) -> list[Entry]:
+        """The newest entries, oldest of them first."""
+        rows = await self.client.xrevrange(stream_key(self.session_id, stream), count=count)
+        return _stream_entries(stream, rows)[::-1]
+
     async def open_group(self, stream: Stream = Stream.REQUESTS, group: str = GATEKEEPER_GROUP) -> None:
         """Make a consumer group that reads from the beginning, if it isn't there."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Rows of each table that a snapshot carries, newest first.
 ROWS = 50
+
+#: Newest orders that the latency figures are of.
+LATENCY_ORDERS = 1_000
 
 #: A module that has not beaten for this long is shown as silent.
 SILENT_S = 4.0
@@ -50,11 +54,12 @@ def snapshot(view: SessionView, now: int, book: InstrumentBook | None) -> dict[s
         "cause": state.cause.value if state and state.cause else None,
         "reason": state.reason if state else "",
         "ts_tripped": state.ts_tripped if state else 0,
+        "ts_event_tripped": _event_time(view, state.ts_tripped) if state else 0,
         "flat_s": (state.ts_flat - state.ts_tripped) / 1e9 if state and state.ts_flat else None,
         "ts_event": view.ts_event,
         "mtm": mtm_row(view.mtm[-1]) if view.mtm else None,
         "positions": [position_row(p) for p in view.portfolio(book).positions()] if book is not None else [],
-        "orders": [order_row(o) for o in islice(reversed(view.orders.values()), ROWS)],
+        "orders": [order_row(o) for o in _shown_orders(view)],
         "orders_count": len(view.orders),
         "working_count": len(view.working_orders),
         "fills": [fill_row(f) for f in view.fills[: -ROWS - 1 : -1]],
@@ -66,9 +71,22 @@ def snapshot(view: SessionView, now: int, book: InstrumentBook | None) -> dict[s
         "signals": _signals(view),
         "health": {b.module.value: beat_row(b, now) for b in view.beats.values()},
         "alerts": [alert_row(a) for a in view.open_alerts[: -ROWS - 1 : -1]],
-        "latency": latency(list(view.orders.values())),
+    XX
         "rates": next((dict(b.figures) for b in view.beats.values() if b.module == "gatekeeper"), {}),
     }
+
+
+def _shown_orders(view: SessionView) -> list[Order]:
+    """The newest orders, newest first, and all older ones that still work."""
+    newest = list(islice(reversed(view.orders.values()), ROWS))
+    tags = {o.tag for o in newest}
+    return newest + [o for o in view.working_orders if o.tag not in tags]
+
+
+def _event_time(view: SessionView, ts: int) -> int:
+    """The exchange time of the last MTM point at or before a wall-clock moment; 0 for none."""
+    index = bisect_right(view.mtm, ts, key=lambda p: p.ts)
+    return view.mtm[index - 1].ts_event if ts and index else 0
 
 
 def _limits(view: SessionView) -> dict[str, float]:

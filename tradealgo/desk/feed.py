@@ -1,0 +1,180 @@
+"""The desk's one reader of each session, shared by all tabs, and the list of this home's sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import redis
+
+from tradealgo.bus.keys import Stream, instruments_key
+from tradealgo.bus.redis_bus import Bus, connect
+from tradealgo.config import Manifest, Mode, SessionDir, session_dirs
+from tradealgo.domain.errors import TradeAlgoError
+from tradealgo.domain.instruments import Instrument, InstrumentBook
+from tradealgo.live.view import SessionView
+
+POLL_S = 0.1
+#: Between two tries to reach a session's bus.
+RETRY_S = 0.5
+#: A session whose bus has been out of reach for this long is past, or broken: the desk says so.
+LOST_S = 5.0
+READ_COUNT = 2_000
+#: Newest tick frames looked at for the last prices of what is held.
+TICK_FRAMES = 20
+#: Sessions listed, besides those that run.
+LISTED = 20
+
+
+class Feed:
+    """One session: its view, kept up with the bus by a task of its own."""
+
+    def __init__(
+        self, folder: SessionDir, manifest: Manifest, record: Callable[[SessionDir, SessionView], None]
+    ) -> None:
+        self.folder = folder
+        self.view = SessionView(manifest)
+        self.book: InstrumentBook | None = None
+        self.connected = False
+        self.past = False
+        self.shot: dict[str, Any] = {}
+        self._record = record
+        self._lost_at = time.monotonic()
+        self._announce()
+        self._task = asyncio.ensure_future(self._run())
+
+    @property
+    def status(self) -> str:
+        """RUNNING, STARTING (no bus yet), LOST (the bus went away) or PAST."""
+        if self.past:
+            return "PAST"
+        if self.connected:
+            return "RUNNING"
+        return "LOST" if self.view.beats else "STARTING"
+
+    def close(self) -> None:
+        self._task.cancel()
+
+    def row(self) -> dict[str, Any]:
+        """The session in a list of sessions."""
+        names = ("session_id", "mode", "account", "strategy", "parameters", "trading", "kill", "mtm", "ts_event")
+        return {n: self.shot[n] for n in names} | {
+            "status": self.status,
+            "created": self.view.manifest.created,
+            "max_loss": self.shot["limits"]["max_loss"],
+        }
+
+    def _announce(self) -> None:
+        shot = self.view.snapshot(0 if self.past else time.time_ns(), self.book)
+        self.shot = shot | {"status": self.status, "charts": self._charts()}
+
+    def _charts(self) -> list[dict[str, Any]]:
+        """What can be charted: the session's instruments, and those it traded besides."""
+        if self.book is None:
+            return []
+        found = [self.book.find(key) for key in self.view.manifest.instruments if key in self.book]
+        keys = {i.instrument_token: i.key for i in found} | {f.instrument_token: f.instrument for f in self.view.fills}
+        return [{"instrument_token": token, "instrument": key} for token, key in keys.items()]
+
+    async def _run(self) -> None:
+        while not self.past:
+            try:
+                await self._follow()
+            except (redis.RedisError, OSError, TradeAlgoError):
+                if self.connected:
+                    self.connected, self._lost_at = False, time.monotonic()
+                    self._announce()
+                if time.monotonic() - self._lost_at > LOST_S and not self.folder.supervisor_socket.exists():
+                    await self._become_past()
+                await asyncio.sleep(RETRY_S)
+
+    async def _become_past(self) -> None:
+        if not self.view.beats:
+            await asyncio.get_running_loop().run_in_executor(None, self._record, self.folder, self.view)
+        self.past = True
+        self._announce()
+
+    async def _follow(self) -> None:
+        bus = Bus(connect(self.view.manifest.resolved_bus_url()), self.view.manifest.session_id)
+        try:
+            beat = 0.0
+            while True:
+                new = await self._read(bus)
+                if new or time.monotonic() - beat > 1.0:  # ages of heartbeats move without news
+                    beat = time.monotonic()
+                    self.connected = True
+                    self._announce()
+                await asyncio.sleep(POLL_S)
+        finally:
+            await bus.close()
+
+    async def _read(self, bus: Bus) -> int:
+        if self.book is None:
+            data = await bus.client.get(instruments_key(bus.session_id))
+            if data is not None:
+                self.book = InstrumentBook(msgspec.msgpack.decode(bytes(data), type=list[Instrument]))
+        new = 0
+        while entries := await bus.read(self.view.cursors, count=READ_COUNT):
+            new += sum(self.view.apply(e) for e in entries)
+            await asyncio.sleep(0)
+            if len(entries) < READ_COUNT:
+                break
+        if self.view.fills:
+            await self._read_prices(bus)
+        return new
+
+    async def _read_prices(self, bus: Bus) -> None:
+        for entry in await bus.newest(Stream.TICKS, TICK_FRAMES):
+            self.view.apply(entry)
+
+
+class Hub:
+    """All sessions of this home. Its task starts with the first request and ends with the server."""
+
+    def __init__(self) -> None:
+        self.feeds: dict[str, Feed] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Look for sessions once a second from now on."""
+        if self._task is None:
+            self.look()
+            self._task = asyncio.ensure_future(self._keep_looking())
+
+    def close(self) -> None:
+        """End all reading."""
+        if self._task is not None:
+            self._task.cancel()
+        for feed in self.feeds.values():
+            feed.close()
+
+    def look(self) -> None:
+        """Take up sessions that weren't there before: the newest, and all whose bus may still be there."""
+        for folder in session_dirs()[-LISTED:]:
+            if folder.path.name not in self.feeds:
+                try:
+                    manifest = folder.read_manifest()
+                except TradeAlgoError:
+                    continue  # half-written, or of another version: `tradealgo status` says so
+                self.feeds[folder.path.name] = Feed(folder, manifest, read_record)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self.look()
+
+    def find(self, session_id: str) -> Feed | None:
+        """The feed of a session, by its id."""
+        return next((f for f in self.feeds.values() if f.view.manifest.session_id == session_id), None)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All sessions: live before paper, running before past, newest first."""
+        feeds = sorted(self.feeds.values(), key=lambda f: f.view.manifest.created, reverse=True)
+        return [f.row() for f in sorted(feeds, key=lambda f: (f.past, f.view.manifest.mode is not Mode.LIVE))]
+
+
+def read_record(folder: SessionDir, view: SessionView) -> None:
+    """Fill the view of a past session from what the Recorder kept; blocking."""

@@ -1,0 +1,71 @@
+// A module-federation container written by hand: JupyterLab needs init() and get(), and no bundler.
+(() => {
+  const MIME = "application/vnd.tradealgo.desk+json";
+  let scope;
+  const shared = async name => {
+    const versions = scope[name];
+    return (await versions[Object.keys(versions)[0]].get())();
+  };
+  const base = () => {
+    try { return JSON.parse(document.getElementById("jupyter-config-data").textContent).baseUrl || "/"; } catch { return "/"; }
+  };
+  const script = name => import(/* webpackIgnore: true */ `${location.origin}${base()}tradealgo/static/${name}`);
+
+  // The top bar and the hotkey.
+  const extension = async () => {
+    const { Widget } = await shared("@lumino/widgets");
+    return {
+      id: "tradealgo:topbar",
+      description: "Mode, MTM, trading state and kill switch of the running session, in the top bar.",
+      autoStart: true,
+      activate: app => {
+        const widget = new Widget();
+        widget.id = "tradealgo-top";
+        app.shell.add(widget, "top", { rank: 1000 });
+        script("topbar.js").then(({ topBar }) => topBar(widget.node)).catch(error => {
+          widget.node.textContent = "TradeAlgo: the server extension is off";
+          console.warn("tradealgo: top bar not loaded", error);
+        });
+      },
+    };
+  };
+
+  // Outputs of desk(session): drawn by the page from the server's stream, with no kernel and after any reload.
+  const mime = async () => {
+    const { Widget } = await shared("@lumino/widgets");
+    class Output extends Widget {
+      async renderModel(model) {
+        if (this.leave) return;
+        this.leave = () => {};
+        try {
+          const { mount } = await script("desk.js");
+          if (!this.isDisposed) this.leave = mount(this.node, model.data[MIME]);
+        } catch (error) {
+          this.leave = null;
+          this.node.innerHTML = model.data["text/html"] ?? "";
+          if (!this.node.innerHTML) this.node.textContent = "The desk needs the tradealgo server extension.";
+        }
+      }
+      dispose() {
+        if (!this.isDisposed) this.leave?.();
+        super.dispose();
+      }
+    }
+    return {
+      id: "tradealgo:output",
+      description: "Shows the desk of a session.",
+      rank: -100,
+      dataType: "json",
+      rendererFactory: { safe: true, mimeTypes: [MIME], createRenderer: () => new Output() },
+    };
+  };
+
+  const modules = { "./extension": extension, "./mime": mime };
+  (window._JUPYTERLAB = window._JUPYTERLAB || {}).tradealgo = {
+    init: given => { scope = given; },
+    get: async name => {
+      const plugin = await modules[name]();
+      return () => ({ __esModule: true, default: plugin });
+    },
+  };
+})();

@@ -1,0 +1,92 @@
+// Mounts any part of the desk, or all of it, into an element.
+import { mtmChart, priceChart } from "./charts.js";
+import { killSwitch } from "./kill.js";
+import { base, link } from "./link.js";
+import { fill, h, style, time, words } from "./look.js";
+import * as tables from "./tables.js";
+
+// A part that redraws from the model, at most once a frame.
+const live = draw => (el, id) => {
+  const box = h("div");
+  el.append(box);
+  let pending = null;
+  const leave = link.follow(id, model => {
+    pending ??= requestAnimationFrame(() => { pending = null; fill(box, draw(model)); });
+  });
+  return () => { cancelAnimationFrame(pending); leave(); };
+};
+
+const drawn = chart => (el, id) => {
+  const drawing = Promise.resolve(chart(el, id));
+  return () => drawing.then(leave => leave());
+};
+
+export const PARTS = {
+  mtm: drawn(mtmChart), price: priceChart, kill_switch: killSwitch, figures: live(tables.figures), positions: live(tables.positions),
+  orders: live(tables.orders), fills: live(tables.fills), health: live(tables.health), alerts: live(tables.alerts),
+  latency: live(tables.latency), risk: live(tables.risk), strategy: live(tables.strategy),
+};
+const TITLES = {
+  mtm: "Mark to market", price: "Price", kill_switch: "Kill switch", positions: "Positions", orders: "Orders", fills: "Fills", health: "Modules",
+  alerts: "Alerts", latency: "Tick to order", risk: "Limits", strategy: "Strategy", figures: "Figures",
+};
+
+function header(el, id) {
+  const bar = h("header", { class: "ta-header" });
+  el.append(bar);
+  return link.follow(id, ({ shot, heard }) => {
+    const linked = !link.connected ? ["no server", "bad"] : !heard ? ["looking…", ""] : { RUNNING: ["running", "good"], STARTING: ["starting", "busy"], LOST: ["bus lost", "bad"], PAST: ["past session", "past"] }[shot.status] ?? ["", ""];
+    el.dataset.mode = shot.mode ?? "";
+    el.dataset.link = link.connected ? shot.status ?? "" : "DOWN";
+    fill(bar,
+      h("span", { class: "ta-mode" }, shot.mode === "live" ? "LIVE · REAL MONEY" : shot.mode === "paper" ? "PAPER" : "…"),
+      h("b", {}, shot.strategy ?? id),
+      h("span", { class: "ta-account", title: id }, shot.account ?? ""),
+      h("span", { class: "ta-clock", title: "exchange time, IST" }, shot.ts_event ? `${new Date(shot.ts_event / 1e6 + 19800000).toISOString().slice(0, 10)} ${time(shot.ts_event)}` : "before the open"),
+      shot.speed > 1 && h("span", { class: "ta-chip" }, `${shot.speed}× speed`),
+      h("span", { class: `ta-trading ta-${(shot.trading ?? "").toLowerCase()}` }, words(shot.trading) || "–"),
+      h("span", { class: `ta-linked ${linked[1]}` }, linked[0]));
+  });
+}
+
+function card(parent, id, part, more = "") {
+  const body = h("div", { class: "ta-body" });
+  const section = h("section", { class: `ta-card ta-${part} ${more}`, "aria-label": TITLES[part] }, h("h3", {}, TITLES[part]), body);
+  parent.append(section);
+  return PARTS[part](body, id);
+}
+
+// Two parts in one card, one shown at a time.
+function tabs(parent, id, parts) {
+  const leave = [], heads = h("div", { class: "ta-tabs", role: "tablist" });
+  const section = h("section", { class: `ta-card ta-${parts[0]}` }, heads);
+  const bodies = parts.map(part => { const body = h("div", { class: "ta-body ta-scroll", role: "tabpanel" }); leave.push(PARTS[part](body, id)); return body; });
+  const show = chosen => { bodies.forEach((b, i) => { b.hidden = i !== chosen; }); [...heads.children].forEach((t, i) => t.setAttribute("aria-selected", i === chosen)); };
+  parts.forEach((part, i) => heads.append(h("button", { type: "button", role: "tab", onclick: () => show(i) }, TITLES[part])));
+  section.append(...bodies);
+  parent.append(section);
+  show(0);
+  return () => leave.forEach(l => l());
+}
+
+function whole(root, id) {
+  const grid = h("div", { class: "ta-grid" });
+  const leave = [header(root, id)];
+  root.append(grid);
+  const left = h("div", { class: "ta-column ta-wide" }), right = h("div", { class: "ta-column" });
+  grid.append(left, right);
+  leave.push(card(left, id, "mtm"), card(left, id, "price"), card(left, id, "positions"), tabs(left, id, ["orders", "fills", "strategy"]));
+  const command = h("section", { class: "ta-card ta-command", "aria-label": "Command" });
+  right.append(command);
+  leave.push(PARTS.figures(command, id), killSwitch(command, id));
+  leave.push(card(right, id, "alerts"), card(right, id, "health"), card(right, id, "risk"), card(right, id, "latency"));
+  return () => leave.forEach(l => l());
+}
+
+export function mount(el, { session, part = "desk" }) {
+  style(base);
+  const root = h("div", { class: `ta-desk ta-part-${part}`, "data-session": session });
+  el.append(root);
+  const leave = part === "desk" ? whole(root, session) : [header(root, session), PARTS[part](root, session)];
+  return () => { (Array.isArray(leave) ? leave : [leave]).forEach(l => l()); root.remove(); };
+}

@@ -1,0 +1,54 @@
+// How things look: elements, figures, times, words.
+
+export function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== false && value != null) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter(c => c != null && c !== false));
+  return element;
+}
+
+// Replace what an element holds, unless it would look the same: focus and selection stay.
+export function fill(element, ...children) {
+  const next = h("div", {}, ...children);
+  if (next.innerHTML !== element.innerHTML) element.replaceChildren(...next.childNodes);
+}
+
+const rupees = new Intl.NumberFormat("en-IN", { maximumFractionDigits: 0 });
+const exact = new Intl.NumberFormat("en-IN", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+
+export const money = (value, sign = true) =>
+  value == null ? "–" : `${value < 0 ? "−" : sign && value > 0 ? "+" : ""}₹${rupees.format(Math.abs(value))}`;
+export const price = value => value ? exact.format(value) : "–";
+export const number = value => value == null ? "–" : rupees.format(value);
+export const ms = value => value == null ? "–" : value < 10 ? `${value.toFixed(1)} ms` : value < 1e4 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(0)} s`;
+export const trend = value => value > 0 ? "up" : value < 0 ? "down" : "";
+export const time = ns => ns ? new Date(ns / 1e6 + 19800000).toISOString().slice(11, 19) : "–";
+export const symbol = key => (key ?? "").replace(/^[A-Z]+:/, "");
+export const words = text => (text ?? "").replaceAll("_", " ");
+
+export function style(base) {
+  if (document.getElementById("tradealgo-style")) return;
+  document.head.append(h("link", { id: "tradealgo-style", rel: "stylesheet", href: `${base}tradealgo/static/desk.css` }));
+}
+
+// Colours that people with any colour vision can tell apart (Okabe and Ito), for the page's theme.
+export function palette(element) {
+  const at = getComputedStyle(element);
+  const get = name => at.getPropertyValue(name).trim();
+  return {
+    text: get("--ta-text"), faint: get("--ta-faint"), grid: get("--ta-grid"), line: get("--ta-line"), area: get("--ta-area"),
+    up: get("--ta-up"), down: get("--ta-down"), limit: get("--ta-limit"), second: get("--ta-second"), font: get("--ta-font"),
+  };
+}
+
+// Call back when the page changes between light and dark.
+export function onTheme(callback) {
+  const observer = new MutationObserver(callback);
+  observer.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
+  const query = matchMedia("(prefers-color-scheme: dark)");
+  query.addEventListener("change", callback);
+  return () => { observer.disconnect(); query.removeEventListener("change", callback); };
+}

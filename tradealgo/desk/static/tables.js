@@ -1,0 +1,117 @@
+// The desk's tables, gauges and tiles: each a function from a model to elements.
+import { DONE } from "./charts.js";
+import { h, money, ms, number, price, symbol, time, trend, words } from "./look.js";
+
+const none = text => h("p", { class: "ta-none" }, text);
+const arrow = value => value > 0 ? "▲ " : value < 0 ? "▼ " : "";
+
+function table(heads, rows, empty) {
+  if (!rows.length) return none(empty);
+  return h("table", { class: "ta-table" },
+    h("thead", {}, h("tr", {}, heads.map(([text, kind]) => h("th", { class: kind ?? "", scope: "col" }, text)))),
+    h("tbody", {}, rows.map(cells => h("tr", {}, cells.map((cell, i) =>
+      h("td", { class: [heads[i][1] ?? "", cell?.tone ?? ""].join(" ").trim() }, cell?.text ?? cell))))));
+}
+
+export function figures({ shot }) {
+  const { mtm, capital } = shot;
+  const used = mtm && mtm.limit ? Math.max(0, -mtm.mtm / -mtm.limit) : 0;
+  const tile = (label, value, tone = "") => h("div", { class: "ta-tile" }, h("span", {}, label), h("b", { class: tone }, value));
+  return [
+    h("div", { class: `ta-mtm-now ${trend(mtm?.mtm)}` }, h("span", {}, "MTM after charges"),
+      h("b", {}, mtm ? arrow(mtm.mtm) + money(mtm.mtm) : "–"),
+      h("small", {}, mtm ? `${(mtm.mtm / capital * 100).toFixed(2)} % of ${money(capital, false)}` : "no price yet")),
+    h("div", { class: "ta-tiles" },
+      tile("Realised", money(mtm?.realised), trend(mtm?.realised)), tile("Unrealised", money(mtm?.unrealised), trend(mtm?.unrealised)),
+      tile("Charges", money(mtm?.charges, false)), tile("Drawdown", money(mtm && -Math.abs(mtm.drawdown)))),
+    gauge("Loss limit used", used, mtm ? `${(used * 100).toFixed(0)} % of ${money(mtm.limit)}` : "–"),
+  ];
+}
+
+function gauge(label, part, text) {
+  const level = part > 0.8 ? "bad" : part > 0.5 ? "warn" : "";
+  return h("div", { class: `ta-gauge ${level}` }, h("span", {}, label), h("em", {}, text),
+    h("div", { class: "ta-bar", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(part * 100) },
+      h("i", { style: `width:${Math.min(100, part * 100).toFixed(0)}%` })));
+}
+
+export function positions({ shot }) {
+  const rows = [...(shot.positions ?? [])].sort((a, b) => !b.quantity - !a.quantity || a.instrument.localeCompare(b.instrument)).reverse();
+  rows.sort((a, b) => (b.quantity !== 0) - (a.quantity !== 0));
+  return table([["Instrument"], ["Qty", "r"], ["Average", "r"], ["Last", "r"], ["Unrealised", "r"], ["P&L", "r"]],
+    rows.map(p => [symbol(p.instrument), { text: p.quantity ? number(p.quantity) : "flat", tone: p.quantity ? trend(p.quantity) : "faint" },
+      price(p.average_price), price(p.last_price), { text: p.quantity ? money(p.unrealised) : "–", tone: trend(p.unrealised) }, { text: money(p.pnl), tone: trend(p.pnl) }]),
+    "No positions yet.");
+}
+
+const sideOf = side => ({ text: side, tone: side === "BUY" ? "up" : "down" });
+
+export function orders(model) {
+  const all = [...model.orders.values()].reverse();
+  const rows = [...all.filter(o => !DONE.has(o.state)), ...all.filter(o => DONE.has(o.state))].slice(0, 40);
+  const tone = { FILLED: "", REJECTED: "bad", DENIED: "bad", UNKNOWN: "bad", CANCELLED: "faint", EXPIRED: "faint" };
+  return table([["Time"], ["Instrument"], ["Side"], ["Qty", "r"], ["Limit", "r"], ["Average", "r"], ["Why"], ["State"]],
+    rows.map(o => [time(o.ts_event), symbol(o.instrument), sideOf(o.side), `${number(o.filled_quantity)}/${number(o.quantity)}`, price(o.price), price(o.average_price),
+      words(o.intent).toLowerCase(), { text: h("span", { title: o.text || o.reason }, words(o.state)), tone: tone[o.state] ?? "busy" }]),
+    "No orders yet.");
+}
+
+export function fills(model) {
+  return table([["Time"], ["Instrument"], ["Side"], ["Qty", "r"], ["Price", "r"]],
+    model.fills.slice(-40).reverse().map(f => [time(f.ts_event), symbol(f.instrument), sideOf(f.side), number(f.quantity), price(f.price)]),
+    "No fills yet.");
+}
+
+const MODULES = ["sentinel", "producer", "consumer", "gatekeeper", "recorder", "monitor", "exchange", "bus"];
+
+export function health({ shot }) {
+  const past = shot.status === "PAST";
+  const known = Object.entries(shot.health ?? {}).sort(([a], [b]) => MODULES.indexOf(a) - MODULES.indexOf(b));
+  if (!known.length) return none(past ? "No heartbeats were recorded." : "No module has beaten yet.");
+  return h("ul", { class: "ta-health" }, known.map(([name, beat]) => {
+    const tone = past ? "faint" : beat.silent ? "bad" : /STALL|DENIED|BACKING|ERROR|FAIL/.test(beat.state) ? "warn" : "good";
+    const says = past ? "recorded" : beat.silent ? `silent ${beat.age_s.toFixed(0)} s` : words(beat.state).toLowerCase();
+    return h("li", { class: tone, title: `process ${beat.pid}` }, h("i", { "aria-hidden": "true" }, tone === "good" ? "●" : tone === "warn" ? "◆" : tone === "bad" ? "✖" : "○"), h("b", {}, name), h("span", {}, says));
+  }));
+}
+
+export function alerts({ shot }) {
+  const rows = shot.alerts ?? [];
+  if (!rows.length) return none("Nothing to worry about.");
+  const sign = { INFO: "ⓘ", WARNING: "◆", CRITICAL: "✖" };
+  return h("ul", { class: "ta-alerts" }, rows.slice(0, 12).map(a =>
+    h("li", { class: a.level.toLowerCase() }, h("i", { "aria-label": a.level }, sign[a.level]), h("span", {}, a.text), h("small", {}, `${a.module} ${time(a.ts)}`))));
+}
+
+export function latency({ shot }) {
+  const { count, p50, p99, stages } = shot.latency ?? {};
+  if (!count) return none("Tick to order: no order yet.");
+  const most = Math.max(...stages.map(s => s.p99), 1e-9);
+  return [h("p", { class: "ta-line" }, "tick to order call ", h("b", {}, ms(p50)), " median, ", h("b", {}, ms(p99)), ` p99, ${count} orders`),
+    h("div", { class: "ta-stages" }, stages.map(s => [h("span", {}, s.stage), h("div", { class: "ta-bar", title: `median ${ms(s.p50)}, p99 ${ms(s.p99)}` },
+      h("i", { class: "p99", style: `width:${(s.p99 / most * 100).toFixed(0)}%` }), h("i", { style: `width:${(s.p50 / most * 100).toFixed(0)}%` })), h("em", {}, ms(s.p50))]))];
+}
+
+export function risk({ shot }) {
+  const { rates = {}, limits = {} } = shot;
+  const first = (...names) => names.map(n => rates[n]).find(v => typeof v === "number") ?? 0;
+  const row = (label, used, limit) => gauge(label, limit ? used / limit : 0, `${number(used)} of ${number(limit)}`);
+  const gross = (shot.positions ?? []).reduce((sum, p) => sum + Math.abs(p.quantity) * p.last_price, 0);
+  return [
+    row("Order calls this second", first("calls_second", "orders_second", "per_second"), limits.orders_per_second),
+    row("This minute", first("calls_minute", "orders_minute", "per_minute"), limits.orders_per_minute),
+    row("Today", first("calls_day", "orders_day", "per_day"), limits.orders_per_day),
+    row("Open orders", shot.working_count ?? 0, limits.max_open_orders),
+    gauge("Gross exposure", limits.max_gross_exposure ? gross / limits.max_gross_exposure : 0, money(gross, false)),
+  ];
+}
+
+export function strategy({ shot }) {
+  const parameters = Object.entries(shot.parameters ?? {}).map(([name, value]) => h("span", { class: "ta-chip" }, `${name} ${value}`));
+  const names = new Map((shot.charts ?? []).map(r => [r.instrument_token, r.instrument]));
+  const words = { 1: ["LONG", "up"], 0: ["FLAT", "faint"], "-1": ["SHORT", "down"] };
+  return [h("p", { class: "ta-line" }, h("b", {}, shot.strategy ?? ""), " ", parameters),
+    table([["Instrument"], ["Target"], ["Since candle"], ["Reason"]],
+      (shot.signals ?? []).map(s => [symbol(names.get(s.instrument_token) ?? String(s.instrument_token)), { text: words[s.target][0], tone: words[s.target][1] }, time(s.start), s.reason || "–"]),
+      "No signal yet.")];
+}
