@@ -113,9 +113,9 @@ class Feed:
 
     async def _read(self, bus: Bus) -> int:
         if self.book is None:
-            data = await bus.client.get(instruments_key(bus.session_id))
+            data: Any = await bus.client.get(instruments_key(bus.session_id))
             if data is not None:
-                self.book = InstrumentBook(msgspec.msgpack.decode(bytes(data), type=list[Instrument]))
+                self.book = InstrumentBook(msgspec.msgpack.decode(data, type=list[Instrument]))
         new = 0
         while entries := await bus.read(self.view.cursors, count=READ_COUNT):
             new += sum(self.view.apply(e) for e in entries)

@@ -71,7 +71,7 @@ def snapshot(view: SessionView, now: int, book: InstrumentBook | None) -> dict[s
         "signals": _signals(view),
         "health": {b.module.value: beat_row(b, now) for b in view.beats.values()},
         "alerts": [alert_row(a) for a in view.open_alerts[: -ROWS - 1 : -1]],
-    XX
+        "latency": latency(list(view.orders.values())[-LATENCY_ORDERS:]),
         "rates": next((dict(b.figures) for b in view.beats.values() if b.module == "gatekeeper"), {}),
     }
 
