@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 import time
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,7 +17,7 @@ from tradealgo.bus.redis_bus import Bus, connect
 from tradealgo.config import Manifest, Mode, SessionDir, session_dirs
 from tradealgo.domain.errors import TradeAlgoError
 from tradealgo.domain.instruments import Instrument, InstrumentBook
-from tradealgo.live.view import SessionView
+from tradealgo.live.view import VIEW_STREAMS, SessionView
 
 POLL_S = 0.1
 #: Between two tries to reach a session's bus.
@@ -25,6 +27,8 @@ LOST_S = 5.0
 READ_COUNT = 2_000
 #: Newest tick frames looked at for the last prices of what is held.
 TICK_FRAMES = 20
+#: A session so young may still be starting its supervisor.
+STARTING_NS = 10_000_000_000
 #: Sessions listed, besides those that run.
 LISTED = 20
 
@@ -32,16 +36,13 @@ LISTED = 20
 class Feed:
     """One session: its view, kept up with the bus by a task of its own."""
 
-    def __init__(
-        self, folder: SessionDir, manifest: Manifest, record: Callable[[SessionDir, SessionView], None]
-    ) -> None:
+    def __init__(self, folder: SessionDir, manifest: Manifest) -> None:
         self.folder = folder
         self.view = SessionView(manifest)
         self.book: InstrumentBook | None = None
         self.connected = False
         self.past = False
         self.shot: dict[str, Any] = {}
-        self._record = record
         self._lost_at = time.monotonic()
         self._announce()
         self._task = asyncio.ensure_future(self._run())
@@ -87,13 +88,23 @@ class Feed:
                 if self.connected:
                     self.connected, self._lost_at = False, time.monotonic()
                     self._announce()
-                if time.monotonic() - self._lost_at > LOST_S and not self.folder.supervisor_socket.exists():
+                if self._is_over():
                     await self._become_past()
+                    return
                 await asyncio.sleep(RETRY_S)
 
+    def _is_over(self) -> bool:
+        """Whether the bus will not come back: nothing supervises the session any more."""
+        young = time.time_ns() - self.view.manifest.created < STARTING_NS
+        lost = self.view.beats and time.monotonic() - self._lost_at < LOST_S
+        return not young and not lost and not _supervised(self.folder)
+
     async def _become_past(self) -> None:
-        if not self.view.beats:
-            await asyncio.get_running_loop().run_in_executor(None, self._record, self.folder, self.view)
+        view = SessionView(self.view.manifest)
+        with contextlib.suppress(Exception):  # a record that can't be read leaves what the bus told
+            book = await asyncio.get_running_loop().run_in_executor(None, read_record, self.folder, view)
+            if view.state is not None or self.view.state is None:
+                self.view, self.book = view, book or self.book
         self.past = True
         self._announce()
 
@@ -159,7 +170,7 @@ class Hub:
                     manifest = folder.read_manifest()
                 except TradeAlgoError:
                     continue  # half-written, or of another version: `tradealgo status` says so
-                self.feeds[folder.path.name] = Feed(folder, manifest, read_record)
+                self.feeds[folder.path.name] = Feed(folder, manifest)
 
     async def _keep_looking(self) -> None:
         while True:
@@ -176,5 +187,21 @@ class Hub:
         return [f.row() for f in sorted(feeds, key=lambda f: (f.past, f.view.manifest.mode is not Mode.LIVE))]
 
 
-def read_record(folder: SessionDir, view: SessionView) -> None:
-    """Fill the view of a past session from what the Recorder kept; blocking."""
+def _supervised(folder: SessionDir) -> bool:
+    """Whether the session's supervisor listens."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
+        return probe.connect_ex(str(folder.supervisor_socket)) == 0
+
+
+def read_record(folder: SessionDir, view: SessionView) -> InstrumentBook | None:
+    """Fill the view of a past session from what the Recorder kept (blocking); its instruments, if it had any."""
+    if not folder.record.exists() and not os.environ.get("TRADEALGO_DATABASE_URL"):
+        return None
+    from tradealgo.journal.store import open_record
+
+    with contextlib.closing(open_record(folder)) as record:
+        for stream in VIEW_STREAMS:
+            for entry in record.entries(view.manifest.session_id, stream):
+                view.apply(entry)
+        instruments = record.instruments(view.manifest.session_id)
+    return InstrumentBook(instruments) if instruments else None

@@ -165,6 +165,8 @@ class Stream(WebSocketMixin, WebSocketHandler, Guarded):  # type: ignore[misc]
                     await self.write_message(json.dumps({"type": "sessions", "sessions": rows}, default=str))
                 for session_id, tab in list(self._tabs.items()):
                     feed = self.hub.find(session_id)
+                    if feed and tab.view is not feed.view:  # over: now it is shown from the record
+                        tab = self._tabs[session_id] = Tab(feed.view, tab.chart)
                     news = tab.message(feed.shot, time.time_ns()) if feed else None
                     if news:
                         await self.write_message(json.dumps(news, default=str))

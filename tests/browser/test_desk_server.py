@@ -1,0 +1,165 @@
+"""The server extension by real HTTP and WebSocket, against a real Jupyter server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import websockets
+from jupyter_desk import TOKEN, Jupyter, WrittenSession
+
+
+def wait_for(check: Callable[[], Any], timeout_s: float = 15.0) -> Any:
+    """The first truthy answer."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := check()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+    return found
+
+
+def shot(server: Jupyter, session: WrittenSession) -> dict[str, Any]:
+    """The session's figures as the status route tells them; {} while it isn't known."""
+    status, body = server.http("GET", f"/tradealgo/status?session={session.id}", token=TOKEN)
+    return body if status == 200 else {}
+
+
+def kill_state(server: Jupyter, session: WrittenSession) -> str | None:
+    return shot(server, session).get("kill")
+
+
+async def hear(server: Jupyter, session: WrittenSession, seconds: float, **headers: str) -> list[dict[str, Any]]:
+    """What a tab that follows the session is told within some time."""
+    address = f"{server.url.replace('http', 'ws')}/tradealgo/stream?token={TOKEN}"
+    heard = []
+    async with websockets.connect(address, additional_headers=headers) as socket:
+        await socket.send(json.dumps({"follow": session.id}))
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                heard.append(json.loads(await asyncio.wait_for(socket.recv(), left)))
+            except TimeoutError:
+                break
+    return heard
+
+
+def test_status_lists_the_session_and_its_figures(server: Jupyter, written: WrittenSession) -> None:
+    """A session shows up with its state, positions at last prices, orders, health and latency."""
+    figures = wait_for(lambda: (s := shot(server, written)) and s["orders"] and s["health"] and s)
+    assert (figures["mode"], figures["status"], figures["kill"]) == ("paper", "RUNNING", "ARMED")
+    assert figures["positions"]
+    assert figures["latency"]["count"] > 0
+    assert figures["charts"][0]["instrument"] == "NSE:INFY"
+    rows = server.http("GET", "/tradealgo/status", token=TOKEN)[1]["sessions"]
+    assert written.id in [r["session_id"] for r in rows]
+
+
+@pytest.mark.parametrize(
+    "stranger", ["nobody", "wrong token", "cookie without XSRF", "foreign origin", "foreign and token"]
+)
+def test_a_stranger_gets_403_and_nothing_happens(server: Jupyter, written: WrittenSession, stranger: str) -> None:
+    """No credentials, a wrong token, a cookie without the XSRF token, a foreign origin: refused, and the session trades on."""
+    wait_for(lambda: kill_state(server, written) == "ARMED")
+    opener, xsrf = server.login()
+    ways: dict[str, dict[str, Any]] = {
+        "nobody": {},
+        "wrong token": {"token": "wrong"},
+        "cookie without XSRF": {"opener": opener},
+        "foreign origin": {"opener": opener, "X_XSRFToken": xsrf, "Origin": "http://evil.example"},
+        "foreign and token": {"token": TOKEN, "Origin": "http://evil.example"},
+    }
+    status, _ = server.http("POST", "/tradealgo/control/kill", {"session": written.id}, **ways[stranger])
+    assert status == 403
+    time.sleep(0.3)
+    assert kill_state(server, written) == "ARMED"
+    assert not written.folder.kill_flag.exists()
+
+
+@pytest.mark.parametrize("path", ["status", "static/desk.js", "plotly.min.js"])
+def test_reading_needs_a_login(server: Jupyter, path: str) -> None:
+    """Without credentials nothing can be read either."""
+    status, body = server.http("GET", f"/tradealgo/{path}")
+    assert status == 403 or "Log in" in body or "login" in body
+    assert "export function" not in str(body)
+
+
+@pytest.mark.parametrize("case", ["no credentials", "foreign origin"])
+async def test_the_stream_refuses_strangers(server: Jupyter, case: str) -> None:
+    """The WebSocket's handshake fails with 403."""
+    address = f"{server.url.replace('http', 'ws')}/tradealgo/stream"
+    if case == "foreign origin":
+        address += f"?token={TOKEN}"
+    origin = {"Origin": "http://evil.example"} if case == "foreign origin" else {}
+    with pytest.raises(websockets.InvalidStatus) as error:
+        async with websockets.connect(address, additional_headers=origin):
+            pass
+    assert error.value.response.status_code == 403
+
+
+def test_a_browser_kills_and_rearms(server: Jupyter, written: WrittenSession) -> None:
+    """Cookie and XSRF token, as the page sends them: killed, verified flat, and re-armed with a reason only."""
+    wait_for(lambda: kill_state(server, written) == "ARMED")
+    opener, xsrf = server.login()
+    as_page = {"opener": opener, "X_XSRFToken": xsrf, "Origin": server.url}
+    asked = {"session": written.id, "source": "panel"}
+    status, body = server.http("POST", "/tradealgo/control/kill", asked, **as_page)
+    assert (status, body["accepted"]) == (200, True)
+    wait_for(lambda: kill_state(server, written) == "LOCKED")
+    assert shot(server, written)["flat_s"] < 3
+    assert server.http("POST", "/tradealgo/control/rearm", asked, **as_page)[0] == 400
+    assert server.http("POST", "/tradealgo/control/rearm", asked | {"reason": "drill"}, **as_page)[0] == 200
+    wait_for(lambda: kill_state(server, written) == "ARMED")
+
+
+def test_an_unknown_session_gets_a_sentence(server: Jupyter) -> None:
+    """A kill of a session that isn't there is refused with its name."""
+    status, body = server.http("POST", "/tradealgo/control/kill", {"session": "nope"}, token=TOKEN)
+    assert status == 404
+    assert "nope" in body["message"]
+
+
+async def test_a_tab_gets_history_then_increments(server: Jupyter, written: WrittenSession) -> None:
+    """The first message is whole, with history; later ones hold only what is new, several times a second."""
+    await asyncio.to_thread(wait_for, lambda: shot(server, written).get("orders"))
+    views = [m for m in await hear(server, written, 3.0) if m["type"] == "view"]
+    assert views[0]["full"]
+    assert len(views[0]["mtm"]) > 200
+    assert len(views[0]["candles"]) > 100
+    assert not any(v.get("full") for v in views[1:])
+    times = [p[0] for v in views for p in v.get("mtm", ())]
+    assert times == sorted(times)
+    assert sum(len(v.get("mtm", ())) for v in views[1:]) > 10
+    assert sum(len(json.dumps(v)) for v in views[1:]) / 3.0 * 60 < 2_000_000
+
+
+async def test_a_slow_tab_gets_fewer_messages(server: Jupyter, written: WrittenSession) -> None:
+    """A tab that stops reading gets one message for all it missed, no larger than a fresh one, once it reads again."""
+    await asyncio.to_thread(wait_for, lambda: shot(server, written).get("orders"))
+    whole, _ = [m for m in await hear(server, written, 1.5) if m["type"] == "view"][:2]
+    from tradealgo.desk.tab import MTM_POINTS
+
+    assert len(whole["mtm"]) <= MTM_POINTS + 2
+
+
+def test_a_session_whose_bus_is_gone_is_past(server: Jupyter, home: Any) -> None:
+    """A folder without a bus or a supervisor is shown as past, not as running or lost."""
+    from tradealgo.config import Manifest, Mode, SessionDir
+    from tradealgo.domain.sizing import Sizing
+
+    folder = SessionDir(home / "sessions" / "old-one")
+    folder.write_manifest(
+        Manifest(
+            session_id="old-one", mode=Mode.PAPER, account="PAPER1", strategy="a:B", parameters={}, instruments=(),
+            capital=1.0, sizing=Sizing(units=1), bus_url=f"unix://{folder.bus_socket}", created=1,
+        )
+    )  # fmt: skip
+
+    def status() -> str:
+        rows = server.http("GET", "/tradealgo/status", token=TOKEN)[1]["sessions"]
+        return next((r["status"] for r in rows if r["session_id"] == "old-one"), "")
+
+    wait_for(lambda: status() == "PAST")
