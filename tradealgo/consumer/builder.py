@@ -1,0 +1,215 @@
+"""The candle builder of one day: ticks in, closed candles out, each instrument's exactly once and in order. Pure.
+
+The rules are in `consumer.fold`. The same ticks give the same candles however they are cut into batches, and a builder
+restored from its snapshot goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from tradealgo.consumer import fold as f
+from tradealgo.domain.candles import MINUTE_NS, SECOND_NS, ClosedCandle
+from tradealgo.domain.errors import BadConfig, BadFrame
+from tradealgo.domain.hours import DAY_NS, at, market_hours
+from tradealgo.domain.instruments import Instrument
+
+ALLOWANCE_S = 2.0
+#: From this many instruments on the compiled loop is worth numba's second or two at the start.
+COMPILE_FROM = 100
+_VERSION = 1
+
+
+class BuilderCounts(msgspec.Struct, frozen=True):
+    """What was seen and not folded, or noteworthy, since the builder began. `lateness_s` is the worst late tick's."""
+
+    late: int
+    lateness_s: float
+    missing: int
+    outside: int
+    corrections: int
+    unpriced: int
+    unknown: int
+    timeless: int
+    other_day: int
+
+
+class _Snapshot(msgspec.Struct, frozen=True):
+    version: int
+    day: dt.date
+    interval: int
+    tokens: list[int]
+    clock: list[int]
+    integers: bytes
+    floats: bytes
+
+
+class CandleBuilder:
+    """Builds candles of one interval for the instruments of a day.
+
+    Args:
+        instruments: whose ticks are expected; others' are counted.
+        day: the trading day (IST); ticks of another are counted, never folded.
+        interval: seconds, whole minutes. Candles begin at the open and every interval after; the last may be shorter.
+        allowance_s: event time that a tick may be behind another instrument's and still be folded.
+        compiled: run the loop compiled; by default where there are many instruments.
+
+    Raises:
+        BadConfig: an interval that is no whole number of minutes.
+    """
+
+    def __init__(
+        self,
+        instruments: Iterable[Instrument],
+        day: dt.date,
+        *,
+        interval: int = 60,
+        allowance_s: float = ALLOWANCE_S,
+        compiled: bool | None = None,
+    ) -> None:
+        if interval <= 0 or interval * SECOND_NS % MINUTE_NS:
+            raise BadConfig(f"a candle's interval must be whole minutes, got {interval} s: try 60 or 300")
+        rows = list(instruments)
+        self.day = day
+        self.interval = interval
+        self._tokens = [i.instrument_token for i in rows]
+        self._clock: Any = [0, f.NEVER, 0, 0, interval * SECOND_NS, int(allowance_s * SECOND_NS), 0, 0, 0, 0]
+        self._clock[f.DAY_START] = at(day, dt.time(0))
+        self._clock[f.DAY_END] = self._clock[f.DAY_START] + DAY_NS
+        self._integers: Any = [[0] * len(rows) for _ in range(f.INTEGERS)]
+        self._floats: Any = [[0.0] * len(rows) for _ in range(f.FLOATS)]
+        for slot, instrument in enumerate(rows):
+            hours = market_hours(instrument, day)
+            self._integers[f.OPEN_TS][slot], self._integers[f.CLOSE_TS][slot] = hours.open, hours.close
+        for row in (f.START, f.VOLUME, f.BASE, f.LAST_TS):
+            self._integers[row] = [f.NONE] * len(rows)
+        self._slots = {token: slot for slot, token in enumerate(self._tokens)}
+        self._room = 0
+        self._fold_bytes: Any = None
+        if len(rows) >= COMPILE_FROM if compiled is None else compiled:
+            self._compile()
+        self._make_room(256)
+
+    def fold(self, ticks: np.ndarray, ts_init: int, now: int) -> list[ClosedCandle]:
+        """Fold one frame's ticks (a TICK array); the candles that they closed, in order.
+
+        Args:
+            ts_init: when the frame was received; stamped on what it closes.
+            now: the wall clock, which becomes `ts_closed`. UTC nanoseconds.
+        """
+        if len(ticks) > self._room:
+            self._make_room(len(ticks))
+        n = self._fold_compiled(ticks) if self._fold_bytes else self._fold_plain(ticks)
+        return [self._closed(k, ts_init, now) for k in range(n)] if n else []
+
+    def _fold_plain(self, ticks: np.ndarray) -> int:
+        find = self._slots.get
+        slots = [find(token, -1) for token in ticks["instrument_token"].tolist()]
+        times, prices, volumes, quantities, ois, flags = (ticks[name].tolist() for name in _COLUMNS)
+        return f.fold(
+            slots, times, prices, volumes, quantities, ois, flags, self._clock, self._integers, self._floats, self._out_integers, self._out_floats,
+        )  # fmt: skip
+
+    def _fold_compiled(self, ticks: np.ndarray) -> int:
+        data = np.ascontiguousarray(ticks).view(np.uint8)
+        return self._fold_bytes(
+            data, *self._table, self._scratch, self._clock, self._integers, self._floats,
+            self._out_integers, self._out_floats,
+        )  # fmt: skip
+
+    def flush(self, now: int) -> list[ClosedCandle]:
+        """Close what is open: the day is over and no tick will come to say so."""
+        self._clock[f.MARK] = f.NEVER - 1
+        ts = int(self._clock[f.LATEST])
+        n = f.close_due(ts, self._clock, self._integers, self._floats, self._out_integers, self._out_floats, 0)
+        return [self._closed(k, 0, now) for k in range(n)]
+
+    @property
+    def ts_event(self) -> int:
+        """The latest event time folded, UTC nanoseconds; 0 before the first."""
+        return int(self._clock[f.LATEST])
+
+    @property
+    def counts(self) -> BuilderCounts:
+        """Totals over all instruments."""
+        rows = self._integers
+        total = {name: int(sum(rows[row])) for name, row in _COUNTED.items()}
+        return BuilderCounts(
+            **total,
+            lateness_s=int(max(rows[f.LATENESS], default=0)) / SECOND_NS,
+            unknown=int(self._clock[f.UNKNOWN]),
+            timeless=int(self._clock[f.TIMELESS]),
+            other_day=int(self._clock[f.OTHER_DAY]),
+        )
+
+    def late(self) -> dict[int, int]:
+        """Late ticks by instrument token, of those that had any."""
+        return {t: int(n) for t, n in zip(self._tokens, self._integers[f.LATE], strict=True) if n}
+
+    def snapshot(self) -> bytes:
+        """The whole state."""
+        return msgspec.msgpack.encode(
+            _Snapshot(
+                _VERSION, self.day, self.interval, self._tokens, [int(x) for x in self._clock],
+                np.asarray(self._integers, "<i8").tobytes(), np.asarray(self._floats, "<f8").tobytes(),
+            )
+        )  # fmt: skip
+
+    def restore(self, data: bytes) -> None:
+        """Take the state of a builder of the same day, interval and instruments. Raises BadFrame for any other."""
+        try:
+            saved = msgspec.msgpack.decode(data, type=_Snapshot)
+        except msgspec.MsgspecError as error:
+            raise BadFrame(f"the candle builder's snapshot can't be read: {error}") from error
+        mine = (_VERSION, self.day, self.interval, self._tokens)
+        if (saved.version, saved.day, saved.interval, saved.tokens) != mine:
+            raise BadFrame(
+                f"the snapshot is of {saved.day}, {saved.interval} s, {len(saved.tokens)} instruments (version "
+                f"{saved.version}); expected {self.day}, {self.interval} s, {len(self._tokens)} (version {_VERSION})"
+            )
+        integers = np.frombuffer(saved.integers, "<i8").reshape(f.INTEGERS, -1)
+        floats = np.frombuffer(saved.floats, "<f8").reshape(f.FLOATS, -1)
+        if self._fold_bytes:
+            self._clock, self._integers, self._floats = np.array(saved.clock, np.int64), integers.copy(), floats.copy()
+        else:
+            self._clock, self._integers, self._floats = saved.clock, integers.tolist(), floats.tolist()
+
+    def _compile(self) -> None:
+        from tradealgo.consumer.fold_compiled import fold_bytes, token_table
+
+        self._fold_bytes = fold_bytes
+        self._table = token_table(np.array(self._tokens, np.int64))
+        self._clock = np.array(self._clock, np.int64)
+        self._integers = np.array(self._integers, np.int64).reshape(f.INTEGERS, -1)
+        self._floats = np.array(self._floats, np.float64).reshape(f.FLOATS, -1)
+
+    def _make_room(self, ticks: int) -> None:
+        """Room for what a batch can close: everything that is open, and one more for each tick."""
+        self._room = ticks
+        most = ticks + len(self._tokens)
+        if self._fold_bytes:
+            self._scratch = np.empty(ticks, np.int64)
+            self._out_integers: Any = np.empty((f.OUT_INTEGERS, most), np.int64)
+            self._out_floats: Any = np.empty((f.FLOATS, most), np.float64)
+        else:
+            self._out_integers = [[0] * most for _ in range(f.OUT_INTEGERS)]
+            self._out_floats = [[0.0] * most for _ in range(f.FLOATS)]
+
+    def _closed(self, k: int, ts_init: int, now: int) -> ClosedCandle:
+        slot, start, volume, count, ts = (int(row[k]) for row in self._out_integers)
+        opened, high, low, close, oi = (float(row[k]) for row in self._out_floats)
+        return ClosedCandle(
+            self._tokens[slot], self.interval, start, opened, high, low, close, float(volume), oi, count,
+            ts, ts_init, now,
+        )  # fmt: skip
+
+
+_COLUMNS = ("ts_event", "last_price", "volume", "last_quantity", "oi", "flags")
+_COUNTED = {
+    "late": f.LATE, "missing": f.MISSING, "outside": f.OUTSIDE, "corrections": f.CORRECTIONS, "unpriced": f.UNPRICED,
+}  # fmt: skip

@@ -1,0 +1,186 @@
+"""The Consumer's loop: ticks in; candles, signals and order requests out, each exactly once whatever kills it.
+
+What a frame of ticks gives rise to is published in one MULTI together with the frame's entry id (the cursor). Every few
+seconds the candle builder's whole state goes into a second key. A restart takes that state, folds the frames up to the
+cursor again in silence, hears all published candles to rebuild the strategy, and goes on.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from typing import cast
+
+import msgspec
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from tradealgo.bus.codec import TickFrame
+from tradealgo.bus.keys import Stream, snapshot_key
+from tradealgo.bus.redis_bus import Bus, connect
+from tradealgo.config import Manifest, Mode
+from tradealgo.consumer.builder import CandleBuilder
+from tradealgo.consumer.engine import StrategyEngine
+from tradealgo.domain.candles import ClosedCandle
+from tradealgo.domain.errors import BadFrame
+from tradealgo.domain.hours import ist_date
+from tradealgo.domain.instruments import InstrumentBook
+from tradealgo.domain.state import Level
+from tradealgo.process import Process
+from tradealgo.strategies import load
+
+BLOCK_MS = 1_000
+BATCH = 100
+SAVE_EVERY_S = 5.0
+REPORT_EVERY_S = 0.5
+
+
+class _Saved(msgspec.Struct, frozen=True):
+    """The builder's state after the frame whose entry id is `cursor`."""
+
+    cursor: bytes
+    builder: bytes
+
+
+class CandleFlow:
+    """From tick frames to what is published: the builder and the strategy engine, day after day. No I/O."""
+
+    def __init__(self, manifest: Manifest, book: InstrumentBook, engine: StrategyEngine, day: dt.date) -> None:
+        self.engine = engine
+        self.builder = CandleBuilder(book, day, interval=manifest.interval)
+        self.candles = 0
+        self._manifest = manifest
+        self._book = book
+
+    def closed_by(self, frame: TickFrame, now: int) -> list[ClosedCandle]:
+        """Fold a frame. A live session that sees a new day by the time of receipt begins a new builder."""
+        closed = []
+        day = ist_date(frame.ts_init)
+        if self._manifest.mode is Mode.LIVE and day != self.builder.day:
+            closed = self.builder.flush(now)
+            self.builder = CandleBuilder(self._book, day, interval=self._manifest.interval)
+        return closed + self.builder.fold(frame.ticks, frame.ts_init, now)
+
+    def heard(self, closed: list[ClosedCandle], now: int) -> list[tuple[Stream, msgspec.Struct]]:
+        """What candles that closed together are to publish, themselves first."""
+        self.candles += len(closed)
+        out = self.engine.on_candles(closed, now)
+        messages: list[tuple[Stream, msgspec.Struct]] = [(Stream.CANDLES, candle) for candle in closed]
+        messages += [(Stream.SIGNALS, signal) for signal in out.signals]
+        messages += [(Stream.REQUESTS, request) for request in out.requests]
+        messages += [(Stream.ALERTS, alert) for alert in out.alerts]
+        return messages
+
+
+class Consumer:
+    """The shell around a CandleFlow: reads, publishes, saves, recovers."""
+
+    def __init__(self, process: Process, flow: CandleFlow) -> None:
+        self._process = process
+        self._flow = flow
+        self._cursor = b"0"
+        self._saved_at = self._report_at = 0.0
+        self._frames = self._gaps = 0
+        self._lag_ns = 0
+        session = process.bus.session_id
+        self._state_key = snapshot_key(session, "consumer")
+        self._cursor_key = snapshot_key(session, "consumer:cursor")
+        # A client that tries a MULTI again after a lost connection may publish it twice: this one never does
+        client = connect(process.manifest.resolved_bus_url(), retry=Retry(NoBackoff(), 0))
+        self._publisher = Bus(client, session)
+
+    async def recover(self) -> None:
+        """Be where the last run was: the builder by its saved state and the frames since, the strategy by its candles."""
+        bus = self._process.bus
+        saved, cursor = cast(list[bytes | None], await bus.client.mget(self._state_key, self._cursor_key))
+        if saved is not None:
+            state = msgspec.msgpack.decode(saved, type=_Saved)
+            self._cursor = state.cursor
+            try:
+                self._flow.builder.restore(state.builder)
+            except BadFrame as error:  # saved on another day, or before the instruments changed: begin this one afresh
+                await self._process.alert(Level.WARNING, "CONSUMER_STATE", f"candles begin anew: {error}")
+        if cursor is not None:
+            await self._fold_again(cursor)
+        candles = [entry.message for entry in await bus.range(Stream.CANDLES)]
+        self._flow.engine.replay(candles)
+        if candles:
+            self._process.log.info("recovered", candles=len(candles), cursor=self._cursor.decode())
+
+    async def _fold_again(self, until: bytes) -> None:
+        """Fold the frames from the saved state up to the last published one, whose candles are on the bus already."""
+        while _order(self._cursor) < _order(until):
+            entries = await self._process.bus.range(Stream.TICKS, b"(" + self._cursor, until, BATCH)
+            if not entries:
+                break
+            for entry in entries:
+                self._flow.closed_by(entry.message, 0)
+            self._cursor = entries[-1].id
+
+    async def run(self) -> None:
+        """Read for ever. Bus failures raise: the supervisor starts the Consumer again, and it recovers."""
+        while True:
+            entries = await self._process.bus.read({Stream.TICKS: self._cursor}, block_ms=BLOCK_MS, count=BATCH)
+            messages: list[tuple[Stream, msgspec.Struct]] = []
+            for entry in entries:
+                messages += self._step(entry.message)
+                self._cursor = entry.id
+                if any(stream is Stream.REQUESTS for stream, _ in messages):
+                    await self._publish(messages)
+                    messages = []
+            if messages:
+                await self._publish(messages)
+            if time.monotonic() > self._report_at:
+                self._report()
+                await self._save()
+
+    def _step(self, frame: TickFrame) -> list[tuple[Stream, msgspec.Struct]]:
+        now = time.time_ns()
+        self._frames += 1
+        self._gaps += frame.gap
+        self._lag_ns = now - frame.ts_published
+        closed = self._flow.closed_by(frame, now)
+        return self._flow.heard(closed, time.time_ns()) if closed else []
+
+    async def _publish(self, messages: list[tuple[Stream, msgspec.Struct]]) -> None:
+        await self._publisher.publish_many(messages, snapshot=(self._cursor_key, self._cursor))
+
+    async def _save(self) -> None:
+        """The builder's state, now and then: all that it closed is published by now."""
+        if time.monotonic() - self._saved_at > SAVE_EVERY_S and self._cursor != b"0":
+            saved = msgspec.msgpack.encode(_Saved(self._cursor, self._flow.builder.snapshot()))
+            await self._publisher.client.set(self._state_key, saved)
+            self._saved_at = time.monotonic()
+
+    def _report(self) -> None:
+        self._report_at = time.monotonic() + REPORT_EVERY_S
+        counts = self._flow.builder.counts
+        self._process.ts_event = self._flow.builder.ts_event
+        self._process.figures = {
+            "frames": self._frames, "candles": self._flow.candles, "gaps": self._gaps, "late": counts.late,
+            "missing": counts.missing, "lag_ms": round(self._lag_ns / 1e6, 3), "stopped": len(self._flow.engine.stopped),
+        }  # fmt: skip
+
+    async def close(self) -> None:
+        await self._publisher.close()
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    """An entry id as what it sorts by."""
+    milliseconds, _, number = entry_id.partition(b"-")
+    return int(milliseconds), int(number or 0)
+
+
+async def consume(process: Process) -> None:
+    """Run until cancelled. Raises BadConfig for a strategy that can't be loaded."""
+    manifest = process.manifest
+    strategy = load(manifest.strategy, process.folder)
+    book = await process.instruments()
+    day = dt.date.fromisoformat(manifest.market.day) if manifest.market else ist_date(time.time_ns())
+    consumer = Consumer(process, CandleFlow(manifest, book, StrategyEngine(manifest, strategy, book), day))
+    try:
+        await consumer.recover()
+        await process.say("READY")
+        await consumer.run()
+    finally:
+        await consumer.close()
