@@ -98,16 +98,17 @@ class Record:
         found = connection.execute(query).first()
         return b"%d-%d" % tuple(found) if found else b"0"
 
-    def rows(self, session_id: str, stream: Stream) -> list[dict[str, Any]]:
-        """A stream's rows in the order of the bus, without the key."""
+    def rows(self, session_id: str, stream: Stream, *, last: int | None = None) -> list[dict[str, Any]]:
+        """A stream's rows in the order of the bus, or only the last ones."""
         table = TABLES[stream]
-        query = sa.select(table).where(table.c.session_id == session_id).order_by(table.c.entry_ms, table.c.entry_seq)
+        newest_first = (table.c.entry_ms.desc(), table.c.entry_seq.desc())
+        query = sa.select(table).where(table.c.session_id == session_id).order_by(*newest_first).limit(last)
         with self._engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return [dict(row) for row in connection.execute(query).mappings()][::-1]
 
-    def entries(self, session_id: str, stream: Stream) -> Iterator[Entry]:
+    def entries(self, session_id: str, stream: Stream, *, last: int | None = None) -> Iterator[Entry]:
         """A stream's entries as they were on the bus."""
-        for row in self.rows(session_id, stream):
+        for row in self.rows(session_id, stream, last=last):
             yield Entry(stream, b"%d-%d" % (row["entry_ms"], row["entry_seq"]), to_message(stream, row))
 
     def instruments(self, session_id: str) -> list[Instrument]:

@@ -1,0 +1,222 @@
+"""Launch: check everything, then start a session's processes; or attach to the one that is running already."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Iterator
+
+from tradealgo.config import (
+    BrokerSession,
+    Manifest,
+    Market,
+    Mode,
+    SessionDir,
+    home,
+    lease_file,
+    require_mode,
+    session_dirs,
+    token_file,
+)
+from tradealgo.domain.errors import BadConfig, InvalidInput, LeaseHeld
+from tradealgo.domain.hours import ist_text
+from tradealgo.domain.instruments import InstrumentBook
+from tradealgo.domain.limits import Limits
+from tradealgo.domain.sizing import Sizing
+from tradealgo.live import manifest as checks
+from tradealgo.live import supervisor
+from tradealgo.live.session import LiveSession
+from tradealgo.strategies import Strategy
+
+#: How long a person has to log in by hand.
+LOGIN_TIMEOUT_S = 300.0
+
+
+def launch(
+    strategy: Strategy | type[Strategy],
+    instruments: Iterable[str],
+    *,
+    capital: float = 1_000_000,
+    mode: str = "paper",
+    sizing: Sizing | None = None,
+    interval: int = 60,
+    limits: Limits | None = None,
+    market: Market | None = None,
+    account: str | None = None,
+    port: int | None = None,
+) -> LiveSession:
+    """Start a session of real processes and return at once with the object that mirrors it.
+
+        session = launch(EmaCross(fast=10), ["NFO:NIFTY26NOVFUT"], market=Market(day="2026-11-20", speed=60))
+
+    Launched again with the same arguments while it runs, it attaches to the running one.
+
+    Args:
+        strategy: an instance; its class may be one of this notebook.
+        instruments: `EXCHANGE:SYMBOL`, or a symbol that only one exchange has.
+        capital: rupees. The kill switch trips at a loss of 2 % of it (`Limits.max_loss_fraction`).
+        mode: "paper", or "live" with KITE_API_KEY and KITE_API_SECRET in the environment.
+        sizing: what a target of 1 means; by default a lot each, or of shares an equal part of the capital.
+        interval: the candle's, in seconds: whole minutes.
+        limits: the Gatekeeper's; safe ones by default.
+        market: what the paper exchange plays; by default the last trading day, simulated, at 60 times real time.
+        account: the broker's user id, one session each; "PAPER1" on paper, KITE_USER_ID live.
+        port: of the paper exchange; a free one by default.
+
+    Raises:
+        InvalidInput: an argument is wrong (UnknownInstrument and BadConfig are of its kind).
+        LeaseHeld: another session trades this account.
+    """
+    chosen = _mode(mode)
+    require_mode(chosen)
+    instance = checks.checked_strategy(strategy)
+    account = checks.check_account(account or ("PAPER1" if chosen is Mode.PAPER else _required("KITE_USER_ID")))
+    capital, interval = checks.checked_capital(capital), checks.checked_interval(interval)
+    checks.check_space(home())
+    if chosen is Mode.PAPER:
+        played: Market | None = checks.checked_market(market)
+        api_key = "paper"
+        book = checks.market_instruments(played)  # type: ignore[arg-type]
+    else:
+        if market is not None or port is not None:
+            raise InvalidInput("market and port are of a paper session: leave them out, or launch with mode='paper'")
+        played, api_key = None, _required("KITE_API_KEY")
+        book = _live_instruments(account, api_key, instruments)
+    found = checks.checked_instruments(instruments, book)
+    manifest, source = checks.build(
+        instance, found, mode=chosen, account=account, capital=capital, sizing=sizing, interval=interval,
+        limits=limits, market=played, port=port, api_key=api_key,
+    )  # fmt: skip
+    return start(manifest, source)
+
+
+def start(manifest: Manifest, source: str | None) -> LiveSession:
+    """Start the session of a checked manifest, or attach to its like. Raises LeaseHeld."""
+    with _one_launch_at_a_time(manifest.account):
+        running = running_session(manifest.account)
+        if running is not None:
+            return _attached(running, manifest, source)
+        _check_lease(manifest.account)
+        if manifest.mode is Mode.PAPER:
+            token_file(manifest.account).unlink(missing_ok=True)  # of an exchange that is gone
+        folder = checks.session_dir(manifest.session_id)
+        folder.path.mkdir(parents=True)
+        if source is not None:
+            folder.strategy_source.write_text(source)
+        folder.write_manifest(manifest)
+        supervisor.start(folder, manifest)
+        return LiveSession(folder)
+
+
+def _mode(mode: str) -> Mode:
+    try:
+        return Mode(mode)
+    except ValueError:
+        raise InvalidInput(f"mode is {mode!r}: expected 'paper' or 'live'") from None
+
+
+def _required(name: str) -> str:
+    value = os.environ.get(name, "")
+    if not value:
+        raise BadConfig(f"a live session needs {name} in the environment: see .env.example")
+    return value
+
+
+@contextlib.contextmanager
+def _one_launch_at_a_time(account: str) -> Iterator[None]:
+    """Two launches at the same moment: the second waits, and then finds the first one's session."""
+    path = lease_file(account).with_suffix(".launch")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def running_session(account: str) -> SessionDir | None:
+    """The session of this home that trades an account now."""
+    for folder in reversed(session_dirs()):
+        with contextlib.suppress(BadConfig):  # a manifest of another version
+            if folder.read_manifest().account == account and supervisor.is_running(folder):
+                return folder
+    return None
+
+
+def _attached(folder: SessionDir, manifest: Manifest, source: str | None) -> LiveSession:
+    running = folder.read_manifest()
+    other = checks.differences(running, manifest)
+    if (folder.strategy_source.read_text() if folder.strategy_source.exists() else None) != source:
+        other.append("the strategy's source")
+    if not other:
+        print(f"attached to {running.session_id}, which is running already")
+        return LiveSession(folder)
+    raise LeaseHeld(
+        f"account {manifest.account} is traded by session {running.session_id}, launched "
+        f"{ist_text(running.created, '%d %b %H:%M')} IST, which differs in {', '.join(other)}: watch it with "
+        f"attach({running.session_id!r}), end it with attach({running.session_id!r}).stop(), or launch on another account"
+    )
+
+
+def _check_lease(account: str) -> None:
+    """Whether a Gatekeeper holds the account that no supervisor of ours watches. Raises LeaseHeld."""
+    path = lease_file(account)
+    if not path.exists():
+        return
+    with open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            raise LeaseHeld(
+                f"account {account} is held by a Gatekeeper whose supervisor is gone: end its session with "
+                "`tradealgo stop SESSION` (see `tradealgo status --all`), and launch again"
+            ) from None
+
+
+def _live_instruments(account: str, api_key: str, instruments: Iterable[str]) -> InstrumentBook:
+    """Log in if need be, and read today's dump: an unknown name must be refused before anything starts."""
+    from tradealgo.sentinel.dump import download
+
+    keys = tuple(
+        k if ":" in k else f"NSE:{k}" for k in ([instruments] if isinstance(instruments, str) else instruments)
+    )
+    provisional = Manifest(
+        session_id="launch", mode=Mode.LIVE, account=account, strategy="", parameters={}, instruments=keys,
+        capital=1.0, sizing=Sizing(lots=1), api_key=api_key,
+    )  # fmt: skip
+    return download(provisional, logged_in(provisional).access_token)
+
+
+def logged_in(manifest: Manifest, timeout_s: float = LOGIN_TIMEOUT_S) -> BrokerSession:
+    """The account's login of today: the one that is there, or a new one by a person (or TOTP, where opted in).
+
+    Prints the login page's address, and catches the redirect on loopback. Raises BadConfig, BrokerError.
+    """
+    from tradealgo.sentinel import login
+    from tradealgo.sentinel.core import credentials, is_usable
+
+    saved = BrokerSession.load(manifest.account)
+    if saved is not None and is_usable(saved, manifest.api_key, time.time_ns()) and login.is_good(manifest, saved):
+        return saved
+    given = credentials(os.environ)
+    if not given.api_secret:
+        raise BadConfig("logging in needs KITE_API_SECRET in the environment: see .env.example")
+    if given.automatic:
+        print(login.TOTP_WARNING)
+        token = login.automatic_login(manifest, given)
+    else:
+        token = _login_by_hand(manifest, timeout_s)
+    session = login.open_session(manifest, given.api_secret, token, time.time_ns())
+    session.save()
+    return session
+
+
+def _login_by_hand(manifest: Manifest, timeout_s: float) -> str:
+    from tradealgo.sentinel import login
+
+    with login.RedirectServer(int(os.environ.get("KITE_REDIRECT_PORT") or login.REDIRECT_PORT)) as server:
+        print(f"log in at {login.login_url(manifest)}\n(waiting for the redirect to http://127.0.0.1:{server.port}/)")
+        token = server.wait(timeout_s)
+    if not token:
+        raise BadConfig(f"nobody logged in within {timeout_s:.0f} s: launch again, and open the printed address")
+    return token

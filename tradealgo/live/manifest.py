@@ -1,0 +1,218 @@
+"""From a launch's arguments to a manifest: everything a person gives is checked here, before a process starts."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import math
+import os
+import platform
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tradealgo.config import Manifest, Market, Mode, SessionDir, home
+from tradealgo.domain.errors import BadConfig, InvalidInput
+from tradealgo.domain.hours import IST, ist_text, previous_trading_day
+from tradealgo.domain.instruments import Instrument, InstrumentBook
+from tradealgo.domain.limits import Limits
+from tradealgo.domain.sizing import Sizing
+from tradealgo.strategies import Strategy, describe
+
+#: Free disk space without which no session starts: its logs, journal, record and bus file of a busy day.
+NEEDED_BYTES = 200_000_000
+
+#: A paper day by default: six hours in six minutes.
+DEFAULT_SPEED = 60.0
+
+#: What may differ between two launches of one and the same session: where it runs, when, and by which build.
+INCIDENTAL = frozenset(
+    {"session_id", "rest_url", "ws_url", "bus_url", "created", "git_sha", "lock_hash", "python", "api_key"}
+)
+
+
+def default_market() -> Market:
+    """The last trading day, simulated."""
+    today = dt.datetime.now(IST).date()
+    return Market(day=previous_trading_day(today).isoformat(), speed=DEFAULT_SPEED)
+
+
+def checked_market(market: Market | None) -> Market:
+    """The market with an absolute path. Raises InvalidInput."""
+    market = market or default_market()
+    if not (math.isfinite(market.speed) and 0.01 <= market.speed <= 10_000):
+        raise InvalidInput(f"market speed {market.speed!r}: expected 0.01 to 10,000 times real time")
+    if market.file is None:
+        return market
+    path = Path(market.file).expanduser().resolve()
+    if not path.is_file():
+        raise InvalidInput(f"no market file at {market.file}: write one with research.history, or leave it out")
+    return msgspec.structs.replace(market, file=str(path))
+
+
+def market_instruments(market: Market) -> InstrumentBook:
+    """What the paper exchange will list. Raises BadConfig, BadCandles."""
+    if market.file is not None:
+        from tradealgo.exchange.market import load_market  # Arrow: only who replays a file pays
+
+        return load_market(market).instruments
+    from tradealgo.exchange.listing import listing
+
+    try:
+        day = dt.date.fromisoformat(market.day)
+    except ValueError:
+        raise BadConfig(f"market day {market.day!r} is not a date: write it as 2026-11-23") from None
+    return InstrumentBook(listing(day))
+
+
+def checked_instruments(instruments: Iterable[str], book: InstrumentBook) -> list[Instrument]:
+    """The instruments of these names. Raises UnknownInstrument, InvalidInput."""
+    keys = [instruments] if isinstance(instruments, str) else list(instruments)
+    if not keys:
+        raise InvalidInput("no instruments given: expected at least one, as in instruments=['NSE:INFY']")
+    found = [book.find(str(key)) for key in keys]
+    repeated = sorted({i.key for i in found if found.count(i) > 1})
+    if repeated:
+        raise InvalidInput(f"{', '.join(repeated)} is given twice: once is enough")
+    for instrument in found:
+        if not instrument.tradable:
+            futures = [
+                i.key for i in book if i.is_derivative and i.name and instrument.tradingsymbol.startswith(i.name)
+            ]
+            mend = f"trade its future, {futures[0]}" if futures else "give what can be bought"
+            raise InvalidInput(f"{instrument.key} is an index, which has a price but can't be traded: {mend}")
+    return found
+
+
+def default_sizing(instruments: list[Instrument]) -> Sizing:
+    """One lot of each where something comes in lots, else an equal share of the capital each."""
+    if any(i.lot_size > 1 for i in instruments):
+        return Sizing(lots=1)
+    return Sizing(fraction=1 / len(instruments))
+
+
+def checked_capital(capital: float) -> float:
+    """Raises InvalidInput."""
+    if not isinstance(capital, (int, float)) or not (math.isfinite(capital) and capital > 0):
+        raise InvalidInput(f"capital is {capital!r}: expected rupees, as in capital=1_000_000")
+    return float(capital)
+
+
+def checked_interval(interval: int) -> int:
+    """Raises InvalidInput."""
+    if not isinstance(interval, int) or interval < 60 or interval % 60 or interval > 3600:
+        raise InvalidInput(f"interval is {interval!r}: expected whole minutes in seconds, from 60 to 3600")
+    return interval
+
+
+def checked_strategy(strategy: Strategy | type[Strategy]) -> Strategy:
+    """An instance, also of a class given without parameters. Raises InvalidInput."""
+    if isinstance(strategy, type) and issubclass(strategy, Strategy):
+        return strategy()
+    if not isinstance(strategy, Strategy):
+        raise InvalidInput(
+            f"strategy is {strategy!r}: expected an instance of a Strategy class, as in EmaCross(fast=10)"
+        )
+    return strategy
+
+
+def check_account(account: str) -> str:
+    """It becomes file names. Raises InvalidInput."""
+    if not (account.isascii() and account.isalnum() and len(account) <= 20):
+        raise InvalidInput(f"account {account!r}: expected the broker's user id, letters and digits only")
+    return account
+
+
+def check_space(folder: Path, needed: int = NEEDED_BYTES) -> None:
+    """Make the folder; refuse where the disk is full or isn't ours to write. Raises BadConfig."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise BadConfig(f"{folder} can't be made ({error.strerror}): set TRADEALGO_HOME to a folder of yours") from None
+    if not os.access(folder, os.W_OK):
+        raise BadConfig(f"{folder} can't be written: set TRADEALGO_HOME to a folder of yours")
+    if free < needed:
+        raise BadConfig(
+            f"only {free / 1e6:,.0f} MB are free at {folder}, and a session needs {needed / 1e6:,.0f} MB: free some "
+            "space, or set TRADEALGO_HOME to another disk"
+        )
+
+
+def free_port(wanted: int | None = None) -> int:
+    """A loopback port that nothing listens on now. Raises BadConfig where the wanted one is taken."""
+    with contextlib.closing(socket.socket()) as probe:
+        try:
+            probe.bind(("127.0.0.1", wanted or 0))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise BadConfig(f"port {wanted} can't be had ({reason}): leave port out, and a free one is taken") from None
+        return probe.getsockname()[1]
+
+
+def session_name(strategy: Strategy, now: int) -> str:
+    """A new session's id: IST time first, so that names sort by age."""
+    return f"{ist_text(now, '%Y%m%d-%H%M%S')}-{type(strategy).__name__.lower()[:24]}-{secrets.token_hex(2)}"
+
+
+def git_sha(folder: Path) -> str:
+    """The commit that the launcher works in, `+` behind it where files differ from it; empty without git."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        run = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],
+            cwd=folder, capture_output=True, text=True, timeout=2,
+        )  # fmt: skip
+        return run.stdout.strip()
+    return ""
+
+
+def lock_hash(folder: Path) -> str:
+    """SHA-256 of the nearest requirements.lock at or above a folder; empty if there is none."""
+    for place in (folder, *folder.parents):
+        lock = place / "requirements.lock"
+        if lock.is_file():
+            return hashlib.sha256(lock.read_bytes()).hexdigest()
+    return ""
+
+
+def build(
+    strategy: Strategy, instruments: list[Instrument], *, mode: Mode, account: str, capital: float,
+    sizing: Sizing | None, interval: int, limits: Limits | None, market: Market | None, port: int | None,
+    api_key: str = "paper", now: int | None = None,
+) -> tuple[Manifest, str | None]:  # fmt: skip
+    """The manifest of checked arguments, and the strategy's source where it must travel as one. Raises BadConfig."""
+    now = now or time.time_ns()
+    path, source = describe(type(strategy))
+    session_id = session_name(strategy, now)
+    where: dict[str, Any] = {}
+    if mode is Mode.PAPER:
+        number = free_port(port)
+        where = {"rest_url": f"http://127.0.0.1:{number}", "ws_url": f"ws://127.0.0.1:{number}/ws"}
+    if not os.environ.get("REDIS_URL"):
+        where["bus_url"] = f"unix://{session_dir(session_id).bus_socket}"
+    manifest = Manifest(
+        session_id=session_id, mode=mode, account=account, strategy=path, parameters=strategy.parameters,
+        instruments=tuple(i.key for i in instruments), capital=capital, sizing=sizing or default_sizing(instruments),
+        limits=limits or Limits(), interval=interval, market=market, api_key=api_key, created=now,
+        git_sha=git_sha(Path.cwd()), lock_hash=lock_hash(Path.cwd()), python=platform.python_version(), **where,
+    )  # fmt: skip
+    return manifest, source
+
+
+def session_dir(session_id: str) -> SessionDir:
+    """Where a session of this home lives."""
+    return SessionDir(home() / "sessions" / session_id)
+
+
+def differences(one: Manifest, other: Manifest) -> list[str]:
+    """The fields in which two manifests ask for different sessions."""
+    names = (f for f in Manifest.__struct_fields__ if f not in INCIDENTAL)
+    return [n for n in names if getattr(one, n) != getattr(other, n)]
