@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tradealgo.desk.picture import picture, text
-from tradealgo.live.view import SessionView
 
 if TYPE_CHECKING:
     import anywidget
+
+    from tradealgo.live.session import LiveSession
 
 MIME = "application/vnd.tradealgo.desk+json"
 PARTS = (
@@ -26,37 +27,34 @@ PARTS = (
 class Part:
     """A part of the desk in a cell's output. `widget()` gives it as an ipywidget, for a layout of your own."""
 
-    def __init__(self, session: Any, name: str) -> None:
+    def __init__(self, session: LiveSession, name: str) -> None:
         if name not in PARTS:
             raise ValueError(f"the desk has no part {name!r}: it has {', '.join(PARTS)}")
         self.session = session
         self.name = name
 
     @property
-    def view(self) -> SessionView:
-        """The session as it is now."""
-        return self.session.view
-
-    @property
     def session_id(self) -> str:
         return self.session.manifest.session_id
 
+    def picture(self) -> str:
+        """The figures of now as HTML that needs nothing around it."""
+        shot = self.session.snapshot()
+        return picture(shot, self.session.view.mtm, self.name)
+
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        shot = self._shot()
-        html = picture(shot, self.view.mtm, self.name)
-        return {MIME: {"session": self.session_id, "part": self.name}, "text/html": html, "text/plain": text(shot)}
+        return {
+            MIME: {"session": self.session_id, "part": self.name},
+            "text/html": self.picture(),
+            "text/plain": repr(self),
+        }
 
     def __repr__(self) -> str:
-        return text(self._shot())
-
-    def _shot(self) -> dict[str, Any]:
-        return self.session.snapshot()
+        return text(self.session.snapshot())
 
     def widget(self) -> anywidget.AnyWidget:
         """The same as an ipywidget: `VBox([mtm(session).widget(), my_slider])`."""
-        return _widget_class()(
-            session_id=self.session_id, part=self.name, picture=picture(self._shot(), self.view.mtm, self.name)
-        )
+        return _widget_class()(session_id=self.session_id, part=self.name, picture=self.picture())
 
 
 def _widget_class() -> type[anywidget.AnyWidget]:
@@ -74,7 +72,7 @@ def _widget_class() -> type[anywidget.AnyWidget]:
     return DeskWidget
 
 
-def desk(session: Any) -> Part:
+def desk(session: LiveSession) -> Part:
     """All of a session on one screen: MTM, price, positions, orders, health, alerts, limits, kill switch.
 
     >>> desk(session)  # doctest: +SKIP
@@ -82,16 +80,16 @@ def desk(session: Any) -> Part:
     return Part(session, "desk")
 
 
-def mtm(session: Any) -> Part:
+def mtm(session: LiveSession) -> Part:
     """The MTM chart, with the line at which the kill switch trips by itself."""
     return Part(session, "mtm")
 
 
-def kill_switch(session: Any) -> Part:
+def kill_switch(session: LiveSession) -> Part:
     """The kill switch: hold half a second; shows the confirmed state through to verified flat."""
     return Part(session, "kill_switch")
 
 
-def part(session: Any, name: str) -> Part:
+def part(session: LiveSession, name: str) -> Part:
     """Any one part by its name; see `PARTS`."""
     return Part(session, name)

@@ -28,6 +28,12 @@ function layoutOf(colours, more) {
   };
 }
 
+// Figures in rupees, grouped as in India.
+const CONFIG = {
+  responsive: true, displayModeBar: false, locale: "tradealgo",
+  locales: { tradealgo: { moduleType: "locale", name: "tradealgo", dictionary: {}, format: { currency: ["₹", ""], grouping: [3, 2, 2, 2, 2] } } },
+};
+
 // A chart of a session: `traces`, `layout` and `extend` say what it shows; this draws it, when it can be seen.
 async function chart(el, id, { height, traces, layout, extend }) {
   const div = h("div", { class: "ta-chart", style: `height:${height}px` });
@@ -39,7 +45,7 @@ async function chart(el, id, { height, traces, layout, extend }) {
     if (closed || !model || !div.clientWidth) return;
     const colours = palette(div);
     stale = false; drawn = "";
-    library.react(div, traces(model, colours), layoutOf(colours, layout(model, colours)), { responsive: true, displayModeBar: false });
+    library.react(div, traces(model, colours), layoutOf(colours, layout(model, colours)), CONFIG);
   };
   const reshape = () => {
     const next = layout(model, palette(div)), seen = JSON.stringify(next);
@@ -83,7 +89,7 @@ export function mtmChart(el, id, height = 300) {
     height,
     traces: (model, c) => {
       const x = model.mtm.x.map(date), { mtm, realised, drawdown } = model.mtm;
-      const line = (y, name, more) => ({ type: "scatter", mode: "lines", x: x.slice(), y: y.slice(), name, hovertemplate: "%{y:,.0f}", ...more });
+      const line = (y, name, more) => ({ type: "scatter", mode: "lines", x: x.slice(), y: y.slice(), name, hovertemplate: "%{y:$,.0f}", ...more });
       return [
         line(mtm, "MTM", { line: { color: c.line, width: 2 }, fill: "tozeroy", fillcolor: c.area }),
         line(realised, "realised", { line: { color: c.second, width: 1.2, dash: "dot", shape: "hv" } }),
@@ -102,8 +108,8 @@ export function mtmChart(el, id, height = 300) {
       }
       return {
         shapes, annotations: notes,
-        yaxis: { domain: [0.27, 1], range: mtmRange(model), tickprefix: "₹", tickformat: ",.0f", automargin: false },
-        yaxis2: { domain: [0, 0.19], gridcolor: c.grid, zerolinecolor: c.grid, rangemode: "tozero", nticks: 3, tickformat: ",.0f", title: { text: "drawdown", font: { size: 10 }, standoff: 4 } },
+        yaxis: { domain: [0.27, 1], range: mtmRange(model), tickformat: "$,.0f" },
+        yaxis2: { domain: [0, 0.19], gridcolor: c.grid, zerolinecolor: c.grid, rangemode: "tozero", nticks: 3, tickformat: "$,.0f", title: { text: "drawdown", font: { size: 10 }, standoff: 4 } },
         xaxis: { anchor: "y2" },
       };
     },

@@ -49,9 +49,9 @@ function header(el, id) {
   });
 }
 
-function card(parent, id, part, more = "") {
+function card(parent, id, part) {
   const body = h("div", { class: "ta-body" });
-  const section = h("section", { class: `ta-card ta-${part} ${more}`, "aria-label": TITLES[part] }, h("h3", {}, TITLES[part]), body);
+  const section = h("section", { class: `ta-card ta-card-${part}`, "aria-label": TITLES[part] }, h("h3", {}, TITLES[part]), body);
   parent.append(section);
   return PARTS[part](body, id);
 }
@@ -59,7 +59,7 @@ function card(parent, id, part, more = "") {
 // Two parts in one card, one shown at a time.
 function tabs(parent, id, parts) {
   const leave = [], heads = h("div", { class: "ta-tabs", role: "tablist" });
-  const section = h("section", { class: `ta-card ta-${parts[0]}` }, heads);
+  const section = h("section", { class: "ta-card" }, heads);
   const bodies = parts.map(part => { const body = h("div", { class: "ta-body ta-scroll", role: "tabpanel" }); leave.push(PARTS[part](body, id)); return body; });
   const show = chosen => { bodies.forEach((b, i) => { b.hidden = i !== chosen; }); [...heads.children].forEach((t, i) => t.setAttribute("aria-selected", i === chosen)); };
   parts.forEach((part, i) => heads.append(h("button", { type: "button", role: "tab", onclick: () => show(i) }, TITLES[part])));

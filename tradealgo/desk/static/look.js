@@ -6,7 +6,7 @@ export function h(tag, properties = {}, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value !== false && value != null) element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter(c => c != null && c !== false));
+  element.append(...children.flat(2).filter(c => c != null && c !== false));
   return element;
 }
 
