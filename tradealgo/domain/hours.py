@@ -16,8 +16,9 @@ DAY_NS = 86_400 * 1_000_000_000
 #: From this date shares with derivatives end in a closing auction and derivatives trade to 15:40.
 CLOSING_AUCTION_FROM = dt.date(2026, 8, 3)
 
-#: Sessions that the public calendars miss: Budget Sunday and Muhurat (Diwali) of 2026. Times of the evening session (?).
+#: Sessions that the public calendars miss: Muhurat (Diwali) of 2022, Budget Sunday and Muhurat of 2026. Times of 2026's evening (?).
 SPECIAL_SESSIONS: dict[dt.date, tuple[dt.time, dt.time]] = {
+    dt.date(2022, 10, 24): (dt.time(18, 15), dt.time(19, 15)),
     dt.date(2026, 2, 1): (dt.time(9, 15), dt.time(15, 30)),
     dt.date(2026, 11, 8): (dt.time(18, 0), dt.time(19, 0)),
 }

@@ -157,11 +157,12 @@ def share_instrument(share: Share) -> Instrument:
     )  # fmt: skip
 
 
-def future_instrument(underlying: Underlying, expiry: dt.date, day: dt.date) -> Instrument:
+def future_instrument(underlying: Underlying, expiry: dt.date, day: dt.date, level: float | None = None) -> Instrument:
+    """An index future; its tick is that of the index at `level` (None: the level that simulated days move around)."""
     return Instrument(
         instrument_token=token(_contract_number(underlying, expiry, 0), _NFO), exchange="NFO", kind=Kind.FUTURE,
         tradingsymbol=future_symbol(underlying.name, expiry), name=underlying.name, expiry=expiry, segment="NFO-FUT",
-        tick_size=index_future_tick(underlying.base, day), lot_size=lot_size(underlying.name, day),
+        tick_size=index_future_tick(level or underlying.base, day), lot_size=lot_size(underlying.name, day),
     )  # fmt: skip
 
 
