@@ -170,12 +170,17 @@ def rpc(folder: SessionDir, timeout_s: float = 5.0) -> Iterator[Any]:
 
 
 def is_running(folder: SessionDir) -> bool:
-    """Whether the session's supervisord answers."""
+    """Whether the session's supervisord answers; also while it shuts the session down."""
+    if not folder.has_sockets:
+        return False
     try:
         with rpc(folder) as supervisor:
-            return supervisor.getState()["statename"] in ("RUNNING", "RESTARTING")
+            supervisor.getSupervisorVersion()
     except SessionNotFound:
         return False
+    except xmlrpc.client.Fault:  # SHUTDOWN_STATE
+        pass
+    return True
 
 
 def states(folder: SessionDir) -> dict[Module, ProgramState]:

@@ -8,13 +8,13 @@ import time
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
-import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from tradealgo.bus.keys import Stream
 from tradealgo.config import BrokerSession, Manifest
 from tradealgo.domain.orders import BrokerUpdate
+from tradealgo.process import Log
 from tradealgo.producer.backoff import full_jitter
 from tradealgo.producer.health import OPEN, Event, Feed, FeedHealth
 from tradealgo.producer.intake import Intake, Notice
@@ -51,7 +51,7 @@ class Connection:
         self._socket: ClientConnection | None = None
         self._lost_at = 0
         self._cause = ""
-        self._log = structlog.get_logger().bind(module="producer", shard=intake.shard)
+        self._log = Log(module="producer", shard=intake.shard)
 
     async def run(self) -> None:
         """Keep the connection for ever."""
