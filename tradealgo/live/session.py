@@ -34,6 +34,7 @@ from tradealgo.domain.state import Action, Alert, Beat, Control, KillState, Modu
 from tradealgo.live import control, supervisor
 from tradealgo.live.rows import Rows, Text
 from tradealgo.live.view import VIEW_STREAMS, SessionView
+from tradealgo.monitor.rules import READY_STATES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,15 +44,6 @@ POLL_S = 0.05
 PAST_BEATS = 200
 #: How long `stop` waits for the Gatekeeper to say that nothing new leaves.
 STOP_SAID_S = 3.0
-
-#: What each module says once it does its work.
-READY_STATES: dict[Module, frozenset[str]] = {
-    Module.SENTINEL: frozenset({"LOGGED_IN"}),
-    Module.PRODUCER: frozenset({"LIVE", "QUIET"}),
-    Module.CONSUMER: frozenset({"READY"}),
-    Module.GATEKEEPER: frozenset({"READY"}),
-    Module.RECORDER: frozenset({"READY"}),
-}
 
 _KILL_ORDER = list(KillState)
 

@@ -1,0 +1,147 @@
+"""What is worth an alert, pure: `apply` what the streams say, `check` what time has passed; both return new alerts.
+
+An alert is said once. When its cause has gone it is said to be resolved, and may be said again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from tradealgo.domain.state import Alert, Beat, KillState, Level, Module, SessionState, TradingState
+
+HEARTBEAT_NS = 3_000_000_000
+NO_TICKS_NS = 5_000_000_000
+#: Modules that beat. The bus is seen by being read.
+WATCHED = (Module.SENTINEL, Module.PRODUCER, Module.CONSUMER, Module.GATEKEEPER, Module.RECORDER)
+
+#: What each module says once it does its work: the opening bell waits for all of them.
+READY_STATES: dict[Module, frozenset[str]] = {
+    Module.SENTINEL: frozenset({"LOGGED_IN"}),
+    Module.PRODUCER: frozenset({"LIVE", "QUIET"}),
+    Module.CONSUMER: frozenset({"READY"}),
+    Module.GATEKEEPER: frozenset({"READY"}),
+    Module.RECORDER: frozenset({"READY"}),
+}
+
+
+class Hours(msgspec.Struct, frozen=True):
+    """When ticks are expected: continuous trading of any of the session's instruments, UTC nanoseconds of exchange time."""
+
+    open: int
+    close: int
+
+
+class Rules:
+    """The session's health as the streams tell it.
+
+    Args:
+        hours: of the day that is traded; None until the instruments are known, and nobody expects ticks.
+        speed: data seconds a wall-clock second; 1.0 live.
+    """
+
+    def __init__(self, *, speed: float, hours: Hours | None = None) -> None:
+        self.speed = speed
+        self.hours = hours
+        self.beats: dict[Module, Beat] = {}
+        self.open: dict[tuple[Module, str], Alert] = {}
+        self._ticked = 0  # wall clock of the last beat that told of newer ticks
+        self._ts_event = 0
+
+    def adopt(self, alerts: Iterable[Alert]) -> None:
+        """Take over what was said before a restart, oldest first."""
+        for alert in alerts:
+            self.open.pop((alert.module, alert.code), None)
+            if not alert.resolved:
+                self.open[alert.module, alert.code] = alert
+
+    @property
+    def waiting_for(self) -> list[Module]:
+        """Modules that haven't said that they are ready."""
+        return [m for m, good in READY_STATES.items() if m not in self.beats or self.beats[m].state not in good]
+
+    def apply_beat(self, beat: Beat) -> list[Alert]:
+        """Hear a heartbeat."""
+        self.beats[beat.module] = beat
+        if beat.module is Module.PRODUCER and beat.ts_event > self._ts_event:
+            self._ts_event, self._ticked = beat.ts_event, beat.ts
+        return self._resolved(beat.module, "SILENT", f"{beat.module} beats again", beat.ts)
+
+    def apply_state(self, state: SessionState) -> list[Alert]:
+        """Hear of the trading and kill state."""
+        gatekeeper, ts = Module.GATEKEEPER, state.ts
+        reason = f": {state.reason}" if state.reason else ""
+        if state.kill is KillState.ARMED:
+            said = self._resolved(gatekeeper, "KILL", "the kill switch is armed again", ts)
+            said += self._resolved(gatekeeper, "FLAT", "trading may go on", ts)
+            if state.trading is TradingState.ACTIVE:
+                return said + self._resolved(gatekeeper, "NOT_ACTIVE", "trading is ACTIVE again", ts)
+            return said + self._raised(
+                Level.WARNING, gatekeeper, "NOT_ACTIVE", f"trading is {state.trading}{reason}", ts
+            )
+        cause = f" by {state.cause}" if state.cause else ""
+        said = self._raised(Level.CRITICAL, gatekeeper, "KILL", f"the kill switch was tripped{cause}{reason}", ts)
+        if state.ts_flat:
+            took = (state.ts_flat - state.ts_tripped) / 1e9
+            said += self._raised(
+                Level.INFO, gatekeeper, "FLAT", f"the broker says flat, {took:.1f} s after the trip", ts
+            )
+        return said
+
+    def check(self, now: int) -> list[Alert]:
+        """What has been silent for too long. `now` is the wall clock in UTC ns."""
+        said: list[Alert] = []
+        for module in WATCHED:
+            beat = self.beats.get(module)
+            if beat is not None and now - beat.ts > HEARTBEAT_NS:
+                text = f"{module} has not beaten for {(now - beat.ts) / 1e9:.0f} s"
+                said += self._raised(Level.CRITICAL, module, "SILENT", text, now)
+        return said + self._check_ticks(now)
+
+    def _check_ticks(self, now: int) -> list[Alert]:
+        if not self._ticks_expected(now) or now - self._ticked <= NO_TICKS_NS:
+            return self._resolved(Module.PRODUCER, "NO_TICKS", "ticks come again", now)
+        text = f"no ticks for {(now - self._ticked) / 1e9:.0f} s in market hours"
+        return self._raised(Level.CRITICAL, Module.PRODUCER, "NO_TICKS", text, now)
+
+    def _ticks_expected(self, now: int) -> bool:
+        """Whether the market is open by the data's own clock, run on from the last tick at the session's speed."""
+        if self.hours is None or not self._ts_event:
+            return False
+        data_now = self._ts_event + int((now - self._ticked) * self.speed)
+        return self.hours.open <= data_now < self.hours.close
+
+    def _raised(self, level: Level, module: Module, code: str, text: str, ts: int) -> list[Alert]:
+        if (module, code) in self.open:
+            return []
+        alert = Alert(level=level, module=module, code=code, text=text, ts=ts)
+        self.open[module, code] = alert
+        return [alert]
+
+    def _resolved(self, module: Module, code: str, text: str, ts: int) -> list[Alert]:
+        if self.open.pop((module, code), None) is None:
+            return []
+        return [Alert(level=Level.INFO, module=module, code=code, text=text, ts=ts, resolved=True)]
+
+
+class Outgoing:
+    """Which alerts of the stream go out to people: each once until it is resolved, and its resolution once."""
+
+    def __init__(self) -> None:
+        self._sent: set[tuple[Module, str, str]] = set()
+
+    def chosen(self, alerts: Iterable[Alert]) -> list[Alert]:
+        """The ones to send, in order."""
+        return [alert for alert in alerts if self._is_new(alert)]
+
+    def _is_new(self, alert: Alert) -> bool:
+        if alert.resolved:
+            told = {key for key in self._sent if key[:2] == (alert.module, alert.code)}
+            self._sent -= told
+            return bool(told)
+        # A strategy may raise for one instrument and then for another: the same code, another text
+        key = (alert.module, alert.code, alert.text)
+        new = key not in self._sent
+        self._sent.add(key)
+        return new
