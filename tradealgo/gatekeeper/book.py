@@ -1,0 +1,193 @@
+"""What the Gatekeeper holds to be true: its orders, positions, prices, and the exposure that follows, worst case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from tradealgo.domain.instruments import Instrument
+from tradealgo.domain.orders import WORKING_STATES, Fill, Intent, Order, OrderState, Side
+from tradealgo.domain.portfolio import Portfolio, to_paise
+
+#: Not at the broker yet, and never will be unless we send it.
+UNSENT_STATES = frozenset({OrderState.NEW, OrderState.JOURNALED})
+
+
+class Price(NamedTuple):
+    """An instrument's last price in rupees, the exchange's time of it and ours (UTC ns)."""
+
+    last: float
+    ts_event: int
+    ts_init: int
+
+
+class Foreign(msgspec.Struct, frozen=True):
+    """An order of the account that this session didn't place: seen, counted, never touched."""
+
+    order_id: str
+    instrument: str
+    side: Side
+    pending: int
+    price: float
+
+
+class Book:
+    """Orders by tag, the portfolio, last prices. An order's fills count as soon as the broker tells of them, booked or not.
+
+    Args:
+        instruments: all that the session may trade.
+        capital: rupees.
+    """
+
+    def __init__(self, instruments: Iterable[Instrument], capital: float) -> None:
+        self.instruments = {i.instrument_token: i for i in instruments}
+        self.by_key = {i.key: i for i in self.instruments.values()}
+        self.capital = capital
+        self.portfolio = Portfolio(self.instruments)
+        self.orders: dict[str, Order] = {}
+        self.working: dict[str, Order] = {}
+        self.by_order_id: dict[str, str] = {}
+        self.prices: dict[int, Price] = {}
+        self.foreign: dict[str, Foreign] = {}
+        self.available: float | None = None  # rupees, the broker's own figure
+        self.ts_event = 0
+        self.changed_at = 0  # wall clock of the last change of an own order or fill
+        self._booked: dict[str, int] = {}
+        self._unbooked: dict[str, int] = {}
+        self._exposure: dict[int, float] = {}
+        self._gross = 0.0
+        self._moved: set[int] = set()
+
+    # ------------------------------------------------------------------ changes
+
+    def put(self, order: Order, now: int) -> None:
+        """Take an order's new record."""
+        self.orders[order.tag] = order
+        if order.state in WORKING_STATES:
+            self.working[order.tag] = order
+        else:
+            self.working.pop(order.tag, None)
+        if order.order_id:
+            self.by_order_id[order.order_id] = order.tag
+        self._count_unbooked(order.tag)
+        self._moved.add(order.instrument_token)
+        self.changed_at = now
+
+    def book(self, fill: Fill, now: int) -> bool:
+        """Book an execution of an own order; False if it is booked already."""
+        if not self.portfolio.apply(fill):
+            return False
+        self._booked[fill.tag] = self._booked.get(fill.tag, 0) + fill.quantity
+        self._count_unbooked(fill.tag)
+        self._moved.add(fill.instrument_token)
+        if price := self.prices.get(fill.instrument_token):
+            self.portfolio.mark(fill.instrument_token, price.last)
+        self.changed_at = now
+        return True
+
+    def _count_unbooked(self, tag: str) -> None:
+        order = self.orders.get(tag)
+        missing = order.filled_quantity - self._booked.get(tag, 0) if order else 0
+        if order and missing > 0:
+            self._unbooked[tag] = order.side.sign * missing
+        else:
+            self._unbooked.pop(tag, None)
+
+    def take_price(self, token: int, last: float, ts_event: int, ts_init: int) -> None:
+        """Note a tick. A price that isn't positive is no price."""
+        if not last > 0:
+            return
+        self.prices[token] = Price(last, ts_event, ts_init)
+        self.ts_event = max(self.ts_event, ts_event)
+        if token in self._exposure:
+            self._moved.add(token)
+            self.portfolio.mark(token, last)
+
+    # ------------------------------------------------------------------ positions
+
+    @property
+    def all_booked(self) -> bool:
+        """Whether every fill that the broker told of is in the portfolio."""
+        return not self._unbooked
+
+    def booked(self, tag: str) -> int:
+        """Units of an order that are in the portfolio."""
+        return self._booked.get(tag, 0)
+
+    def position(self, token: int) -> int:
+        """Signed units of our own in an instrument."""
+        held = self.portfolio.position(token).quantity
+        for tag, signed in self._unbooked.items():
+            if self.orders[tag].instrument_token == token:
+                held += signed
+        return held
+
+    def own_tokens(self) -> set[int]:
+        """Instruments that an order of ours has been in."""
+        return {o.instrument_token for o in self.orders.values()}
+
+    def open_tokens(self) -> list[int]:
+        """Instruments with a position of ours, in order of token."""
+        return sorted(t for t in self.own_tokens() if self.position(t))
+
+    def working_in(self, token: int, side: Side | None = None) -> Iterator[Order]:
+        """Own orders that may still fill."""
+        return (o for o in self.working.values() if o.instrument_token == token and (side is None or o.side is side))
+
+    def pending(self, token: int, side: Side) -> int:
+        """Units that may still fill on one side: UNKNOWN orders count whole."""
+        return sum(o.pending_quantity for o in self.working_in(token, side))
+
+    def last_price(self, token: int) -> float:
+        """Rupees; the portfolio's own price if no tick has been seen; 0.0 if there is none."""
+        found = self.prices.get(token)
+        return found.last if found else self.portfolio.position(token).last_price
+
+    # ------------------------------------------------------------------ figures
+
+    def worst_quantity(self, token: int, extra: int = 0) -> int:
+        """Largest position, unsigned, that working orders may lead to, with `extra` signed units asked for."""
+        held = self.position(token)
+        longest = held + self.pending(token, Side.BUY) + max(extra, 0)
+        shortest = held - self.pending(token, Side.SELL) + min(extra, 0)
+        return max(abs(longest), abs(shortest))
+
+    @property
+    def gross_exposure(self) -> float:
+        """Rupees, worst case of all that works or is unknown, foreign orders included."""
+        for token in self._moved:
+            value = self.worst_quantity(token) * self.last_price(token)
+            self._gross += value - self._exposure.get(token, 0.0)
+            self._exposure[token] = value
+        self._moved.clear()
+        return self._gross + sum(f.pending * f.price for f in self.foreign.values())
+
+    @property
+    def open_orders(self) -> int:
+        """Own working orders and those of others on the account."""
+        return len(self.working) + len(self.foreign)
+
+    @property
+    def mtm(self) -> int:
+        """Paise: realised and unrealised after charges, and what fills not booked yet have gained or lost."""
+        total = self.portfolio.mtm
+        for tag, signed in self._unbooked.items():
+            order = self.orders[tag]
+            total += signed * to_paise(self.last_price(order.instrument_token) - order.average_price)
+        return total
+
+    @property
+    def worst_mtm(self) -> int:
+        """Paise: `mtm` if every UNKNOWN order had filled at its limit, where that is a loss."""
+        total = self.mtm
+        for order in self.working.values():
+            if order.state is OrderState.UNKNOWN:
+                gain = order.side.sign * (self.last_price(order.instrument_token) - order.price)
+                total += min(0, order.pending_quantity * to_paise(gain))
+        return total
+
+    def working_risk(self) -> list[Order]:
+        """Own working orders but the kill's exits."""
+        return [o for o in self.working.values() if o.intent is not Intent.KILL]

@@ -1,0 +1,180 @@
+"""The one client that can place, modify and cancel orders: Kite's REST over aiohttp, every outcome classified.
+
+Only a definitive answer is a yes or a no. A time-out, a dropped connection, a 5xx, an answer that can't be read, and
+Kite's HTTP 400 "Order request timed out" are UNKNOWN. Nothing is ever retried here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+
+from tradealgo.config import BrokerSession
+from tradealgo.gatekeeper import kite
+from tradealgo.gatekeeper.kite import Query
+from tradealgo.gatekeeper.messages import (
+    Call,
+    CallDone,
+    CallKind,
+    Event,
+    MarginsSeen,
+    OrdersSeen,
+    Outcome,
+    PositionsSeen,
+    QueryFailed,
+    TradesSeen,
+)
+from tradealgo.gatekeeper.rate import LAUNCH_NS
+
+
+class Answer(NamedTuple):
+    """An HTTP answer: `data` is Kite's, `error` its error_type and message; `second` the Date header's."""
+
+    status: int
+    data: Any
+    error_type: str
+    message: str
+    second: int | None
+
+
+class Broker:
+    """Async; one per process.
+
+    Args:
+        login: gives the account's present BrokerSession, or None while there is none.
+        timeout_s: of an order call, and of a question.
+    """
+
+    def __init__(self, rest_url: str, login: Callable[[], BrokerSession | None], timeout_s: float) -> None:
+        self._url, self._login = rest_url.rstrip("/"), login
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._http: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            # A connection that the server closed while idle would turn a placement into an UNKNOWN: let go of it earlier
+            connector = aiohttp.TCPConnector(limit=32, keepalive_timeout=15)
+            self._http = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        return self._http
+
+    # ------------------------------------------------------------------ order calls
+
+    async def perform(self, call: Call) -> CallDone:
+        """Make an order call. Never raises: what went wrong is the outcome."""
+        login = self._login()
+        if login is None:
+            return CallDone(call_id=call.call_id, outcome=Outcome.TOKEN_DEAD, text="not logged in")
+        method, route, form = _shape(call)
+        sent = time.time_ns()
+        if sent - call.admitted > LAUNCH_NS:
+            text = f"not sent: {(sent - call.admitted) / 1e6:.0f} ms late"
+            return CallDone(call_id=call.call_id, outcome=Outcome.NOT_SENT, text=text, ts_done=sent)
+        try:
+            answer = await self._request(login, method, route, form)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            return self._done(call, Outcome.NOT_SENT, f"no connection: {error}", sent)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return self._done(call, Outcome.UNKNOWN, f"{type(error).__name__}: {error}", sent)
+        outcome, text = classify(answer)
+        order_id = str(answer.data["order_id"]) if outcome is Outcome.ACCEPTED else None
+        return self._done(call, outcome, text, sent, order_id, answer.second)
+
+    def _done(
+        self, call: Call, outcome: Outcome, text: str, sent: int, order_id: str | None = None, second: int | None = None
+    ) -> CallDone:
+        return CallDone(
+            call_id=call.call_id, outcome=outcome, order_id=order_id, text=text, ts_sent=sent,
+            ts_done=time.time_ns(), server_second=second,
+        )  # fmt: skip
+
+    async def _request(
+        self, login: BrokerSession, method: str, route: str, form: dict[str, str] | None = None
+    ) -> Answer:
+        headers = {"X-Kite-Version": kite.VERSION, "Authorization": login.authorization, "User-Agent": "TradeAlgo"}
+        params, data = (form, None) if method == "DELETE" else (None, form)
+        async with self._client().request(
+            method, self._url + route, headers=headers, params=params, data=data
+        ) as response:
+            text = await response.read()
+            return read_answer(response.status, text, response.headers.get("Date"))
+
+    # ------------------------------------------------------------------ questions
+
+    async def ask(self, query: Query) -> Event:
+        """Ask the broker's book. Never raises: a failure is an event too, and never an empty book."""
+        asked = time.time_ns()
+        login = self._login()
+        if login is None:
+            return QueryFailed(query=query, text="not logged in", token_dead=True)
+        try:
+            answer = await self._request(login, "GET", query.value)
+            if answer.status != 200:
+                dead = answer.error_type == "TokenException"
+                return QueryFailed(query=query, text=f"HTTP {answer.status} {answer.message}", token_dead=dead)
+            return _event(query, answer, asked, time.time_ns())
+        except (aiohttp.ClientError, TimeoutError, OSError, KeyError, ValueError, TypeError) as error:
+            return QueryFailed(query=query, text=f"{type(error).__name__}: {error}")
+
+
+def _shape(call: Call) -> tuple[str, str, dict[str, str]]:
+    """Method, route and form of an order call, as the official client sends them."""
+    order = call.order
+    base = f"/orders/{kite.VARIETY}"
+    if call.kind is CallKind.PLACE:
+        return "POST", base, kite.place_form(order)
+    if call.kind is CallKind.MODIFY:
+        return "PUT", f"{base}/{order.order_id}", kite.modify_form(order, call.price)
+    return "DELETE", f"{base}/{order.order_id}", {"variety": kite.VARIETY, "order_id": order.order_id or ""}
+
+
+def read_answer(status: int, body: bytes, date: str | None) -> Answer:
+    """What an HTTP answer says; a body that isn't Kite's JSON has no data and no error type."""
+    try:
+        content = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        content = None
+    if not isinstance(content, dict):
+        content = {"message": body[:200].decode(errors="replace")}
+    try:
+        second = int(parsedate_to_datetime(date).timestamp()) if date else None
+    except ValueError:
+        second = None
+    return Answer(status, content.get("data"), content.get("error_type") or "", content.get("message") or "", second)
+
+
+def classify(answer: Answer) -> tuple[Outcome, str]:
+    """The outcome of an order call, and its text."""
+    status, text = answer.status, answer.message
+    if status == 200 and isinstance(answer.data, dict) and answer.data.get("order_id"):
+        return Outcome.ACCEPTED, ""
+    if status == 429:
+        return Outcome.RATE_LIMITED, text
+    if status == 403 and answer.error_type == "TokenException":
+        return Outcome.TOKEN_DEAD, text
+    # The broker's own time-out towards the exchange comes as a 400: the order may be there all the same
+    if "timed out" in text.lower() or not 400 <= status < 500 or not answer.error_type:
+        return Outcome.UNKNOWN, f"HTTP {status} {text}"
+    if answer.error_type in ("NetworkException", "DataException"):
+        return Outcome.UNKNOWN, f"HTTP {status} {text}"
+    return Outcome.REJECTED, text
+
+
+def _event(query: Query, answer: Answer, asked: int, done: int) -> Event:
+    data = answer.data
+    if query is Query.ORDERS:
+        rows = [kite.order_row(r) for r in data]
+        return OrdersSeen(rows=rows, asked=asked, ts_done=done, server_second=answer.second)
+    if query is Query.TRADES:
+        return TradesSeen(rows=[kite.trade_row(r) for r in data], asked=asked)
+    if query is Query.POSITIONS:
+        return PositionsSeen(rows=kite.position_rows(data), asked=asked)
+    return MarginsSeen(available=kite.available_cash(data), asked=asked)

@@ -1,0 +1,241 @@
+"""Order calls: queued by priority (kill, exits, entries), let out by the rate budget, their outcomes taken back in."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable
+
+from tradealgo.domain.order_machine import OrderEvent
+from tradealgo.domain.orders import Intent, Order, OrderState
+from tradealgo.gatekeeper.breaker import Breaker
+from tradealgo.gatekeeper.context import Context
+from tradealgo.gatekeeper.kite import Query
+from tradealgo.gatekeeper.messages import AnswerRecord, Call, CallDone, CallKind, CallRecord, Kind, Outcome
+from tradealgo.gatekeeper.orders import AT_WORK, Orders
+from tradealgo.gatekeeper.pricing import marketable_limit
+from tradealgo.gatekeeper.queries import Queries
+from tradealgo.gatekeeper.rate import RateBudget
+
+SECOND_NS = 1_000_000_000
+RANK = {Intent.KILL: 0, Intent.EXIT: 1, Intent.ENTRY: 2}
+CANCELLABLE = AT_WORK | {OrderState.MODIFY_PENDING, OrderState.CANCEL_PENDING}
+
+
+class Queued:
+    """A call that waits. `intent` is its rank in the budget, which for cancels isn't the order's own."""
+
+    __slots__ = ("intent", "kind", "number", "price", "tag")
+
+    def __init__(self, kind: CallKind, tag: str, intent: Intent, price: float, number: int) -> None:
+        self.kind, self.tag, self.intent, self.price, self.number = kind, tag, intent, price, number
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        return RANK[self.intent], self.number
+
+
+class Calls:
+    """The only way by which a call leaves the core.
+
+    Args:
+        refuses: says why an order may not be placed any more, or an empty string (kill, halt, age).
+    """
+
+    def __init__(
+        self, context: Context, orders: Orders, queries: Queries, breaker: Breaker, refuses: Callable[[Order], str]
+    ) -> None:
+        self._context, self._orders, self._queries, self._breaker = context, orders, queries, breaker
+        self._refuses = refuses
+        self.budget = RateBudget(context.limits)
+        self.next_id = 1
+        self.waiting_for = ""  # why the first of the queue can't leave
+        self.token_dead = False
+        self._queue: list[Queued] = []
+        self._under_way: dict[int, Queued] = {}
+        self._number = 0
+
+    # ------------------------------------------------------------------ in
+
+    def place(self, order: Order) -> None:
+        """Queue an order's placement."""
+        self._enqueue(CallKind.PLACE, order.tag, order.intent)
+
+    def modify(self, order: Order, price: float) -> None:
+        """Queue a new price."""
+        self._enqueue(CallKind.MODIFY, order.tag, order.intent, price)
+
+    def cancel(self, order: Order, intent: Intent = Intent.EXIT) -> None:
+        """Queue a cancel, which always ranks as an exit at least: it never raises risk."""
+        self._enqueue(CallKind.CANCEL, order.tag, intent)
+
+    def _enqueue(self, kind: CallKind, tag: str, intent: Intent, price: float = 0.0) -> None:
+        self._orders.track(tag).busy = kind
+        self._number += 1
+        bisect.insort(self._queue, Queued(kind, tag, intent, price, self._number), key=lambda q: q.rank)
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    def is_under_way(self, tag: str) -> bool:
+        """Whether a call of this order has left and not been answered."""
+        return any(q.tag == tag for q in self._under_way.values())
+
+    # ------------------------------------------------------------------ out
+
+    def pump(self) -> None:
+        """Let out what the budget allows, the most urgent first; drop what is no longer wanted."""
+        self.waiting_for = ""
+        kept: list[Queued] = []
+        for position, queued in enumerate(self._queue):
+            if not self._still_wanted(queued):
+                continue
+            if self._orders.track(queued.tag).not_before > self._context.now:
+                kept.append(queued)
+                continue
+            self.waiting_for = self.budget.denies(queued.intent, self._context.now)
+            if self.waiting_for:
+                kept += [q for q in self._queue[position:] if self._still_wanted(q)]
+                break
+            self._send(queued)
+        self._queue = kept
+
+    def _still_wanted(self, queued: Queued) -> bool:
+        order = self._context.book.orders[queued.tag]
+        if queued.kind is CallKind.PLACE:
+            wanted = self._place_wanted(order)
+        elif queued.kind is CallKind.CANCEL:
+            wanted = order.state in CANCELLABLE
+        else:
+            wanted = order.state in AT_WORK and not self._orders.track(queued.tag).cancel_wanted
+        if not wanted and not order.is_done:
+            self._orders.track(queued.tag).busy = None
+        return wanted
+
+    def _place_wanted(self, order: Order) -> bool:
+        if order.state is not OrderState.JOURNALED:
+            return False
+        why = "cancelled before it left" if self._orders.track(order.tag).cancel_wanted else self._refuses(order)
+        if why:
+            self._orders.move(order.tag, OrderEvent.DENY, text=why)
+        return not why
+
+    def _send(self, queued: Queued) -> None:
+        order, now = self._context.book.orders[queued.tag], self._context.now
+        call_id, self.next_id = self.next_id, self.next_id + 1
+        if queued.kind is CallKind.PLACE:
+            order = self._orders.move(order.tag, OrderEvent.SEND, price=self._fresh_price(order))
+        elif queued.kind is CallKind.CANCEL:
+            order = self._orders.move(order.tag, OrderEvent.ASK_CANCEL)
+        else:
+            order = self._orders.move(order.tag, OrderEvent.ASK_MODIFY, modifications=order.modifications + 1)
+        self.budget.take(call_id, queued.intent, now)
+        self._under_way[call_id] = queued
+        self._context.record(
+            Kind.CALL, CallRecord(call_id=call_id, kind=queued.kind, tag=order.tag, price=queued.price, ts=now)
+        )
+        self._context.emit(Call(call_id=call_id, kind=queued.kind, order=order, price=queued.price, admitted=now))
+
+    def _fresh_price(self, order: Order) -> float:
+        """An exit that waited goes at today's price; an entry at the one that was checked."""
+        last = self._context.book.last_price(order.instrument_token)
+        if order.intent is Intent.ENTRY or last <= 0:
+            return order.price
+        instrument = self._context.book.instruments[order.instrument_token]
+        return marketable_limit(instrument, order.side, last, self._context.limits.slippage_fraction)
+
+    # ------------------------------------------------------------------ outcomes
+
+    def done(self, event: CallDone) -> None:
+        """Take a call's outcome."""
+        queued = self._under_way.pop(event.call_id, None)
+        if queued is None:
+            return
+        self._measure(event)
+        self._context.record(
+            Kind.ANSWER,
+            AnswerRecord(
+                call_id=event.call_id, kind=queued.kind, tag=queued.tag, outcome=event.outcome,
+                order_id=event.order_id, text=event.text, ts_sent=event.ts_sent, ts_done=event.ts_done,
+            ),
+        )  # fmt: skip
+        track = self._orders.track(queued.tag)
+        track.busy, track.call_done = None, self._context.now
+        if queued.kind is CallKind.PLACE:
+            self._placed(queued, event)
+        elif queued.kind is CallKind.MODIFY:
+            self._modified(queued, event)
+        else:
+            self._cancelled(queued, event)
+
+    def _measure(self, event: CallDone) -> None:
+        now = self._context.now
+        if event.outcome is Outcome.NOT_SENT:
+            self.budget.never_sent(event.call_id)
+        elif event.outcome is not Outcome.UNKNOWN:
+            self.budget.landed(event.call_id, event.ts_sent, event.ts_done)
+        if event.server_second is not None:
+            self.budget.clock.observe(event.server_second, event.ts_sent, event.ts_done)
+        if event.outcome is Outcome.RATE_LIMITED:
+            self.budget.cool(now)
+        elif event.outcome is Outcome.ACCEPTED:
+            self.budget.warm()
+            self.token_dead = False
+        elif event.outcome is Outcome.TOKEN_DEAD:
+            self.token_dead = True
+
+    def _placed(self, queued: Queued, event: CallDone) -> None:
+        tag, order = queued.tag, self._context.book.orders[queued.tag]
+        stamps = {"ts_sent": event.ts_sent, "ts_acknowledged": event.ts_done}
+        if event.outcome is Outcome.ACCEPTED:
+            self._breaker.succeed(self._context.now)
+            self._orders.move(tag, OrderEvent.ACCEPT, order_id=event.order_id, **stamps)
+        elif event.outcome is Outcome.UNKNOWN:
+            self._breaker.fail(self._context.now)
+            self._orders.move(tag, OrderEvent.LOSE, text=event.text, ts_sent=event.ts_sent)
+            self.lost(tag)
+        elif order.state is not OrderState.SUBMITTING:
+            # Its message came first and showed it at work: the book knows better than this answer
+            self._queries.want(Query.ORDERS)
+        elif event.outcome is Outcome.REJECTED:
+            self._breaker.fail(self._context.now)
+            self._orders.move(tag, OrderEvent.REJECT, text=event.text, **stamps)
+        else:
+            self._orders.move(tag, OrderEvent.UNSENT)
+            if event.outcome is Outcome.TOKEN_DEAD:
+                self._orders.track(tag).not_before = self._context.now + SECOND_NS
+            self.place(order)
+
+    def lost(self, tag: str) -> None:
+        """Begin to look for an order whose call wasn't answered."""
+        if self._context.book.orders[tag].state is OrderState.UNKNOWN:
+            track = self._orders.track(tag)
+            track.unknown_since = track.next_look = self._context.now
+            track.tries = track.absences = 0
+
+    def _modified(self, queued: Queued, event: CallDone) -> None:
+        tag = queued.tag
+        if self._context.book.orders[tag].is_done:
+            return
+        if event.outcome is Outcome.ACCEPTED:
+            self._orders.move(tag, OrderEvent.SEEN, price=queued.price)
+        if event.outcome is Outcome.UNKNOWN:
+            self._queries.want(Query.ORDERS)
+        elif self._context.book.orders[tag].state is OrderState.MODIFY_PENDING:
+            self._orders.settle(tag)
+        self._hold_back(tag, event)
+
+    def _cancelled(self, queued: Queued, event: CallDone) -> None:
+        tag, order = queued.tag, self._context.book.orders[queued.tag]
+        if order.is_done:
+            return
+        self._queries.want(Query.ORDERS, at=self._context.now + SECOND_NS // 4)
+        if event.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN):
+            return  # the book will tell
+        if order.state is OrderState.CANCEL_PENDING:
+            self._orders.settle(tag)
+        self._hold_back(tag, event)
+
+    def _hold_back(self, tag: str, event: CallDone) -> None:
+        if event.outcome in (Outcome.REJECTED, Outcome.TOKEN_DEAD):
+            self._orders.track(tag).not_before = self._context.now + SECOND_NS // 2

@@ -1,0 +1,23 @@
+"""The price that the request was sized on is near the market's."""
+
+from __future__ import annotations
+
+from tradealgo.domain.limits import Limits
+from tradealgo.gatekeeper.book import Book
+from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
+
+
+def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:
+    """A gap means a wrong instrument, a unit mix-up or a market that has gone: size and idea are void."""
+    if proposal.exits:
+        return None
+    last = book.last_price(proposal.request.instrument_token)
+    gap = abs(proposal.request.reference_price - last) / last
+    if gap > limits.fat_finger_fraction:
+        return Denial(
+            "FAT_FINGER",
+            f"the request is for a price of {proposal.request.reference_price:g}, the last is {last:g}: "
+            f"{gap:.1%} apart, the limit is {limits.fat_finger_fraction:.1%}",
+            {"reference": proposal.request.reference_price, "last_price": last, "gap": round(gap, 5)},
+        )
+    return None

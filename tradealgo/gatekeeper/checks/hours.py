@@ -1,0 +1,37 @@
+"""Continuous trading by the exchange's clock; no entries once positions should be squared off."""
+
+from __future__ import annotations
+
+from tradealgo.domain.hours import ist_date, ist_text, market_hours
+from tradealgo.domain.limits import Limits
+from tradealgo.domain.orders import Intent
+from tradealgo.gatekeeper.book import Book
+from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
+
+
+def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:
+    """`ts_event` of the last tick is the clock, so that a replay behaves as its day did."""
+    ts = book.ts_event
+    if not ts:
+        return Denial("NO_PRICE", "no tick has come yet: the exchange's time is not known")
+    hours = market_hours(proposal.instrument, ist_date(ts))
+    figures = {"ts_event": ts, "open": hours.open, "close": hours.close}
+    if not hours.is_open(ts):
+        return Denial(
+            "MARKET_CLOSED",
+            f"it is {ist_text(ts)} IST: {proposal.instrument.key} trades {ist_text(hours.open)} to {ist_text(hours.close)}",
+            figures,
+        )
+    if proposal.request.intent is Intent.ENTRY and ts >= hours.square_off and not _reduces(proposal, book):
+        return Denial(
+            "SQUARE_OFF",
+            f"it is {ist_text(ts)} IST: no entries in {proposal.instrument.key} after {ist_text(hours.square_off)}",
+            figures | {"square_off": hours.square_off},
+        )
+    return None
+
+
+def _reduces(proposal: Proposal, book: Book) -> bool:
+    request = proposal.request
+    held = book.position(request.instrument_token)
+    return held * request.side.sign < 0 and abs(request.position_after) < abs(held)

@@ -1,0 +1,35 @@
+"""Numbers that are numbers, in the ranges that make sense."""
+
+from __future__ import annotations
+
+import math
+
+from tradealgo.domain.limits import Limits
+from tradealgo.domain.orders import Intent
+from tradealgo.gatekeeper.book import Book
+from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
+
+#: No order of one person is larger; far below what a broker's 32 bits hold.
+MAX_QUANTITY = 10_000_000
+MAX_PRICE = 10_000_000.0
+
+
+def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:
+    """Finite prices, a positive quantity, an id, and no kill order from outside."""
+    request = proposal.request
+    if not request.request_id or len(request.request_id) > 200:
+        return Denial("BAD_ID", f"a request id of {len(request.request_id)} characters: expected 1 to 200")
+    if not 0 < request.quantity <= MAX_QUANTITY:
+        return Denial(
+            "BAD_QUANTITY",
+            f"quantity {request.quantity}: expected 1 to {MAX_QUANTITY}",
+            {"quantity": request.quantity, "limit": MAX_QUANTITY},
+        )
+    if abs(request.position_after) > MAX_QUANTITY:
+        return Denial("BAD_QUANTITY", f"position_after {request.position_after} is beyond {MAX_QUANTITY}")
+    for name, value in (("reference_price", request.reference_price), ("stop", request.stop)):
+        if value is not None and not (math.isfinite(value) and 0 < value <= MAX_PRICE):
+            return Denial("BAD_PRICE", f"{name} {value!r}: expected a positive number of rupees", {name: repr(value)})
+    if request.intent is Intent.KILL:
+        return Denial("BAD_INTENT", "only the kill switch makes KILL orders: expected ENTRY or EXIT")
+    return None

@@ -1,0 +1,29 @@
+"""There is a last price, and for an entry it is fresh."""
+
+from __future__ import annotations
+
+from tradealgo.domain.limits import Limits
+from tradealgo.gatekeeper.book import Book
+from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
+
+SECOND_NS = 1_000_000_000
+#: At a fast replay the wall-clock limit shrinks with it, down to what a busy machine may lag.
+SHORTEST_S = 1.0
+
+
+def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:
+    """Age by the wall clock since the instrument last ticked. An exit goes on an old price: it is chased afterwards."""
+    price = book.prices.get(proposal.request.instrument_token)
+    if price is None:
+        return Denial("NO_PRICE", f"no tick of {proposal.request.instrument} has come yet")
+    if proposal.exits:
+        return None
+    age = (now - price.ts_init) / SECOND_NS
+    limit = max(limits.stale_price_s / max(state.terms.speed, 1.0), min(SHORTEST_S, limits.stale_price_s))
+    if age > limit:
+        return Denial(
+            "STALE_PRICE",
+            f"the last price of {proposal.request.instrument} is {age:.1f} s old: the limit is {limit:g} s",
+            {"age_s": round(age, 3), "limit_s": limit, "last_price": price.last},
+        )
+    return None

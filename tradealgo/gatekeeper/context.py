@@ -1,0 +1,58 @@
+"""What the parts of the core share while they handle one event: the time, the book, and the commands so far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tradealgo.bus.keys import Stream
+from tradealgo.domain.limits import Limits
+from tradealgo.domain.state import Alert, Level, Module
+from tradealgo.gatekeeper.book import Book
+from tradealgo.gatekeeper.messages import Command, Kind, Note, Publish, Record
+from tradealgo.gatekeeper.situation import Terms
+
+
+class Context:
+    """One gate's; not shared between gates."""
+
+    def __init__(self, terms: Terms, limits: Limits, book: Book) -> None:
+        self.terms, self.limits, self.book = terms, limits, book
+        self.now = 0
+        self.commands: list[Command] = []
+        self._raised: set[str] = set()
+
+    def emit(self, command: Command) -> None:
+        self.commands.append(command)
+
+    def record(self, kind: Kind, message: Any) -> None:
+        self.commands.append(Record(kind, message))
+
+    def publish(self, stream: Stream, message: msgspec.Struct) -> None:
+        self.commands.append(Publish(stream, message))
+
+    def note(self, code: str, text: str, **figures: Any) -> None:
+        """Keep something that changes nothing."""
+        self.record(Kind.NOTE, Note(code=code, text=text, figures=figures, ts=self.now))
+
+    def alert(self, level: Level, code: str, text: str) -> None:
+        """Tell people, once until it is resolved."""
+        if code not in self._raised:
+            self._raised.add(code)
+            self._say(level, code, text, resolved=False)
+
+    def resolve(self, code: str, text: str) -> None:
+        """End an alert, if it was raised."""
+        if code in self._raised:
+            self._raised.discard(code)
+            self._say(Level.INFO, code, text, resolved=True)
+
+    def _say(self, level: Level, code: str, text: str, *, resolved: bool) -> None:
+        alert = Alert(level=level, module=Module.GATEKEEPER, code=code, text=text, ts=self.now, resolved=resolved)
+        self.record(Kind.ALERT, alert)
+
+    def take(self) -> list[Command]:
+        """The commands, which are no longer this context's."""
+        commands, self.commands = self.commands, []
+        return commands

@@ -1,0 +1,572 @@
+"""The Gatekeeper's core: events in, commands out. It has no clock, no I/O and no randomness; the same events at the same
+times give the same commands.
+
+    for command in gate.handle(event, now): ...
+
+Who performs the commands must have every Record on disk before it performs a Call of the same answer. After a crash,
+`restore` the records, `recover`, and go on: start-up and recovery are the same path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from tradealgo.bus.keys import Stream
+from tradealgo.domain.hours import ist_date
+from tradealgo.domain.instruments import Instrument
+from tradealgo.domain.limits import Limits
+from tradealgo.domain.order_machine import OrderEvent
+from tradealgo.domain.orders import Intent, Order, OrderRequest, OrderState, Verdict
+from tradealgo.domain.state import (
+    Action,
+    Control,
+    KillCause,
+    KillState,
+    Level,
+    MtmPoint,
+    SessionState,
+    TradingState,
+    strictest,
+)
+from tradealgo.gatekeeper import messages as m
+from tradealgo.gatekeeper.book import Book, Foreign
+from tradealgo.gatekeeper.breaker import Breaker
+from tradealgo.gatekeeper.calls import Calls
+from tradealgo.gatekeeper.checks import decide
+from tradealgo.gatekeeper.context import Context
+from tradealgo.gatekeeper.killer import Killer, KillStatus
+from tradealgo.gatekeeper.kite import KNOWN, BrokerOrder, BrokerTrade, Query
+from tradealgo.gatekeeper.lifecycle import Lifecycle
+from tradealgo.gatekeeper.messages import Command, Event, Kind
+from tradealgo.gatekeeper.orders import Orders
+from tradealgo.gatekeeper.queries import Queries
+from tradealgo.gatekeeper.reconcile import is_quiet, mismatches, own_net, told
+from tradealgo.gatekeeper.situation import Deny, GateState, Submit, Terms
+
+SECOND_NS = 1_000_000_000
+#: MTM points a second on the bus.
+MTM_GAP_NS = SECOND_NS // 10
+#: Overrides that outlive a restart; the others are found out anew.
+LASTING = frozenset({"person"})
+#: A second, forced re-arm must follow the first within this.
+REARM_WINDOW_NS = 120 * SECOND_NS
+
+
+class Gate:
+    """Decides on every request and every order of one session.
+
+    Args:
+        terms: what the manifest fixes.
+        limits: the session's.
+        instruments: all that it may trade.
+    """
+
+    def __init__(self, terms: Terms, limits: Limits, instruments: Iterable[Instrument]) -> None:
+        self.terms, self.limits = terms, limits
+        self.book = Book(instruments, terms.capital)
+        self.context = Context(terms, limits, self.book)
+        self.orders = Orders(self.context)
+        self.queries = Queries(self.context)
+        self.breaker = Breaker(limits)
+        self.calls = Calls(self.context, self.orders, self.queries, self.breaker, self._refuses)
+        self.lifecycle = Lifecycle(self.context, self.orders, self.calls, self.queries)
+        self.killer = Killer(self.context, self.orders, self.calls, self.queries, self.lifecycle, self._own_net)
+        self.state = GateState(terms)
+        self.pending: dict[str, OrderRequest] = {}  # journaled, not decided
+        self.overrides: dict[str, m.Override] = {}
+        self.control_cursor = ""
+        self.started = 0
+        self._held_since: dict[str, int] = {}
+        self._trades: list[BrokerTrade] = []
+        self._trades_asked = 0
+        self._unmatched = 0
+        self._loss_base = 0
+        self._peak = 0
+        self._mtm_told = 0
+        self._mtm_stale = True
+        self._told: SessionState | None = None
+        self._statuses = set(KNOWN)
+        self._last_person = 0
+        self._rearm_refused = 0
+        self._take: dict[type, Callable[[Any], None]] = {
+            m.RequestReceived: self._take_request,
+            m.BadRequest: self._take_bad_request,
+            m.PricesSeen: self._take_prices,
+            m.OrderSeen: lambda e: self._take_row(e.row),
+            m.CallDone: self.calls.done,
+            m.OrdersSeen: self._take_orders,
+            m.TradesSeen: self._take_trades,
+            m.PositionsSeen: self._take_positions,
+            m.MarginsSeen: self._take_margins,
+            m.QueryFailed: self._take_failure,
+            m.ControlReceived: self._take_control,
+            m.BusChanged: self._take_bus,
+            m.Faulted: lambda e: self._fault(e.text),
+            m.Timer: lambda e: None,
+        }
+
+    # ------------------------------------------------------------------ the two ways in
+
+    def handle(self, event: Event, now: int) -> list[Command]:
+        """Take one event at wall time `now` (UTC ns); returns what to do, in order.
+
+        An error inside counts as a failure of the circuit breaker and raises an alert; the gate goes on.
+        """
+        self.context.now = now
+        for step in (lambda: self._take[type(event)](event), self._advance):
+            try:
+                step()
+            except Exception as error:  # one bad event must not stop the guard of all that is open
+                self._fault(f"{type(event).__name__}: {type(error).__name__}: {error}")
+        self.orders.flush()
+        self._tell_state()
+        return self.context.take()
+
+    def recover(self, now: int) -> list[Command]:
+        """Begin, after `restore` if there was a journal: what was under way is unknown until the broker's book is read."""
+        self.context.now = self.started = self._last_person = now
+        for order in list(self.book.working.values()):
+            track = self.orders.track(order.tag)
+            track.placed_at = track.chased_at = track.call_done = now
+            if order.state is OrderState.SUBMITTING:
+                self.orders.move(order.tag, OrderEvent.LOSE, text="the process ended before the answer came")
+            if self.book.orders[order.tag].state is OrderState.UNKNOWN:
+                self.calls.lost(order.tag)
+            elif order.state is OrderState.JOURNALED:
+                self.calls.place(order)
+        self.queries.want(*Query)
+        return self.handle(m.Timer(), now)
+
+    def restore(self, records: Iterable[tuple[Kind, Any]]) -> None:
+        """Take the journal's records, in order, into an empty gate."""
+        for kind, message in records:
+            self._restore_one(kind, message)
+
+    def _restore_one(self, kind: Kind, message: Any) -> None:
+        match kind:
+            case Kind.ORDER:
+                self.book.put(message, message.ts_updated)
+            case Kind.FILL:
+                self.book.book(message, message.ts_init)
+            case Kind.REQUEST:
+                self.state.seen[message.request_id] = self.pending[message.request_id] = message
+            case Kind.VERDICT:
+                self.pending.pop(message.request_id, None)
+            case Kind.STATE:
+                self.killer.status = KillStatus(
+                    message.kill, message.cause, message.reason, message.ts_tripped, message.ts_flat
+                )
+            case Kind.CONTROL:
+                self.control_cursor = message.entry_id or self.control_cursor
+            case Kind.OVERRIDE if message.source in LASTING:
+                self.overrides[message.source] = message
+            case Kind.REARM:
+                self._loss_base = message.base
+            case Kind.CALL:
+                self.calls.next_id = message.call_id + 1
+                self.calls.budget.remember(message.ts)
+
+    # ------------------------------------------------------------------ figures
+
+    @property
+    def ready(self) -> bool:
+        """Whether the broker's orders, trades and positions have been read since the start."""
+        asked = (self.killer.orders_asked, self._trades_asked, self.killer.positions_asked)
+        return min(asked) >= self.started > 0
+
+    @property
+    def trading(self) -> TradingState:
+        """The strictest of all overrides."""
+        kill = TradingState.ACTIVE if self.killer.is_armed else TradingState.HALTED
+        return strictest(kill, *(o.state for o in self.overrides.values()))
+
+    @property
+    def loss_line(self) -> int:
+        """Paise: the MTM at which the kill trips."""
+        return self._loss_base - round(self.limits.max_loss_fraction * self.terms.capital * 100)
+
+    def figures(self) -> dict[str, float | int | str]:
+        """For the heartbeat."""
+        budget, now = self.calls.budget, self.context.now
+        return {
+            "calls_second": budget.second_count(now),
+            "calls_minute": budget.minute_count(now),
+            "calls_day": budget.day_count(now),
+            "open_orders": len(self.book.working),
+            "foreign_orders": len(self.book.foreign),
+            "queued_calls": self.calls.queued,
+            "unknown_orders": sum(o.state is OrderState.UNKNOWN for o in self.book.working.values()),
+            "held_requests": len(self.pending),
+            "mtm": self.book.mtm,
+            "trading": self.trading.value,
+            "kill": self.killer.status.state.value,
+            "breaker": self.breaker.state.value,
+            "clock_uncertainty_ms": round(budget.clock.uncertainty / 1e6, 1),
+        }
+
+    # ------------------------------------------------------------------ requests
+
+    def _take_request(self, event: m.RequestReceived) -> None:
+        request = event.request
+        before = self.state.seen.get(request.request_id)
+        if before == request:
+            return  # heard before: a restarted Consumer, or an entry that wasn't acknowledged
+        if before is not None:
+            self._answer(request, decide(request, self.book, self.limits, self._checked_state(), self.context.now))
+            return
+        self.state.seen[request.request_id] = self.pending[request.request_id] = request
+        self._held_since[request.request_id] = self.context.now
+        self.context.record(Kind.REQUEST, request)
+
+    def _take_bad_request(self, event: m.BadRequest) -> None:
+        verdict = Verdict(
+            request_id=f"?{event.entry_id}", instrument="", code="MALFORMED", text=event.text, figures={},
+            ts=self.context.now,
+        )  # fmt: skip
+        self.context.record(Kind.VERDICT, verdict)
+
+    def _decide_pending(self) -> None:
+        """Decide what may be decided, for each instrument in the order of arrival."""
+        waiting: set[int] = set()
+        for request in list(self.pending.values()):
+            if not self.ready or request.instrument_token in waiting or self._must_wait(request):
+                waiting.add(request.instrument_token)
+                continue
+            state = self._checked_state()
+            answer = decide(request, self.book, self.limits, state, self.context.now)
+            del self.pending[request.request_id]
+            self._held_since.pop(request.request_id, None)
+            self._answer(request, answer)
+
+    def _must_wait(self, request: OrderRequest) -> bool:
+        """While an own order works on the other side: it may fill yet, and must not trade with this one."""
+        if not self.killer.is_armed or self._age_s(request) > self.limits.entry_max_age_s:
+            return False
+        opposite = list(self.book.working_in(request.instrument_token, request.side.opposite))
+        held_since = self._held_since.setdefault(request.request_id, self.context.now)
+        if self.context.now - held_since > self.limits.superseded_after_s * SECOND_NS:
+            for order in opposite:
+                self.lifecycle.want_cancelled(order)
+        return bool(opposite)
+
+    def _age_s(self, request: OrderRequest) -> float:
+        """Seconds since an entry was asked for; 0 for an exit, which never grows stale."""
+        entry = request.intent is Intent.ENTRY and request.ts_requested
+        return (self.context.now - request.ts_requested) / SECOND_NS if entry else 0.0
+
+    def _checked_state(self) -> GateState:
+        state = self.state
+        state.trading, state.kill = self.trading, self.killer.status.state
+        state.reason = self.killer.status.reason or "; ".join(o.reason for o in self.overrides.values())
+        state.mtm, state.loss_line = self.book.worst_mtm, self.loss_line
+        state.breaker_passes, state.breaker_failures = self.breaker.passes, self.breaker.failures
+        state.calls_today = self.calls.budget.day_count(self.context.now)
+        return state
+
+    def _answer(self, request: OrderRequest, answer: Submit | Deny) -> None:
+        if isinstance(answer, Deny):
+            code, text, figures = answer.denial.code, answer.denial.text, dict(answer.denial.figures)
+        else:
+            code, figures = "SUBMIT", self._submit_figures(request, answer)
+            text = f"{request.side} {answer.quantity} {request.instrument} at {answer.price:g} or better"
+        verdict = Verdict(
+            request_id=request.request_id, instrument=request.instrument, code=code, text=text, figures=figures,
+            ts=self.context.now,
+        )  # fmt: skip
+        self.context.record(Kind.VERDICT, verdict)
+        if isinstance(answer, Submit):
+            for number, quantity in enumerate(answer.slices):
+                order = self.orders.add(self.orders.from_request(request, quantity, answer.price, number))
+                self.calls.place(order)
+            if request.intent is Intent.ENTRY:
+                self.breaker.trial(self.context.now)
+
+    def _submit_figures(self, request: OrderRequest, answer: Submit) -> dict[str, float | int | str | None]:
+        return {
+            "quantity": answer.quantity,
+            "asked": request.quantity,
+            "price": answer.price,
+            "last_price": self.book.last_price(request.instrument_token),
+            "position": self.book.position(request.instrument_token),
+            "exposure": round(self.book.gross_exposure, 2),
+            "mtm": self.state.mtm,
+            "slices": len(answer.slices),
+        }
+
+    def _refuses(self, order: Order) -> str:
+        """Why a queued order may not leave any more. Asked right before it would."""
+        if order.intent is Intent.KILL:
+            return "" if not self.killer.is_armed else "the kill switch was re-armed"
+        if not self.killer.is_armed:
+            return f"the kill switch is {self.killer.status.state}"
+        if order.intent is Intent.EXIT:
+            return ""
+        if self.trading is not TradingState.ACTIVE and not self._lowers_risk(order):
+            return f"trading is {self.trading}"
+        age = (self.context.now - order.ts_checked) / SECOND_NS
+        if age > self.limits.entry_max_age_s:
+            return f"grew stale in the queue: {age:.1f} s old, waiting for {self.calls.waiting_for or 'its turn'}"
+        return ""
+
+    def _lowers_risk(self, order: Order) -> bool:
+        return -self.book.position(order.instrument_token) * order.side.sign >= order.quantity
+
+    # ------------------------------------------------------------------ prices and MTM
+
+    def _take_prices(self, event: m.PricesSeen) -> None:
+        for token, last, ts_event in event.prices:
+            self.book.take_price(token, last, ts_event, event.ts_init)
+        self._mtm_stale = True
+
+    def _guard(self) -> None:
+        """Trip on the loss line, and tell the MTM, at most ten times a second."""
+        if not self._mtm_stale and self.book.changed_at < self._mtm_told:
+            return
+        worst, now = self.book.worst_mtm, self.context.now
+        if self.killer.is_armed and worst <= self.loss_line:
+            self._trip(
+                KillCause.MTM, f"MTM Rs {worst / 100:,.2f} is at or below the limit of Rs {self.loss_line / 100:,.2f}"
+            )
+        if now - self._mtm_told >= MTM_GAP_NS:
+            self._tell_mtm(now)
+
+    def _tell_mtm(self, now: int) -> None:
+        portfolio, mtm = self.book.portfolio, self.book.mtm
+        self._peak = max(self._peak, mtm)
+        self._mtm_told, self._mtm_stale = now, False
+        point = MtmPoint(
+            ts_event=self.book.ts_event, ts=now, realised=portfolio.realised, unrealised=portfolio.unrealised,
+            charges=portfolio.charges.total, mtm=mtm, drawdown=self._peak - mtm, limit=self.loss_line,
+        )  # fmt: skip
+        self.context.publish(Stream.MTM, point)
+
+    # ------------------------------------------------------------------ what the broker tells
+
+    def _take_row(self, row: BrokerOrder) -> None:
+        if row.status not in self._statuses:
+            self._statuses.add(row.status)
+            self.context.note(
+                "UNKNOWN_STATUS", f"the broker says {row.status!r}: taken as alive", order_id=row.order_id
+            )
+        tag = self.orders.tag_of(row)
+        if tag is None:
+            self._take_foreign(row)
+            return
+        self.orders.take_row(tag, row)
+        if not self.book.all_booked:
+            self.queries.want(Query.TRADES)
+
+    def _take_foreign(self, row: BrokerOrder) -> None:
+        if row.is_done:
+            self.book.foreign.pop(row.order_id, None)
+            return
+        if row.order_id not in self.book.foreign:
+            self.context.note(
+                "FOREIGN_ORDER", f"{row.side} {row.quantity} {row.instrument} by another platform or session",
+                order_id=row.order_id,
+            )  # fmt: skip
+        pending = row.quantity - row.filled_quantity
+        last = self.book.last_price(row.instrument_token) if row.instrument_token in self.book.instruments else 0.0
+        self.book.foreign[row.order_id] = Foreign(row.order_id, row.instrument, row.side, pending, row.price or last)
+
+    def _take_orders(self, event: m.OrdersSeen) -> None:
+        self.queries.answered(Query.ORDERS)
+        if event.server_second is not None:
+            self.calls.budget.clock.observe(event.server_second, event.asked, event.ts_done)
+        present: set[str] = set()
+        for row in event.rows:
+            self._take_row(row)
+            tag = self.orders.tag_of(row)
+            if tag is not None:
+                present.add(tag)
+                self.lifecycle.take_alive(self.book.orders[tag], row, event.asked)
+        alive = {r.order_id for r in event.rows if not r.is_done}
+        self.book.foreign = {k: f for k, f in self.book.foreign.items() if k in alive}
+        self.lifecycle.take_absence(event, present)
+        self._look_for_missing(event, present)
+        self.killer.orders_asked = event.asked
+
+    def _look_for_missing(self, event: m.OrdersSeen, present: set[str]) -> None:
+        """An order that the broker acknowledged can't vanish from its book."""
+        grace = int(self.limits.absence_s * SECOND_NS)
+        for order in self.book.working.values():
+            known = order.order_id is not None and order.tag not in present
+            if known and event.asked > max(order.ts_acknowledged, self.started) + grace:
+                self.context.alert(
+                    Level.CRITICAL,
+                    f"MISSING:{order.tag}",
+                    f"order {order.order_id} ({order.side} {order.quantity} {order.instrument}) is not in the "
+                    f"broker's book any more",
+                )
+                self._override("reconciliation", TradingState.REDUCING, "an order vanished from the broker's book")
+
+    def _take_trades(self, event: m.TradesSeen) -> None:
+        self.queries.answered(Query.TRADES)
+        self._trades, self._trades_asked = event.rows, event.asked
+        for row in event.rows:
+            self.orders.take_trade(row)
+        if not self.book.all_booked:
+            self.queries.want(Query.TRADES, at=self.context.now + SECOND_NS // 4)
+
+    def _own_net(self) -> dict[str, int]:
+        return own_net(self.killer.positions, self._trades, self.book)
+
+    def _take_positions(self, event: m.PositionsSeen) -> None:
+        self.queries.answered(Query.POSITIONS)
+        self.killer.positions, self.killer.positions_asked = event.rows, event.asked
+        if not self.ready or not is_quiet(self.book, min(event.asked, self._trades_asked)):
+            if self._unmatched:
+                self.queries.want(Query.TRADES, Query.POSITIONS, at=self.context.now + SECOND_NS)
+            return
+        found = mismatches(self._own_net(), self.book)
+        if not found:
+            self._unmatched = 0
+            self.context.resolve("POSITIONS", "the broker's positions match ours again")
+            self._lift("reconciliation")
+            return
+        self._unmatched += 1
+        wait = min(1 << self._unmatched, 60) * SECOND_NS
+        self.queries.want(Query.ORDERS, Query.TRADES, Query.POSITIONS, at=self.context.now + wait)
+        self.context.note("MISMATCH", told(found), count=self._unmatched)
+        if self._unmatched >= 2:
+            self._override("reconciliation", TradingState.REDUCING, told(found))
+            self.context.alert(Level.CRITICAL, "POSITIONS", f"positions can't be explained: {told(found)}")
+        if self._unmatched >= self.limits.reconcile_failures:
+            self._trip(KillCause.RECONCILIATION, told(found))
+
+    def _take_margins(self, event: m.MarginsSeen) -> None:
+        self.queries.answered(Query.MARGINS)
+        self.book.available = event.available
+
+    def _take_failure(self, event: m.QueryFailed) -> None:
+        self.queries.failed(event.query)
+        if event.token_dead:
+            self.calls.token_dead = True
+        if self.queries.failures(event.query) >= 5 and event.query is not Query.MARGINS:
+            self.context.alert(Level.CRITICAL, f"QUERY:{event.query}", f"{event.query} fails: {event.text}")
+
+    # ------------------------------------------------------------------ people, the bus, faults
+
+    def _take_control(self, event: m.ControlReceived) -> None:
+        control = event.control
+        self._last_person = self.context.now
+        self.control_cursor = event.entry_id or self.control_cursor
+        self.context.record(Kind.CONTROL, m.ControlRecord(entry_id=event.entry_id, control=control))
+        why = f"{control.source}: {control.reason}" if control.reason else control.source
+        match control.action:
+            case Action.KILL:
+                self._trip(KillCause.PERSON, why)
+            case Action.HALT | Action.STOP:
+                self._override("person", TradingState.HALTED, f"{control.action} by {why}")
+                for order in list(self.book.working.values()):
+                    self.lifecycle.want_cancelled(order)
+            case Action.RESUME:
+                self._unmatched = 0
+                self._lift("person")
+                self._lift("reconciliation")
+            case Action.REARM:
+                self._rearm(control)
+
+    def _rearm(self, control: Control) -> None:
+        refusal = self._rearm_refusal(control)
+        if refusal:
+            self.context.note("REARM_REFUSED", refusal)
+            self.context.alert(Level.WARNING, f"REARM:{self.context.now}", f"not re-armed: {refusal}")
+            return
+        self._loss_base = self.book.mtm
+        self.context.record(
+            Kind.REARM,
+            m.RearmRecord(reason=control.reason, source=control.source, base=self._loss_base, ts=self.context.now),
+        )
+        self.killer.rearm()
+        self._unmatched = 0
+
+    def _rearm_refusal(self, control: Control) -> str:
+        status = self.killer.status
+        if status.state is not KillState.LOCKED:
+            return f"the kill switch is {status.state}, not LOCKED"
+        if not control.reason.strip():
+            return "a re-arm needs a reason"
+        if status.cause is KillCause.MTM and ist_date(status.ts_tripped) == ist_date(self.context.now):
+            asked, self._rearm_refused = self._rearm_refused, self.context.now
+            if not control.force or self.context.now - asked > REARM_WINDOW_NS:
+                return "the loss limit tripped today: ask again with force within two minutes if you must"
+        return ""
+
+    def _take_bus(self, event: m.BusChanged) -> None:
+        if event.up:
+            self._lift("bus")
+            self.context.resolve("BUS", "the bus is back")
+            return
+        self._override("bus", TradingState.REDUCING, "the bus is lost")
+        self.context.alert(Level.CRITICAL, "BUS", "the bus is lost: no entries; open positions are guarded")
+        for order in list(self.book.working.values()):
+            if order.intent is Intent.ENTRY:
+                self.lifecycle.want_cancelled(order)
+
+    def _fault(self, text: str) -> None:
+        self.breaker.fail(self.context.now)
+        self.context.note("FAULT", text)
+        self.context.alert(Level.CRITICAL, "FAULT", f"an error inside the Gatekeeper: {text}")
+
+    def _trip(self, cause: KillCause, reason: str) -> None:
+        if self.killer.trip(cause, reason):
+            self._tell_state()
+
+    def _override(self, source: str, state: TradingState, reason: str) -> None:
+        before = self.overrides.get(source)
+        if before is None or before.state is not state:
+            override = m.Override(source=source, state=state, reason=reason, ts=self.context.now)
+            self.overrides[source] = override
+            self.context.record(Kind.OVERRIDE, override)
+
+    def _lift(self, source: str) -> None:
+        if self.overrides.pop(source, None) is not None:
+            self.context.record(
+                Kind.OVERRIDE, m.Override(source=source, state=TradingState.ACTIVE, ts=self.context.now)
+            )
+
+    # ------------------------------------------------------------------ each moment
+
+    def _advance(self) -> None:
+        self.breaker.tick(self.context.now)
+        self._watch_login()
+        self._watch_person()
+        self._guard()
+        self._decide_pending()
+        self.lifecycle.tend()
+        if self.ready:
+            self.killer.work()
+            self.calls.pump()
+        self.queries.pump()
+        if self.killer.status.state is KillState.VERIFIED_FLAT:
+            self._tell_state()
+            self.killer.lock()
+
+    def _watch_login(self) -> None:
+        if self.calls.token_dead:
+            self._override("login", TradingState.REDUCING, "the broker's login is dead")
+            self.context.alert(Level.CRITICAL, "LOGIN", "the broker refuses the access token: log in again")
+        elif "login" in self.overrides:
+            self._lift("login")
+            self.context.resolve("LOGIN", "the broker takes the access token again")
+
+    def _watch_person(self) -> None:
+        """The dead-man timer: somebody must show up now and then while it is on."""
+        limit = self.limits.dead_man_s
+        if limit and self.killer.is_armed and self.context.now - self._last_person > limit * SECOND_NS:
+            self._trip(KillCause.DEAD_MAN, f"no sign of life for {limit:g} s")
+
+    def _tell_state(self) -> None:
+        status = self.killer.status
+        state = SessionState(
+            trading=self.trading, kill=status.state, cause=status.cause,
+            reason=status.reason or "; ".join(o.reason for o in self.overrides.values()),
+            ts_tripped=status.ts_tripped, ts_flat=status.ts_flat,
+        )  # fmt: skip
+        if state != self._told:
+            self._told = state
+            self.context.record(Kind.STATE, msgspec.structs.replace(state, ts=self.context.now))

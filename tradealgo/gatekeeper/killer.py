@@ -1,0 +1,195 @@
+"""What the kill switch does in each of its states, until the broker itself says flat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from tradealgo.domain.orders import Intent, OrderState, Side
+from tradealgo.domain.state import KillCause, KillState, Level
+from tradealgo.gatekeeper.calls import Calls
+from tradealgo.gatekeeper.checks.freeze import largest_order, slice_up
+from tradealgo.gatekeeper.context import Context
+from tradealgo.gatekeeper.kill import KillEvent, next_kill_state
+from tradealgo.gatekeeper.kite import BrokerPosition, Query
+from tradealgo.gatekeeper.lifecycle import Lifecycle
+from tradealgo.gatekeeper.orders import Orders
+from tradealgo.gatekeeper.pricing import marketable_limit
+from tradealgo.gatekeeper.queries import Queries
+
+SECOND_NS = 1_000_000_000
+LONGEST_WAIT_NS = 30 * SECOND_NS
+#: Exits of one instrument that fail before a person is told.
+TELL_AFTER = 3
+ACTIVE_STATES = frozenset({KillState.TRIPPED, KillState.CANCELLING, KillState.FLATTENING})
+
+
+class KillStatus(msgspec.Struct):
+    """The latch. `number` counts trips; wall times in UTC nanoseconds."""
+
+    state: KillState = KillState.ARMED
+    cause: KillCause | None = None
+    reason: str = ""
+    ts_tripped: int = 0
+    ts_flat: int = 0
+
+
+class Killer:
+    """Runs the kill. Everything that it does is an order call or a question to the broker, never an assumption."""
+
+    def __init__(
+        self, context: Context, orders: Orders, calls: Calls, queries: Queries, lifecycle: Lifecycle,
+        own_net: Callable[[], dict[str, int]],
+    ) -> None:  # fmt: skip
+        self._context, self._orders, self._calls = context, orders, calls
+        self._queries, self._lifecycle, self._own_net = queries, lifecycle, own_net
+        self._book = context.book
+        self.status = KillStatus()
+        self.orders_asked = 0  # when the newest order book that came was asked for
+        self.positions_asked = 0
+        self.positions: list[BrokerPosition] = []
+        self._attempts: dict[int, int] = {}
+        self._not_before: dict[int, int] = {}
+        self._judged = 0
+
+    @property
+    def is_armed(self) -> bool:
+        return self.status.state is KillState.ARMED
+
+    @property
+    def is_active(self) -> bool:
+        """Whether there is something left to do."""
+        return self.status.state in ACTIVE_STATES
+
+    def _take(self, event: KillEvent) -> None:
+        self.status.state = next_kill_state(self.status.state, event)
+
+    def trip(self, cause: KillCause, reason: str) -> bool:
+        """Latch. False if it was latched before."""
+        was = self.status.state
+        self._take(KillEvent.TRIP)
+        if was is not KillState.ARMED:
+            return False
+        self.status.cause, self.status.reason = cause, reason
+        self.status.ts_tripped, self.status.ts_flat = self._context.now, 0
+        self._context.alert(Level.CRITICAL, "KILL", f"the kill switch has tripped ({cause}): {reason}")
+        return True
+
+    def rearm(self) -> None:
+        """Back to ARMED. Raises IllegalTransition unless LOCKED."""
+        self._take(KillEvent.REARM)
+        self.status = KillStatus()
+        self._attempts.clear()
+        self._not_before.clear()
+        self._context.resolve("KILL", "the kill switch is armed again")
+
+    # ------------------------------------------------------------------ each moment
+
+    def work(self) -> None:
+        """Go on from wherever it stands."""
+        state = self.status.state
+        if state is KillState.ARMED:
+            return
+        if state is KillState.TRIPPED:
+            self._take(KillEvent.BEGIN)
+        if state in (KillState.LOCKED, KillState.VERIFIED_FLAT):
+            self._watch()
+            return
+        risky = self._book.working_risk()
+        for order in risky:
+            self._lifecycle.want_cancelled(order, Intent.KILL)
+        for token in self._book.open_tokens():
+            self._flatten(token)
+        if self.status.state is KillState.CANCELLING and not risky:
+            self._take(KillEvent.NONE_WORKING)
+        elif self.status.state is KillState.FLATTENING and risky:
+            self._take(KillEvent.FOUND_WORKING)
+        if self.status.state is KillState.FLATTENING:
+            self._prove()
+
+    def _watch(self) -> None:
+        """Locked is not asleep: a late fill or a late order starts it again."""
+        if self._book.working or self._book.open_tokens():
+            self._take(KillEvent.FOUND_WORKING)
+            self.status.ts_flat = 0
+            self._context.alert(Level.CRITICAL, "KILL_AGAIN", "an order or a position turned up after the kill")
+
+    # ------------------------------------------------------------------ flattening
+
+    def _flatten(self, token: int) -> None:
+        """Exit what is held, less what exits already work; wait while an order on the other side could cross it."""
+        held = self._book.position(token)
+        side = Side.SELL if held > 0 else Side.BUY
+        if self._context.now < self._not_before.get(token, 0) or self._crossing(token, side.opposite):
+            return
+        quantity = self._believed(token, abs(held), side) - self._book.pending(token, side)
+        last = self._last_price(token)
+        if quantity <= 0 or last <= 0:
+            return
+        instrument = self._book.instruments[token]
+        price = marketable_limit(instrument, side, last, self._context.limits.slippage_fraction)
+        for size in slice_up(quantity, largest_order(instrument)):
+            number = self._attempts[token] = self._attempts.get(token, 0) + 1
+            request_id = f"kill:{self.status.ts_tripped}:{token}:{number}"
+            self._calls.place(self._orders.add(self._orders.killing(request_id, token, side, size, price)))
+        self._pace(token)
+
+    def _believed(self, token: int, ours: int, side: Side) -> int:
+        """No more than the broker itself says is there, where its word is newer than our last fill."""
+        if self.positions_asked <= self._book.changed_at:
+            return ours
+        theirs = self._own_net().get(self._book.instruments[token].key, 0) * -side.sign
+        return min(ours, max(theirs, 0))
+
+    def _crossing(self, token: int, side: Side) -> bool:
+        """An order on `side` that is known to work would trade with our exit; one without an answer can't be waited for."""
+        return any(o.state is not OrderState.UNKNOWN for o in self._book.working_in(token, side))
+
+    def _last_price(self, token: int) -> float:
+        last = self._book.last_price(token)
+        if last > 0:
+            return last
+        name = self._book.instruments[token].key
+        self._queries.want(Query.POSITIONS)
+        return next((p.last_price for p in self.positions if p.instrument == name), 0.0)
+
+    def _pace(self, token: int) -> None:
+        """The first exits follow at once; those after failures ever more slowly."""
+        tries = self._attempts[token]
+        if tries > TELL_AFTER:
+            wait = min(SECOND_NS << min(tries - TELL_AFTER - 1, 8), LONGEST_WAIT_NS)
+            self._not_before[token] = self._context.now + wait
+            self._context.alert(
+                Level.CRITICAL,
+                f"KILL_EXIT:{token}",
+                f"{tries} exits of {self._book.instruments[token].key} have not made it flat yet",
+            )
+
+    # ------------------------------------------------------------------ proof
+
+    def _prove(self) -> None:
+        """Flat is what the broker's positions say, asked after our last fill, with none of our orders in its book."""
+        if self._book.working:
+            return
+        seen = self._book.changed_at
+        if self.orders_asked <= seen:
+            self._queries.want(Query.ORDERS)
+        if self.positions_asked <= seen:
+            self._queries.want(Query.POSITIONS)
+        if min(self.orders_asked, self.positions_asked) <= seen or self.positions_asked == self._judged:
+            return
+        self._judged = self.positions_asked
+        net = self._own_net()
+        held = {k: net[k] for t in self._book.own_tokens() if net.get(k := self._book.instruments[t].key)}
+        if held:
+            self._context.note("NOT_FLAT", "the broker still shows positions", **held)
+            self._queries.want(Query.TRADES, Query.ORDERS, Query.POSITIONS, at=self._context.now + SECOND_NS // 2)
+            return
+        self._take(KillEvent.PROVEN_FLAT)
+        self.status.ts_flat = self._context.now
+
+    def lock(self) -> None:
+        """VERIFIED_FLAT has been told: lock."""
+        if self.status.state is KillState.VERIFIED_FLAT:
+            self._take(KillEvent.LOCK)

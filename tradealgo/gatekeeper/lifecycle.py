@@ -1,0 +1,148 @@
+"""What happens to orders as time passes: the unknown are looked up, the unfilled chased or cancelled, cancels pursued."""
+
+from __future__ import annotations
+
+from tradealgo.domain.order_machine import OrderEvent
+from tradealgo.domain.orders import Intent, Order, OrderState
+from tradealgo.domain.state import Level
+from tradealgo.gatekeeper.calls import Calls
+from tradealgo.gatekeeper.context import Context
+from tradealgo.gatekeeper.kite import BrokerOrder, Query
+from tradealgo.gatekeeper.messages import OrdersSeen
+from tradealgo.gatekeeper.orders import AT_WORK, Orders
+from tradealgo.gatekeeper.pricing import is_further, marketable_limit
+from tradealgo.gatekeeper.queries import Queries
+
+SECOND_NS = 1_000_000_000
+#: Waits between two looks at the book for an order without an answer; the last one repeats.
+LOOKS_NS = tuple(int(s * SECOND_NS) for s in (0.25, 0.5, 1.0, 2.0))
+#: Books in a row without it, each asked after the absence window, that confirm an order absent.
+ABSENCES = 2
+#: A cancel or modify may show in the book this much after its answer.
+SHOWN_NS = SECOND_NS * 3 // 10
+#: Beyond `chase_limit` an exit is moved this many times more slowly.
+SLOW_CHASE = 5
+#: An order without an answer is somebody's business after this long.
+ALERT_AFTER_NS = 20 * SECOND_NS
+
+
+class Lifecycle:
+    """Looks after working orders, one by one."""
+
+    def __init__(self, context: Context, orders: Orders, calls: Calls, queries: Queries) -> None:
+        self._context, self._orders, self._calls, self._queries = context, orders, calls, queries
+        self._book = context.book
+
+    def tend(self) -> None:
+        """Do what is due for every working order."""
+        for order in list(self._book.working.values()):
+            if order.state is OrderState.UNKNOWN:
+                self._look_up(order)
+            elif self._orders.track(order.tag).busy is None and order.state in AT_WORK:
+                self._tend_working(order)
+
+    # ------------------------------------------------------------------ unknown outcomes
+
+    def _look_up(self, order: Order) -> None:
+        track, now = self._orders.track(order.tag), self._context.now
+        if now >= track.next_look:
+            track.next_look = now + LOOKS_NS[min(track.tries, len(LOOKS_NS) - 1)]
+            track.tries += 1
+            self._queries.want(Query.ORDERS)
+        if now - track.unknown_since > ALERT_AFTER_NS:
+            self._context.alert(
+                Level.CRITICAL,
+                f"UNKNOWN:{order.tag}",
+                f"{order.side} {order.quantity} {order.instrument} (tag {order.tag}) has no known outcome for "
+                f"{(now - track.unknown_since) / SECOND_NS:.0f} s: the order book can't be read",
+            )
+
+    def take_absence(self, event: OrdersSeen, present: set[str]) -> None:
+        """Settle unknown orders that a whole order book, asked late enough, doesn't hold."""
+        window = int(self._context.limits.absence_s * SECOND_NS)
+        for order in list(self._book.working.values()):
+            if order.state is not OrderState.UNKNOWN or order.tag in present:
+                continue
+            track = self._orders.track(order.tag)
+            if event.asked < track.unknown_since + window:
+                continue
+            track.absences += 1
+            if track.absences >= ABSENCES:
+                self._absent(order)
+
+    def _absent(self, order: Order) -> None:
+        """It never reached the broker. An exit is still wanted; an entry's moment has passed; the kill makes its own."""
+        held = self._book.position(order.instrument_token) * order.side.sign
+        wanted = order.intent is Intent.EXIT and -held >= order.quantity
+        self._context.resolve(f"UNKNOWN:{order.tag}", f"order {order.tag} never reached the broker")
+        if wanted and not self._orders.track(order.tag).cancel_wanted:
+            self._orders.move(order.tag, OrderEvent.UNSENT, text="confirmed absent: sent again")
+            self._calls.place(self._book.orders[order.tag])
+        else:
+            self._orders.move(order.tag, OrderEvent.EXPIRE, text="confirmed absent from the broker's book: given up")
+
+    # ------------------------------------------------------------------ cancels and modifies
+
+    def take_alive(self, order: Order, row: BrokerOrder, asked: int) -> None:
+        """A whole book shows an order at work for which a cancel or modify is pending: that one is over."""
+        if order.state not in (OrderState.CANCEL_PENDING, OrderState.MODIFY_PENDING) or row.is_done:
+            return
+        track = self._orders.track(order.tag)
+        if track.busy is None and asked > track.call_done + SHOWN_NS:
+            if order.state is OrderState.MODIFY_PENDING and row.price > 0:
+                self._orders.move(order.tag, OrderEvent.SEEN, price=row.price)
+            self._orders.settle(order.tag)
+
+    def want_cancelled(self, order: Order, intent: Intent = Intent.EXIT) -> None:
+        """Cancel an order, now or as soon as it is known where it is."""
+        track = self._orders.track(order.tag)
+        track.cancel_wanted = True
+        if order.state in AT_WORK and track.busy is None and self._context.now >= track.not_before:
+            self._calls.cancel(order, intent)
+
+    def _tend_working(self, order: Order) -> None:
+        track = self._orders.track(order.tag)
+        if self._context.now < track.not_before:
+            return
+        if track.cancel_wanted:
+            self._calls.cancel(order, order.intent if order.intent is Intent.KILL else Intent.EXIT)
+        elif order.intent is Intent.ENTRY:
+            self._let_go(order)
+        else:
+            self._chase(order)
+
+    def _let_go(self, order: Order) -> None:
+        """An entry that didn't fill at its price has missed its moment."""
+        started = self._orders.track(order.tag).placed_at or order.ts_checked
+        if self._context.now - started > self._context.limits.entry_max_age_s * SECOND_NS:
+            self.want_cancelled(order)
+
+    def _chase(self, order: Order) -> None:
+        """Move an exit that didn't fill to where the market is now."""
+        limits, track = self._context.limits, self._orders.track(order.tag)
+        wait = limits.chase_after_s * (1 if order.modifications < limits.chase_limit else SLOW_CHASE)
+        since = max(track.chased_at, order.ts_acknowledged, order.ts_checked)
+        if self._context.now - since < wait * SECOND_NS:
+            return
+        track.chased_at = self._context.now
+        if order.modifications >= min(limits.chase_limit, limits.modifications_per_order):
+            self._escalate(order)
+        if order.modifications >= limits.modifications_per_order:
+            return
+        last = self._book.last_price(order.instrument_token)
+        instrument = self._book.instruments[order.instrument_token]
+        price = marketable_limit(instrument, order.side, last, limits.slippage_fraction) if last > 0 else order.price
+        if is_further(order.side, price, order.price):
+            self._calls.modify(order, price)
+
+    def _escalate(self, order: Order) -> None:
+        """A kill's exit is replaced by a new one; a strategy's is a person's business."""
+        if order.intent is Intent.KILL:
+            self.want_cancelled(order, Intent.KILL)
+            return
+        self._context.alert(
+            Level.CRITICAL,
+            f"CHASE:{order.tag}",
+            f"{order.side} {order.pending_quantity} {order.instrument} is not filled after {order.modifications} "
+            f"moves, now at {order.price:g}: look at it, or kill the session",
+        )

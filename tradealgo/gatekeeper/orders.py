@@ -1,0 +1,201 @@
+"""Own orders: every change goes through the table, and each changed order is recorded once an event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tradealgo.domain.order_machine import OrderEvent, next_state
+from tradealgo.domain.orders import Fill, Intent, Order, OrderRequest, OrderState, Side, tag_for
+from tradealgo.domain.state import Level
+from tradealgo.gatekeeper.context import Context
+from tradealgo.gatekeeper.kite import BrokerOrder, BrokerTrade
+from tradealgo.gatekeeper.messages import CallKind, Kind
+
+#: At the broker, known by an order id, and nothing of ours pending.
+AT_WORK = frozenset({OrderState.OPEN, OrderState.PARTIALLY_FILLED})
+
+
+class Track:
+    """What the core remembers of a working order beyond its record; lost at a restart, and then taken anew."""
+
+    __slots__ = (
+        "absences", "busy", "call_done", "cancel_wanted", "chased_at", "next_look", "not_before", "placed_at",
+        "tries", "unknown_since",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.busy: CallKind | None = None  # a call is queued or under way
+        self.call_done = 0  # when the last one ended
+        self.cancel_wanted = False
+        self.not_before = 0
+        self.placed_at = 0
+        self.chased_at = 0
+        self.unknown_since = 0
+        self.next_look = 0
+        self.tries = 0
+        self.absences = 0
+
+
+class Orders:
+    """The one place that changes an order."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._book = context.book
+        self._tracks: dict[str, Track] = {}
+        self._changed: dict[str, None] = {}
+
+    def track(self, tag: str) -> Track:
+        """The order's track, made at first use."""
+        found = self._tracks.get(tag)
+        if found is None:
+            found = self._tracks[tag] = Track()
+        return found
+
+    def move(self, tag: str, event: OrderEvent, **changes: Any) -> Order:
+        """Take an event to an order. Raises IllegalTransition, having changed nothing."""
+        old = self._book.orders[tag]
+        state = next_state(old.state, event)
+        if state is old.state and all(getattr(old, name) == value for name, value in changes.items()):
+            return old
+        new = msgspec.structs.replace(old, state=state, ts_updated=self._context.now, **changes)
+        self._put(new)
+        if new.is_done:
+            self._tracks.pop(tag, None)
+        return new
+
+    def _put(self, order: Order) -> None:
+        self._book.put(order, self._context.now)
+        self._changed[order.tag] = None
+
+    def add(self, order: Order) -> Order:
+        """Take a new order, journaled from here on."""
+        self._put(order)
+        self.track(order.tag).placed_at = self._context.now
+        return self.move(order.tag, OrderEvent.JOURNAL)
+
+    def settle(self, tag: str) -> Order:
+        """The cancel or modify that was pending is over, and the order works on."""
+        order = self.move(tag, OrderEvent.SETTLE)
+        if order.state is OrderState.OPEN and order.filled_quantity:
+            order = self.move(tag, OrderEvent.PARTIAL)
+        return order
+
+    def flush(self) -> None:
+        """Record every order that changed since the last flush, in its latest shape."""
+        for tag in self._changed:
+            self._context.record(Kind.ORDER, self._book.orders[tag])
+        self._changed.clear()
+
+    # ------------------------------------------------------------------ what the broker tells
+
+    def tag_of(self, row: BrokerOrder) -> str | None:
+        """The tag of our order that a row is about; None for somebody else's."""
+        if row.tag in self._book.orders:
+            return row.tag
+        return self._book.by_order_id.get(row.order_id)
+
+    def take_row(self, tag: str, row: BrokerOrder) -> None:
+        """Fold in what the broker says of an own order. Older than what is known: only facts count."""
+        order = self._book.orders[tag]
+        if order.order_id is not None and row.order_id != order.order_id:
+            self._take_double(order, row)
+            return
+        filled = max(order.filled_quantity, row.filled_quantity)
+        event = row.event
+        if event is OrderEvent.SEEN and filled:
+            event = OrderEvent.PARTIAL
+        changes: dict[str, Any] = {"order_id": row.order_id, "filled_quantity": filled}
+        if row.filled_quantity > order.filled_quantity and row.average_price > 0:
+            changes["average_price"] = row.average_price
+        if row.exchange_order_id:
+            changes["exchange_order_id"] = row.exchange_order_id
+        if row.text:
+            changes["text"] = row.text
+        self.move(tag, event, **changes)
+
+    def _take_double(self, order: Order, row: BrokerOrder) -> None:
+        """Two broker orders under one tag: must never be; say so loudly, stop entries, keep the first."""
+        self._context.alert(
+            Level.CRITICAL,
+            f"DOUBLED:{order.tag}",
+            f"the broker has two orders tagged {order.tag}: {order.order_id} and {row.order_id} ({row.status}); "
+            f"look at the second one yourself",
+        )
+
+    def take_trade(self, row: BrokerTrade) -> Fill | None:
+        """Book an execution of an own order; None if it is somebody else's or booked already."""
+        tag = self._book.by_order_id.get(row.order_id)
+        if tag is None:
+            return None
+        order = self._book.orders[tag]
+        fill = Fill(
+            trade_id=row.trade_id,
+            tag=tag,
+            order_id=row.order_id,
+            instrument_token=order.instrument_token,
+            instrument=order.instrument,
+            side=row.side,
+            quantity=row.quantity,
+            price=row.price,
+            ts_event=row.ts or self._book.ts_event,
+            ts_init=self._context.now,
+        )
+        if not self._book.book(fill, self._context.now):
+            return None
+        self._context.record(Kind.FILL, fill)
+        self._raise_filled(tag, fill)
+        return fill
+
+    def _raise_filled(self, tag: str, fill: Fill) -> None:
+        """A trade may come before the order's own row."""
+        order, booked = self._book.orders[tag], self._book.booked(tag)
+        if booked <= order.filled_quantity:
+            return
+        value = order.average_price * order.filled_quantity + fill.price * (booked - order.filled_quantity)
+        event = OrderEvent.FILL if booked >= order.quantity else OrderEvent.PARTIAL
+        self.move(tag, event, filled_quantity=booked, average_price=round(value / booked, 4))
+
+    # ------------------------------------------------------------------ making
+
+    def from_request(self, request: OrderRequest, quantity: int, price: float, number: int) -> Order:
+        """The order of one slice of a request."""
+        return Order(
+            tag=tag_for(request.request_id, number),
+            request_id=request.request_id,
+            session_id=request.session_id,
+            instrument_token=request.instrument_token,
+            instrument=request.instrument,
+            side=request.side,
+            quantity=quantity,
+            price=price,
+            intent=request.intent,
+            reason=request.reason,
+            start=request.start,
+            ts_event=request.ts_event,
+            ts_init=request.ts_init,
+            ts_closed=request.ts_closed,
+            ts_signalled=request.ts_signalled,
+            ts_requested=request.ts_requested,
+            ts_checked=self._context.now,
+        )
+
+    def killing(self, request_id: str, token: int, side: Side, quantity: int, price: float) -> Order:
+        """One of the kill's own exits."""
+        session = self._context.terms.session_id
+        return Order(
+            tag=tag_for(f"{session}/{request_id}"),
+            request_id=request_id,
+            session_id=session,
+            instrument_token=token,
+            instrument=self._book.instruments[token].key,
+            side=side,
+            quantity=quantity,
+            price=price,
+            intent=Intent.KILL,
+            reason="kill",
+            ts_event=self._book.ts_event,
+            ts_checked=self._context.now,
+        )

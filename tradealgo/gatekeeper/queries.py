@@ -1,0 +1,67 @@
+"""When to ask the broker's book what: at once when something is unclear, each second while orders work, each minute else."""
+
+from __future__ import annotations
+
+from tradealgo.gatekeeper.context import Context
+from tradealgo.gatekeeper.kite import Query
+from tradealgo.gatekeeper.messages import Ask
+
+SECOND_NS = 1_000_000_000
+#: Between two questions of any kind: the broker answers 10 a second for the whole account.
+GAP_NS = 120_000_000
+#: Between two of one kind.
+SAME_GAP_NS = 200_000_000
+WORKING_NS = SECOND_NS
+LONGEST_WAIT_NS = 5 * SECOND_NS
+
+
+class Queries:
+    """At most one question of a kind is under way."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._due: dict[Query, int] = dict.fromkeys(Query, 0)
+        self._asked: dict[Query, int] = dict.fromkeys(Query, 0)
+        self._failures: dict[Query, int] = dict.fromkeys(Query, 0)
+        self._under_way: set[Query] = set()
+        self._last = 0
+
+    def want(self, *queries: Query, at: int = 0) -> None:
+        """Ask these as soon as the gaps allow, or from `at` on."""
+        for query in queries:
+            self._due[query] = min(self._due[query], at or self._context.now)
+
+    def answered(self, query: Query) -> None:
+        """An answer came; the next question is due by the routine."""
+        self._under_way.discard(query)
+        self._failures[query] = 0
+
+    def failed(self, query: Query) -> None:
+        """None came: try again, more and more slowly."""
+        self._under_way.discard(query)
+        self._failures[query] += 1
+        wait = min(SECOND_NS // 4 << min(self._failures[query], 8), LONGEST_WAIT_NS)
+        self._due[query] = self._context.now + wait
+
+    def failures(self, query: Query) -> int:
+        """In a row."""
+        return self._failures[query]
+
+    def pump(self) -> None:
+        """Ask what is due."""
+        now, book = self._context.now, self._context.book
+        routine = int(self._context.limits.reconcile_s * SECOND_NS)
+        if now - self._last < GAP_NS:
+            return
+        for query in Query:
+            busy = query is Query.ORDERS and bool(book.working)
+            due = min(self._due[query], self._asked[query] + (WORKING_NS if busy else routine))
+            if self._failures[query]:
+                due = self._due[query]
+            if query in self._under_way or now < max(due, self._asked[query] + SAME_GAP_NS):
+                continue
+            self._due[query] = now + routine
+            self._asked[query] = self._last = now
+            self._under_way.add(query)
+            self._context.emit(Ask(query))
+            return

@@ -1,0 +1,199 @@
+"""The broker's rate rule as it is: calls by calendar second of the broker's clock, by minute, by day. Pure.
+
+A call that leaves now lands some time later on a clock that is known only within bounds, so it is counted in every
+second in which it may land, until its answer narrows that down. The count of possible landings in a second never
+passes the limit; therefore neither does the count of real ones.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from tradealgo.domain.hours import ist_date
+from tradealgo.domain.limits import Limits
+from tradealgo.domain.orders import Intent
+
+SECOND_NS = 1_000_000_000
+#: A call that the shell can't write within this of its admission isn't sent.
+LAUNCH_NS = 100_000_000
+#: How much longer it may take to arrive.
+TRANSIT_NS = 150_000_000
+#: An unanswered call is taken to have landed by then.
+LANDED_NS = SECOND_NS
+#: A server may take its Date header from a clock that it reads now and then.
+DATE_SLACK_NS = 20_000_000
+#: How fast two clocks may drift apart.
+DRIFT = 1e-4
+#: An order call is refused for about this long after a 429 (MARKET.md, section 3).
+COOLING_NS = 10 * SECOND_NS
+
+
+class ServerClock:
+    """Bounds of the broker's clock minus ours, in nanoseconds, narrowed by each answer's Date header.
+
+    A Date says that the server's time was in [D, D + 1 s) at some moment between sending and receiving. Before the
+    first one only the phase within a second matters, and half a second each way covers every phase.
+    """
+
+    def __init__(self) -> None:
+        self.low, self.high = -SECOND_NS // 2, SECOND_NS // 2
+        self._known = False
+        self._measured = 0
+
+    def observe(self, server_second: int, sent: int, received: int) -> None:
+        """Take note of an answer whose Date header said `server_second` (epoch seconds)."""
+        low = server_second * SECOND_NS - received - DATE_SLACK_NS
+        high = (server_second + 1) * SECOND_NS - sent + DATE_SLACK_NS
+        drift = int((received - self._measured) * DRIFT) if self._known else 0
+        both = max(low, self.low - drift), min(high, self.high + drift)
+        if not self._known or both[0] > both[1]:  # a clock was set: begin anew
+            both = low, high
+        self.low, self.high = both
+        self._known, self._measured = True, received
+
+    @property
+    def offset(self) -> int:
+        """Best guess in nanoseconds."""
+        return (self.low + self.high) // 2 if self._known else 0
+
+    @property
+    def uncertainty(self) -> int:
+        """Width of the bounds in nanoseconds."""
+        return self.high - self.low
+
+    def seconds(self, earliest: int, latest: int) -> tuple[int, int]:
+        """First and last second of the server in which something between two local instants may fall."""
+        return (earliest + self.low) // SECOND_NS, (latest + self.high) // SECOND_NS
+
+
+class TokenBucket:
+    """The shaper for entries: bursts of `capacity`, then `rate` a second, so that a burst leaves room for exits."""
+
+    def __init__(self, capacity: float, rate: float) -> None:
+        self.capacity, self.rate = capacity, rate
+        self._level, self._at = capacity, 0
+
+    def level(self, now: int) -> float:
+        """Tokens there are at `now`."""
+        return min(self.capacity, self._level + (now - self._at) / SECOND_NS * self.rate)
+
+    def take(self, now: int) -> None:
+        self._level, self._at = self.level(now) - 1, now
+
+
+class _Landing:
+    """A call and the local interval in which it arrives at the broker."""
+
+    __slots__ = ("call_id", "earliest", "latest")
+
+    def __init__(self, call_id: int, earliest: int, latest: int) -> None:
+        self.call_id, self.earliest, self.latest = call_id, earliest, latest
+
+
+class RateBudget:
+    """Says whether a call may leave, keeps a share for exits and the kill, and cools off after a 429."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.clock = ServerClock()
+        self.cooling_until = 0
+        self._probe_at, self._probe_wait = 0, SECOND_NS
+        self._landings: deque[_Landing] = deque()
+        self._sent: deque[int] = deque()
+        self._day = 0
+        self._day_count = 0
+        room = limits.orders_per_second - limits.exit_reserve_per_second
+        self._bucket = TokenBucket(room, room)
+
+    def denies(self, intent: Intent, now: int) -> str:
+        """Why a call may not leave now, or an empty string."""
+        entry = intent is Intent.ENTRY
+        if self.day_count(now) >= self.limits.orders_per_day - (self.limits.exit_reserve_per_day if entry else 0):
+            return "DAY"
+        if now < self.cooling_until and (entry or now < self._probe_at):
+            return "COOLING"
+        if self.minute_count(now) >= self.limits.orders_per_minute - (
+            self.limits.exit_reserve_per_minute if entry else 0
+        ):
+            return "MINUTE"
+        room = self.limits.orders_per_second - (self.limits.exit_reserve_per_second if entry else 0)
+        first, last = self.clock.seconds(now, now + LAUNCH_NS + TRANSIT_NS)
+        if any(self._landing_in(s, now) >= room for s in range(first, last + 1)):
+            return "SECOND"
+        return "SHAPER" if entry and self._bucket.level(now) < 1 else ""
+
+    def _landing_in(self, second: int, now: int) -> int:
+        count = 0
+        for landing in reversed(self._landings):
+            first, last = self.clock.seconds(landing.earliest, landing.latest)
+            count += first <= second <= last
+        return count
+
+    def take(self, call_id: int, intent: Intent, now: int) -> None:
+        """Count a call that leaves now."""
+        self._forget(now)
+        self._landings.append(_Landing(call_id, now, now + LANDED_NS))
+        self._sent.append(now)
+        self.count_day(now)
+        if intent is Intent.ENTRY:
+            self._bucket.take(now)
+        if now < self.cooling_until:
+            self._probe_at = now + self._probe_wait
+            self._probe_wait = min(2 * self._probe_wait, COOLING_NS)
+
+    def count_day(self, ts: int) -> None:
+        """Count a call in its day."""
+        day = ist_date(ts).toordinal()
+        if day != self._day:
+            self._day, self._day_count = day, 0
+        self._day_count += 1
+
+    def remember(self, ts: int) -> None:
+        """Count a call that the journal holds: it may have landed within a second of `ts`."""
+        self._landings.append(_Landing(0, ts, ts + LANDED_NS))
+        self._sent.append(ts)
+        self.count_day(ts)
+
+    def landed(self, call_id: int, sent: int, received: int) -> None:
+        """The call was answered: it arrived between `sent` and `received`."""
+        for landing in reversed(self._landings):
+            if landing.call_id == call_id:
+                landing.earliest, landing.latest = sent or landing.earliest, min(received, landing.earliest + LANDED_NS)
+                return
+
+    def never_sent(self, call_id: int) -> None:
+        """The shell didn't write it after all."""
+        for landing in self._landings:
+            if landing.call_id == call_id:
+                self._landings.remove(landing)
+                return
+
+    def cool(self, now: int) -> None:
+        """A 429 came: entries wait, an exit may try now and then."""
+        if now >= self.cooling_until:
+            self._probe_wait = SECOND_NS
+            self._probe_at = now + self._probe_wait
+        self.cooling_until = max(self.cooling_until, now + COOLING_NS)
+
+    def warm(self) -> None:
+        """A call got through: the cooling is over."""
+        self.cooling_until = 0
+
+    def _forget(self, now: int) -> None:
+        while self._landings and self._landings[0].latest < now - 3 * SECOND_NS:
+            self._landings.popleft()
+        while self._sent and self._sent[0] < now - 61 * SECOND_NS:
+            self._sent.popleft()
+
+    def second_count(self, now: int) -> int:
+        """Calls that may have landed in the server's present second."""
+        return self._landing_in((now + self.clock.offset) // SECOND_NS, now)
+
+    def minute_count(self, now: int) -> int:
+        """Calls of the last 61 s: no calendar minute holds more."""
+        self._forget(now)
+        return len(self._sent)
+
+    def day_count(self, now: int) -> int:
+        """Calls since midnight IST."""
+        return self._day_count if ist_date(now).toordinal() == self._day else 0
