@@ -10,7 +10,7 @@ import numpy as np
 from tradealgo.bus.codec import TickFrame
 from tradealgo.domain.orders import BrokerUpdate
 from tradealgo.domain.ticks import FLAG_CACHED, empty_ticks
-from tradealgo.producer.packets import decode_frame
+from tradealgo.producer.packets import decode_frame, in_time_order
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -80,6 +80,8 @@ class Intake:
         if not len(ticks):
             return None
         count.ticks += len(ticks)
+        if bad.disordered:
+            ticks = in_time_order(ticks)
         self._latest = ticks
         if self._cached_due:
             self._mark_cached(ticks)

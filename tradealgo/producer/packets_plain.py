@@ -6,6 +6,7 @@ Layouts and divisors: MARKET.md section 2, Kite Connect's WebSocket protocol. Bi
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -31,12 +32,14 @@ class DecodeCounts(NamedTuple):
     """What a frame held besides good ticks.
 
     `unknown`: packets of no known length, skipped. `truncated`: packets that the frame's count promised and whose
-    bytes are not all there. `surplus`: bytes behind the last promised packet.
+    bytes are not all there. `surplus`: bytes behind the last promised packet. `disordered`: ticks whose event time is
+    before that of the tick in front of them, which is no fault: see `in_time_order`.
     """
 
     unknown: int = 0
     truncated: int = 0
     surplus: int = 0
+    disordered: int = 0
 
 
 def decode_frame_plain(data: bytes) -> tuple[np.ndarray, DecodeCounts]:
@@ -49,13 +52,17 @@ def decode_frame_plain(data: bytes) -> tuple[np.ndarray, DecodeCounts]:
         length = int.from_bytes(data[at : at + 2], "big")
         body = data[at + 2 : at + 2 + length]
         if at + 2 > len(data) or len(body) < length:
-            return _array(rows), DecodeCounts(unknown, promised - done, 0)
+            return _array(rows), DecodeCounts(unknown, promised - done, 0, _disordered(rows))
         at += 2 + length
         if length in KNOWN_LENGTHS:
             rows.append(_tick(body))
         else:
             unknown += 1
-    return _array(rows), DecodeCounts(unknown, 0, len(data) - at)
+    return _array(rows), DecodeCounts(unknown, 0, len(data) - at, _disordered(rows))
+
+
+def _disordered(rows: list[np.void]) -> int:
+    return sum(int(later["ts_event"] < sooner["ts_event"]) for sooner, later in pairwise(rows))
 
 
 def _array(rows: list[np.void]) -> np.ndarray:
