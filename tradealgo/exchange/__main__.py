@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from tradealgo.config import Mode
 from tradealgo.domain.errors import BadConfig
 from tradealgo.domain.state import Module
-from tradealgo.exchange.app import listen, open_exchange
+from tradealgo.exchange.app import listen, open_exchange, stepping
 from tradealgo.process import Process, run_module
 
 REPORT_S = 0.25
@@ -35,7 +35,9 @@ async def exchange(process: Process) -> None:
                 "orders": len(paper.engine.book.history),
             }
             await process.say("OPEN" if paper.clock.running else "WAITING")
-            await asyncio.sleep(REPORT_S)
+            done, _ = await asyncio.wait({stepping(runner)}, timeout=REPORT_S)
+            for market in done:
+                market.result()
     finally:
         with contextlib.suppress(asyncio.CancelledError):
             await runner.cleanup()

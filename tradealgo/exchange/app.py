@@ -25,6 +25,8 @@ from tradealgo.exchange.protocol import KiteError, bad_input, dead_token
 from tradealgo.exchange.service import PaperExchange
 
 MAX_BODY_BYTES = 1 << 20
+#: Holds the task that steps the market, once the application runs.
+STEPPING: web.AppKey[dict[int, asyncio.Future[None]]] = web.AppKey("stepping")
 Handler = Callable[[web.Request], Awaitable[Any]]
 
 #: Method, path, handler, kind of request for the limits ("": not counted, and open to all).
@@ -170,7 +172,7 @@ async def _stamp(request: web.Request, response: web.StreamResponse) -> None:
 
 async def _stepping(app: web.Application) -> AsyncIterator[None]:
     exchange = app[EXCHANGE]
-    task = asyncio.ensure_future(exchange.run())
+    task = app[STEPPING][0] = asyncio.ensure_future(exchange.run())
     yield
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -182,6 +184,7 @@ def make_app(exchange: PaperExchange) -> web.Application:
     """The aiohttp application of an exchange; the exchange steps while the application runs."""
     app = web.Application(middlewares=[envelope, misbehaving], client_max_size=MAX_BODY_BYTES)
     app[EXCHANGE] = exchange
+    app[STEPPING] = {}
     for method, path, handler, kind in ROUTES:
         app.router.add_route(method, path, authorised(kind, handler) if kind else handler)  # type: ignore[arg-type]
     for path in ("/", "/ws"):
@@ -192,6 +195,11 @@ def make_app(exchange: PaperExchange) -> web.Application:
 
 
 # ---------------------------------------------------------------------------------------------- a process
+
+
+def stepping(runner: web.AppRunner) -> asyncio.Future[None]:
+    """The task that moves the market: if it ends, it has failed, and its exception says why."""
+    return runner.app[STEPPING][0]
 
 
 async def listen(exchange: PaperExchange, host: str, port: int) -> tuple[web.AppRunner, int]:
@@ -257,5 +265,11 @@ async def _serve(
         f"paper exchange at http://{host}:{bound} (WebSocket ws://{host}:{bound}/ws), {len(exchange.market.instruments)}"
         f" instruments on {exchange.market.day}, user {exchange.accounts.account}, api_key paper"
     )
-    await stopping.wait()
-    await runner.cleanup()
+    market, told = stepping(runner), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({market, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    try:
+        if market.done():
+            market.result()
+    finally:
+        await runner.cleanup()

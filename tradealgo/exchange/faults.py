@@ -18,7 +18,7 @@ reorder_updates       an order update is sent after the one that follows it
 duplicate_ticks       a frame is sent twice
 late_ticks            a frame is held back and sent after the one that follows it
 garbage_frame         a frame of noise is sent before a frame of ticks
-freak_price           one tick's last price is ten times what it was (matching does not see it)
+freak_price           a frame's last prices are ten times what they were (matching does not see it)
 drop_socket           at once: all sockets are cut off without a close
 mute_socket           at once: open sockets answer pings but send nothing more
 half_open_socket      at once: open sockets neither read nor send

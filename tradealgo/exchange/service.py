@@ -114,7 +114,7 @@ class PaperExchange:
             await self.hub.drained()
 
     async def run(self) -> None:
-        """Step for ever."""
+        """Step for ever. Whoever starts this ends with it: an exchange whose market stands still is no exchange."""
         while True:
             self.step()
             await asyncio.sleep(STEP_S)

@@ -32,6 +32,26 @@ UNLIMITED = RequestLimits(
 )
 
 
+def request_token_at(url: str, account: str = ACCOUNT) -> str:
+    """Log in by password and TOTP at an exchange's `url`, up to the redirect's `request_token`."""
+    import pyotp
+
+    browser = requests.Session()
+    asked = browser.post(f"{url}/api/login", data={"user_id": account, "password": PASSWORD}, timeout=5).json()["data"]
+    code = {"user_id": account, "request_id": asked["request_id"], "twofa_value": pyotp.TOTP(TOTP_SECRET).now()}
+    browser.post(f"{url}/api/twofa", data=code, timeout=5).raise_for_status()
+    page = {"v": "3", "api_key": API_KEY}
+    answer = browser.get(f"{url}/connect/login", params=page, allow_redirects=False, timeout=5)
+    return answer.headers["Location"].split("request_token=")[1].split("&")[0]
+
+
+def login_at(url: str, account: str = ACCOUNT) -> str:
+    """A new access token of the exchange at `url`; it replaces any other."""
+    from kiteconnect import KiteConnect
+
+    return KiteConnect(API_KEY, root=url).generate_session(request_token_at(url, account), API_SECRET)["access_token"]
+
+
 class RunningExchange:
     """A handle on an exchange that runs in a thread. `url` and `ws_url` are what clients need."""
 
@@ -51,24 +71,11 @@ class RunningExchange:
 
     def request_token(self) -> str:
         """A login by password and TOTP, up to the redirect's `request_token`."""
-        import pyotp
-
-        browser = requests.Session()
-        user = {"user_id": self.exchange.accounts.account}
-        asked = browser.post(f"{self.url}/api/login", data=user | {"password": PASSWORD}, timeout=5).json()["data"]
-        code = {"request_id": asked["request_id"], "twofa_value": pyotp.TOTP(TOTP_SECRET).now()}
-        browser.post(f"{self.url}/api/twofa", data=user | code, timeout=5).raise_for_status()
-        page = browser.get(
-            f"{self.url}/connect/login", params={"v": "3", "api_key": API_KEY}, allow_redirects=False, timeout=5
-        )
-        return page.headers["Location"].split("request_token=")[1].split("&")[0]
+        return request_token_at(self.url, self.exchange.accounts.account)
 
     def login(self) -> str:
         """A new access token; it replaces any other."""
-        from kiteconnect import KiteConnect
-
-        kite = KiteConnect(API_KEY, root=self.url)
-        return kite.generate_session(self.request_token(), API_SECRET)["access_token"]
+        return login_at(self.url, self.exchange.accounts.account)
 
     def kite(self, **options: Any) -> Any:
         """The official client, logged in anew."""

@@ -145,7 +145,7 @@ class Hub:
                 connection.send(GARBAGE)
         elif fault == "freak_price":
             ticks = ticks.copy()
-            ticks["last_price"][0] *= 10
+            ticks["last_price"] *= 10
         return [ticks]
 
     def _broadcast(self, ticks: np.ndarray) -> None:

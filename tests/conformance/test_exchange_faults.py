@@ -1,0 +1,255 @@
+"""Each fault, as it happens to the official clients."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+from kiteconnect import KiteConnect
+from kiteconnect.exceptions import DataException, NetworkException, OrderException, TokenException
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from tradealgo.exchange.testing import RunningExchange
+
+INFY = 408065
+
+
+def buy(kite: KiteConnect, **changes: Any) -> str:
+    order = {
+        "variety": "regular", "exchange": "NSE", "tradingsymbol": "INFY", "transaction_type": "BUY", "quantity": 5,
+        "product": "MIS", "order_type": "MARKET", "market_protection": -1, "tag": "Fault1",
+    } | changes  # fmt: skip
+    return kite.place_order(**order)
+
+
+def socket_of(paper: RunningExchange, token: str | None = None) -> ClientConnection:
+    return connect(
+        f"{paper.ws_url}?api_key=paper&access_token={token or paper.login()}", ping_interval=None, close_timeout=0.2
+    )
+
+
+def test_429_strikes_once_and_changes_nothing(paper: RunningExchange, kite: KiteConnect) -> None:
+    """A count of one: the first order is refused with code 429, the second goes through."""
+    paper.fault("http_429", path="/orders", method="POST")
+    with pytest.raises(NetworkException) as caught:
+        buy(kite)
+    assert caught.value.code == 429
+    buy(kite)
+    assert len(kite.orders()) == 1
+
+
+@pytest.mark.parametrize("code", [500, 502])
+def test_html_page_hides_the_status(paper: RunningExchange, kite: KiteConnect, code: int) -> None:
+    """A proxy's page: the client says DataException 502 whatever the status was."""
+    paper.fault(f"http_{code}_html")
+    with pytest.raises(DataException) as caught:
+        kite.orders()
+    assert caught.value.code == 502
+
+
+def test_timeout_after_accept_leaves_an_order(paper: RunningExchange) -> None:
+    """The client times out, but the order is in the book under its tag."""
+    kite = paper.kite(timeout=0.5)
+    paper.fault("timeout_after_accept", seconds=3)
+    with pytest.raises(requests.ReadTimeout):
+        buy(kite)
+    assert [o["tag"] for o in kite.orders()] == ["Fault1"]
+
+
+def test_timeout_before_leaves_nothing(paper: RunningExchange) -> None:
+    """The client times out, and there is no order."""
+    kite = paper.kite(timeout=0.5)
+    paper.fault("timeout_before", path="/orders", seconds=2)
+    with pytest.raises(requests.ReadTimeout):
+        buy(kite)
+    assert kite.orders() == []
+
+
+def test_timed_out_in_words(paper: RunningExchange, kite: KiteConnect) -> None:
+    """400 'Order request timed out': and yet the order was placed."""
+    paper.fault("timeout_400")
+    with pytest.raises(OrderException, match="timed out") as caught:
+        buy(kite)
+    assert caught.value.code == 400
+    assert len(kite.orders()) == 1
+
+
+@pytest.mark.parametrize(("fault", "orders"), [("drop_request", 0), ("drop_after_accept", 1)])
+def test_dropped_connection(paper: RunningExchange, kite: KiteConnect, fault: str, orders: int) -> None:
+    """The connection dies before or after the order was accepted: the client can't tell which."""
+    paper.fault(fault)
+    with pytest.raises(requests.ConnectionError):
+        buy(kite)
+    assert len(kite.orders()) == orders
+
+
+def test_slow_answer(paper: RunningExchange, kite: KiteConnect) -> None:
+    """The answer is right, but late."""
+    paper.fault("slow", seconds=0.4)
+    began = time.monotonic()
+    assert kite.orders() == []
+    assert time.monotonic() - began >= 0.4
+
+
+def test_accepted_then_rejected(paper: RunningExchange, kite: KiteConnect) -> None:
+    """An order id, and then REJECTED by the exchange in the book."""
+    paper.fault("reject")
+    history = kite.order_history(buy(kite))
+    assert [o["status"] for o in history][-2:] == ["OPEN PENDING", "REJECTED"]
+    assert "17070" in history[-1]["status_message"]
+
+
+def test_fill_after_cancel(paper: RunningExchange, kite: KiteConnect) -> None:
+    """The cancel is acknowledged, and the order fills all the same."""
+    price = round(kite.ltp("NSE:INFY")["NSE:INFY"]["last_price"] * 0.97, 0)
+    order_id = buy(kite, order_type="LIMIT", price=price, market_protection=None)
+    paper.fault("fill_after_cancel")
+    assert kite.cancel_order("regular", order_id) == order_id
+    order = kite.order_history(order_id)[-1]
+    assert (order["status"], order["filled_quantity"], order["average_price"]) == ("COMPLETE", 5, price)
+    assert kite.positions()["net"][0]["quantity"] == 5
+
+
+def test_token_death(paper: RunningExchange, kite: KiteConnect) -> None:
+    """Mid-day the token is dead for REST and for a new handshake."""
+    paper.fault("token_death")
+    with pytest.raises(TokenException):
+        kite.orders()
+    assert paper.kite().orders() == []
+
+
+def test_probability_is_drawn_from_the_seed(paper: RunningExchange, kite: KiteConnect) -> None:
+    """The same seed strikes the same requests."""
+
+    def struck() -> list[bool]:
+        paper.control("DELETE", "faults")
+        paper.fault("http_500_html", count=0, probability=0.5, seed=7, path="/trades")
+        out = []
+        for _ in range(12):
+            try:
+                kite.trades()
+                out.append(False)
+            except DataException:
+                out.append(True)
+        return out
+
+    first = struck()
+    assert first == struck()
+    assert 0 < sum(first) < 12
+
+
+def test_clock_skew_shows_in_the_date_header(paper: RunningExchange) -> None:
+    """The exchange's wall clock is off: its Date header says so."""
+    from email.utils import parsedate_to_datetime
+
+    paper.fault("clock_skew", seconds=7200)
+    stamp = parsedate_to_datetime(requests.get(f"{paper.url}/orders", timeout=5).headers["Date"])
+    assert 7100 < stamp.timestamp() - time.time() < 7300
+
+
+def test_circuit_halt_rejects(paper: RunningExchange, kite: KiteConnect) -> None:
+    """While the instrument is halted orders are rejected; afterwards they fill."""
+    paper.fault("circuit_halt", instrument="NSE:INFY", seconds=120)
+    assert kite.order_history(buy(kite))[-1]["status"] == "REJECTED"
+    paper.advance(180)
+    assert kite.order_history(buy(kite))[-1]["status"] == "COMPLETE"
+
+
+def test_unknown_fault_is_refused(paper: RunningExchange) -> None:
+    """A misspelt name is answered with those that exist."""
+    answer = requests.post(f"{paper.url}/_paper/faults", json={"name": "http_418"}, timeout=5)
+    assert answer.status_code == 400
+    assert "http_429" in answer.json()["message"]
+
+
+# ---------------------------------------------------------------------------------------------- sockets
+
+
+def test_dropped_socket(paper: RunningExchange, listen: Callable) -> None:
+    """The ticker hears that its connection was lost, without a closing handshake."""
+    heard = listen(paper, paper.login())
+    paper.fault("drop_socket")
+    code, _ = heard.next("close")
+    assert code == 1006
+
+
+def test_mute_socket_answers_pings_but_says_nothing(paper: RunningExchange) -> None:
+    """No heartbeat, no tick; a ping is answered."""
+    with socket_of(paper) as socket:
+        assert socket.recv(timeout=5) == b"\x00"
+        paper.fault("mute_socket")
+        assert socket.ping().wait(timeout=5)
+        with pytest.raises(TimeoutError):
+            socket.recv(timeout=2.5)
+
+
+def test_half_open_socket_does_not_even_answer_pings(paper: RunningExchange) -> None:
+    """The TCP connection stands, and nobody is there."""
+    with socket_of(paper) as socket:
+        assert socket.recv(timeout=5) == b"\x00"
+        paper.fault("half_open_socket")
+        assert not socket.ping().wait(timeout=1.5)
+
+
+@pytest.mark.parametrize("fault", ["duplicate_update", "missing_update", "reorder_updates"])
+def test_order_updates_misbehave(paper: RunningExchange, listen: Callable, fault: str) -> None:
+    """Twice, never, or in the wrong order."""
+    kite = paper.kite()
+    heard = listen(paper, kite.access_token)
+    paper.fault(fault)
+    buy(kite)  # OPEN, then COMPLETE
+    buy(kite, tag="Fault2")
+    got = [heard.next("order") for _ in range(5 if fault == "duplicate_update" else 3)]
+    said = [(d["tag"], d["status"]) for d in got]
+    first, second = ("Fault1", "OPEN"), ("Fault1", "COMPLETE")
+    expected = {
+        "duplicate_update": [first, first, second],
+        "missing_update": [second],
+        "reorder_updates": [second, first],
+    }[fault]
+    assert said[: len(expected)] == expected
+
+
+@pytest.mark.parametrize("fault", ["duplicate_ticks", "late_ticks", "garbage_frame", "freak_price"])
+def test_frames_misbehave(paper: RunningExchange, fault: str) -> None:
+    """A frame twice, after its successor, behind noise, or with a price that never was."""
+    with socket_of(paper) as socket:
+        socket.send('{"a":"mode","v":["full",[408065]]}')
+        frames = (m for m in socket if isinstance(m, bytes) and len(m) > 1)
+        cached = next(frames)
+        paper.fault(fault)
+        for _ in range(2):
+            paper.advance(30)
+        got = [next(frames) for _ in range(2 if fault in ("late_ticks", "freak_price") else 3)]
+    stamps = [int.from_bytes(f[4 + 60 : 4 + 64], "big") for f in got]
+    if fault == "duplicate_ticks":
+        assert got[0] == got[1] != got[2]
+    elif fault == "late_ticks":
+        assert stamps[0] > stamps[1]
+    elif fault == "garbage_frame":
+        assert got[0][:2] == b"\xff\xfe"
+    else:
+        price, before = (int.from_bytes(f[8:12], "big") for f in (got[0], cached))
+        assert price > 5 * before
+
+
+def test_slow_client_is_cut_off(paper: RunningExchange) -> None:
+    """A client that doesn't read is disconnected once its queue is full; memory stays bounded."""
+    from tradealgo.exchange import ws
+
+    def read_all(socket: ClientConnection) -> None:
+        while True:
+            socket.recv(timeout=5)
+
+    with socket_of(paper) as socket:
+        socket.send('{"a":"mode","v":["full",[408065,738561,256265]]}')
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ws, "MAX_QUEUED_BYTES", 200_000)
+            patch.setattr(ws.Connection, "behind", property(lambda self: 0))  # the clock doesn't wait for it
+            paper.advance(6 * 3600)
+        with pytest.raises(ConnectionClosed):
+            read_all(socket)
