@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -79,8 +80,8 @@ def started(folder: SessionDir) -> Iterator[Started]:
     run.kill()
 
 
-async def test_kill_and_restart_forget_nothing(folder: SessionDir, started: Started, bus: Bus) -> None:
-    """Orders, trades, positions, the ledger, the login and the clock are as they were acknowledged."""
+def kill_and_restart(folder: SessionDir, started: Started) -> None:
+    """Trade, kill -9, start again, and look for what is missing."""
     url = folder.read_manifest().rest_url
     wait_for(url, started.process)
     token = login_at(url, "PAPER7")
@@ -109,12 +110,17 @@ async def test_kill_and_restart_forget_nothing(folder: SessionDir, started: Star
         third = kite.place_order(**order, transaction_type="SELL", order_type="MARKET", market_protection=-1)
         assert int(third) > int(resting)
         assert len({t["trade_id"] for t in kite.trades()}) == len(kite.trades()) > len(trades)
-        beats = [e.message for e in await bus.range(Stream.HEALTH)]
-        assert {b.module for b in beats} == {Module.EXCHANGE}
-        assert {"WAITING", "OPEN"} <= {b.state for b in beats}
-        assert beats[-1].ts_event > 0
     finally:
         again.kill()
+
+
+async def test_kill_and_restart_forget_nothing(folder: SessionDir, started: Started, bus: Bus) -> None:
+    """Orders, trades, positions, the ledger, the login and the clock are as they were acknowledged; it beats."""
+    await asyncio.to_thread(kill_and_restart, folder, started)
+    beats = [e.message for e in await bus.range(Stream.HEALTH)]
+    assert {b.module for b in beats} == {Module.EXCHANGE}
+    assert {"WAITING", "OPEN"} <= {b.state for b in beats}
+    assert beats[-1].ts_event > 0
 
 
 def test_taken_port_is_one_sentence(folder: SessionDir) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def test_no_fill_beyond_its_limit(flow: list[tuple[Any, ...]]) -> None:
     engine = play(flow)
     for records in engine.book.history.values():
         sign = records[0].sign
-        for before, after in zip(records, records[1:], strict=False):
+        for before, after in pairwise(records):
             if after.filled > before.filled:
                 price = (after.value - before.value) / (after.filled - before.filled)
                 assert sign * (before.limit - price) >= 0

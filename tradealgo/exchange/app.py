@@ -266,7 +266,8 @@ async def _serve(
         f" instruments on {exchange.market.day}, user {exchange.accounts.account}, api_key paper"
     )
     market, told = stepping(runner), asyncio.ensure_future(stopping.wait())
-    await asyncio.wait({market, told}, return_when=asyncio.FIRST_COMPLETED)
+    waiting: set[asyncio.Future[Any]] = {market, told}
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
     try:
         if market.done():
