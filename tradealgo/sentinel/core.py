@@ -19,6 +19,7 @@ from tradealgo.domain.state import Beat, Module
 TOKEN_DIES_AT = dt.time(6, 0)  # IST, the day after the login (Kite Connect)
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 60.0
+LONGEST_PAPER_WAIT_S = 0.4  # the exchange is a process of ours that is still starting
 
 
 class State(StrEnum):
@@ -80,9 +81,9 @@ def is_usable(session: BrokerSession | None, api_key: str, now: int) -> bool:
     return session is not None and session.api_key == api_key and now < session.expires
 
 
-def wait_s(failures: int, chance: float) -> float:
-    """Seconds before the next try after so many failures in a row; `chance` in [0, 1) spreads it (full jitter)."""
-    ceiling = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(failures, 30))
+def wait_s(failures: int, chance: float, longest_s: float = LONGEST_WAIT_S) -> float:
+    """Seconds before the next try after so many failures in a row; `chance` in [0, 1) spreads its second half."""
+    ceiling = min(longest_s, FIRST_WAIT_S * 2 ** min(failures, 30))
     return ceiling * (0.5 + 0.5 * chance)
 
 

@@ -17,10 +17,22 @@ from tradealgo.domain.errors import BadConfig, BrokerError, Rejected, TokenDead,
 from tradealgo.domain.state import Beat, Level
 from tradealgo.process import Process
 from tradealgo.sentinel import dump, login
-from tradealgo.sentinel.core import Event, State, credentials, follow, is_denied, is_usable, wait_s
+from tradealgo.sentinel.core import (
+    LONGEST_PAPER_WAIT_S,
+    LONGEST_WAIT_S,
+    Event,
+    State,
+    credentials,
+    follow,
+    is_denied,
+    is_usable,
+    wait_s,
+)
 
 #: How often a person's login is looked for: caught here, or saved by a launch in a notebook.
 LOOK_S = 0.5
+#: Trying in vain for this long is told to people.
+TELL_AFTER_S = 30.0
 
 
 class Sentinel:
@@ -32,6 +44,8 @@ class Sentinel:
         self.login = credentials(os.environ)
         self.session: BrokerSession | None = None
         self.failures = 0
+        self.failing_since = 0.0
+        self.told = False
         self._perform: dict[State, Callable[[], Awaitable[Event]]] = {
             State.CHECKING: self._check,
             State.LOGGING_IN: self._log_in,
@@ -57,11 +71,16 @@ class Sentinel:
             if isinstance(error, Rejected) and state is State.LOGGING_IN and self.manifest.mode is Mode.LIVE:
                 await self.process.alert(Level.CRITICAL, "LOGIN_REFUSED", str(error))
                 return Event.REFUSED
-            self.failures += 1
-            self.process.log.warning("failed", state=state.value, error=str(error), failures=self.failures)
-            if self.failures == 8:  # about a quarter of a minute of trying
-                await self.process.alert(Level.WARNING, "LOGIN_FAILING", f"no login for {self.failures} tries: {error}")
+            await self._count_failure(state, error)
             return Event.FAILED
+
+    async def _count_failure(self, state: State, error: Exception) -> None:
+        self.failing_since = self.failing_since if self.failures else time.monotonic()
+        self.failures += 1
+        self.process.log.warning("failed", state=state.value, error=str(error), failures=self.failures)
+        if not self.told and time.monotonic() - self.failing_since > TELL_AFTER_S:
+            self.told = True
+            await self.process.alert(Level.WARNING, "LOGIN_FAILING", f"no login after {self.failures} tries: {error}")
 
     async def _check(self) -> Event:
         saved = BrokerSession.load(self.manifest.account)
@@ -114,9 +133,9 @@ class Sentinel:
         key = instruments_key(self.manifest.session_id)
         await self.process.bus.client.set(key, msgspec.msgpack.encode(chosen))
         self.process.figures.update(instruments=len(chosen), expires=self.session.expires)
-        if self.failures >= 8:
+        if self.told:
             await self.process.alert(Level.INFO, "LOGIN_FAILING", "logged in", resolved=True)
-        self.failures = 0
+        self.failures, self.told = 0, False
         return Event.LOADED
 
     async def _watch(self) -> Event:
@@ -135,7 +154,8 @@ class Sentinel:
         return Event.TOKEN_DEAD
 
     async def _back_off(self) -> Event:
-        await asyncio.sleep(wait_s(self.failures, random.random()))
+        longest_s = LONGEST_PAPER_WAIT_S if self.manifest.mode is Mode.PAPER else LONGEST_WAIT_S
+        await asyncio.sleep(wait_s(self.failures, random.random(), longest_s))
         return Event.WAITED
 
 

@@ -1,0 +1,282 @@
+"""`tradealgo`: what a notebook can do with sessions, from a terminal. Each command loads what it needs when it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tradealgo import __version__
+
+if TYPE_CHECKING:
+    from tradealgo.live.session import LiveSession
+
+#: Exit codes: 1 what was asked for didn't happen, 2 the input is wrong (click's own code for it).
+FAILED, WRONG_INPUT = 1, 2
+
+SHIPPED = "tradealgo.strategies"
+
+
+def in_one_sentence(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors that we raise on purpose become their sentence on stderr and an exit code, not a traceback."""
+
+    @wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        from tradealgo.domain.errors import InvalidInput, TradeAlgoError
+
+        try:
+            return command(*arguments, **options)
+        except (TradeAlgoError, TimeoutError) as error:
+            click.secho(f"tradealgo: {error}", fg="red", err=True)
+            sys.exit(WRONG_INPUT if isinstance(error, InvalidInput) else FAILED)
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tradealgo")
+def main() -> None:
+    """Backtest in a notebook, trade the same strategy class on NSE, and kill it at any moment."""
+
+
+def command(*arguments: Any, **options: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """A command of `main` whose errors are one sentence."""
+    return lambda function: main.command(*arguments, **options)(in_one_sentence(function))
+
+
+def _find(session: str | None) -> LiveSession:
+    from tradealgo.live.session import attach
+
+    return attach(session)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+@command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def doctor(as_json: bool) -> None:
+    """Check that this machine can run sessions, and say what to mend."""
+    from tradealgo.live.doctor import check_all
+
+    findings = check_all()
+    if as_json:
+        click.echo(json.dumps([{"check": f.name, "level": f.level, "text": f.text} for f in findings]))
+    else:
+        colours = {"ok": "green", "note": "yellow", "bad": "red"}
+        for finding in findings:
+            click.echo(
+                click.style(f"{finding.level:>5}", fg=colours[finding.level]) + f"  {finding.name}: {finding.text}"
+            )
+    if any(f.level == "bad" for f in findings):
+        sys.exit(FAILED)
+
+
+@command()
+@click.option("--data", help="A candle file to replay instead of the simulated day.")
+def demo(data: str | None) -> None:
+    """Backtest, trade on paper, kill, compare: the quickstart notebook, run by papermill."""
+    from tradealgo.live.demo import main as run
+
+    sys.exit(run(data=data))
+
+
+@command()
+@click.argument("strategy")
+@click.argument("instruments", nargs=-1, required=True)
+@click.option(
+    "-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Of the strategy; repeatable."
+)
+@click.option("--capital", type=float, default=1_000_000, show_default=True, help="Rupees.")
+@click.option("--mode", type=click.Choice(["paper", "live"]), default="paper", show_default=True)
+@click.option("--units", type=int, help="Units for a target of 1.")
+@click.option("--lots", type=int, help="Lots for a target of 1.")
+@click.option("--fraction", type=float, help="Of the capital for a target of 1.")
+@click.option("--interval", type=int, default=60, show_default=True, help="Seconds a candle.")
+@click.option("--day", help="Paper: the day to play, as 2026-11-23. By default the last trading day.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Paper: of the simulated day.")
+@click.option("--file", "file", help="Paper: a market file to replay.")
+@click.option("--speed", type=float, help="Paper: times real time.")
+@click.option("--account", help="The broker's user id; PAPER1 on paper.")
+@click.option("--port", type=int, help="Paper: of the exchange; a free one by default.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object with the session's id.")
+def launch(
+    strategy: str, instruments: tuple[str, ...], parameters: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
+    """Start a session: STRATEGY is a shipped class (EmaCross), module:Class or file.py:Class."""
+    from tradealgo.live.arguments import market_of, sizing_of, strategy_of
+    from tradealgo.live.launch import launch as start
+
+    market = (
+        market_of(*(options.pop(name) for name in ("day", "seed", "file", "speed")))
+        if options["mode"] == "paper"
+        else None
+    )
+    sizing = sizing_of(*(options.pop(name) for name in ("units", "lots", "fraction")))
+    options = {k: v for k, v in options.items() if k not in ("day", "seed", "file", "speed")}
+    session = start(strategy_of(strategy, parameters), instruments, sizing=sizing, market=market, **options)
+    click.echo(json.dumps({"session_id": session.id}) if as_json else repr(session))
+
+
+@command()
+@click.argument("session", required=False)
+@click.option("--all", "past", is_flag=True, help="Past sessions as well.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, or a list without SESSION.")
+def status(session: str | None, past: bool, as_json: bool) -> None:
+    """Running sessions, or one SESSION (its id, or the beginning of it)."""
+    from tradealgo.live.terminal import session_row, sessions_table, summary
+
+    if session is not None:
+        found = _find(session)
+        click.echo(json.dumps(found.snapshot(), default=str)) if as_json else _console().print(summary(found))
+        return
+    from tradealgo.config import session_dirs
+    from tradealgo.live.session import LiveSession
+    from tradealgo.live.supervisor import is_running
+
+    rows = [session_row(LiveSession(f)) for f in session_dirs() if past or is_running(f)]
+    if as_json:
+        click.echo(json.dumps(rows, default=str))
+    elif rows:
+        _console().print(sessions_table(rows))
+    else:
+        click.echo("no session is running" + ("" if past else " (--all shows past ones)"))
+
+
+@command()
+@click.argument("session", required=False)
+@click.option("--once", is_flag=True, help="Show it once and return.")
+def attach(session: str | None, once: bool) -> None:
+    """Watch a session (the newest running one) until Ctrl-C, which leaves it running."""
+    from tradealgo.live.terminal import summary, watch
+
+    found = _find(session)
+    if once or found.is_past:
+        _console().print(summary(found))
+    else:
+        watch(found)
+
+
+@command()
+@click.argument("session", required=False)
+@click.option("--reason", default="", help="Why; it is journaled.")
+@click.option(
+    "--flatten/--halt-only", default=True, help="Flatten and lock (default), or only cancel and enter nothing more."
+)
+@click.option(
+    "--timeout", "timeout_s", type=float, default=30.0, show_default=True, help="Seconds to wait for the broker's flat."
+)
+def kill(session: str | None, reason: str, flatten: bool, timeout_s: float) -> None:
+    """Trip the kill switch, and wait until the broker's own positions say flat."""
+    found = _find(session)
+    if not flatten:
+        found.halt(reason, source="cli")
+        found.wait(state="HALTED", timeout_s=timeout_s)
+        click.echo(f"{found.id}: HALTED; positions stay as they are")
+        return
+    began = time.monotonic()
+    reached = found.kill(reason, source="cli")
+    ways = [name for name in ("flag", "bus") if reached[name]] + (["signal"] if reached["signalled"] else [])
+    click.echo(f"{found.id}: kill asked ({', '.join(ways)})")
+    found.wait(state="VERIFIED_FLAT", timeout_s=timeout_s)
+    click.secho(f"{found.id}: VERIFIED_FLAT in {time.monotonic() - began:.1f} s", fg="green")
+
+
+@command()
+@click.argument("session", required=False)
+@click.option("--reason", required=True, help="What was found, and why trading is safe again.")
+@click.option("--force", is_flag=True, help="Also on the day of a loss that tripped the kill.")
+def rearm(session: str | None, reason: str, force: bool) -> None:
+    """Trade again after a kill."""
+    found = _find(session)
+    found.rearm(reason, source="cli", force=force)
+    found.wait(until=lambda s: s.state is not None and s.state.kill == "ARMED", timeout_s=10)
+    click.echo(f"{found.id}: ARMED, trading {found.state.trading}")  # type: ignore[union-attr]
+
+
+@command()
+@click.argument("session", required=False)
+@click.option("--all", "every", is_flag=True, help="All running sessions of this home.")
+def stop(session: str | None, every: bool) -> None:
+    """End a session. Positions stay as they are: kill it first to be flat."""
+    from tradealgo.config import session_dirs
+    from tradealgo.live.session import LiveSession
+    from tradealgo.live.supervisor import session_processes
+
+    found = [LiveSession(f) for f in session_dirs() if session_processes(f)] if every else [_find(session)]
+    for each in found:
+        each.stop(source="cli")
+        click.echo(f"{each.id}: stopped")
+    if not found:
+        click.echo("no session is running")
+
+
+@command()
+@click.argument("module")
+@click.argument("session", required=False)
+@click.option("-n", "lines", type=int, default=50, show_default=True, help="Lines from the end.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as lines come, until Ctrl-C.")
+def logs(module: str, session: str | None, lines: int, follow: bool) -> None:
+    """The log of a MODULE (gatekeeper, producer, …) of a session."""
+    found = _find(session)
+    click.echo(found.logs(module, lines))
+    if follow:
+        _follow(found.folder.logs / f"{module}.log")
+
+
+def _follow(path: Path) -> None:
+    file = open(path, errors="replace")  # noqa: SIM115
+    file.seek(0, 2)
+    try:
+        while True:
+            if line := file.readline():
+                click.echo(line, nl=False)
+            elif path.stat().st_ino != _inode(file):  # the supervisor rotated it
+                file.close()
+                file = open(path, errors="replace")  # noqa: SIM115
+            else:
+                time.sleep(0.2)
+    except KeyboardInterrupt:
+        file.close()
+
+
+def _inode(file: Any) -> int:
+    import os
+
+    return os.fstat(file.fileno()).st_ino
+
+
+@command()
+@click.option("--day", help="The day to play, as 2026-11-23. By default the last trading day.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--file", "file", help="A market file to replay.")
+@click.option("--speed", type=float, default=1.0, show_default=True, help="Times real time.")
+@click.option("--port", type=int, default=8770, show_default=True, help="On loopback; 0 takes any free one.")
+@click.option("--capital", type=float, default=1_000_000, show_default=True, help="Rupees.")
+@click.option("--instrument", "instruments", multiple=True, help="List only this one; repeatable.")
+@click.option("--wait-for-bell", is_flag=True, help="Stand before the open until POST /_paper/start.")
+def exchange(
+    day: str | None, seed: int, file: str | None, speed: float, port: int, capital: float,
+    instruments: tuple[str, ...], wait_for_bell: bool,
+) -> None:  # fmt: skip
+    """Run the paper exchange alone: point any Kite client at it."""
+    from tradealgo.exchange.app import serve
+    from tradealgo.live.arguments import market_of
+
+    market = market_of(day, seed, file, speed)
+    serve(
+        market, list(instruments) or None, port=port, capital=capital, autostart=not wait_for_bell, announce=click.echo
+    )
+
+
+if __name__ == "__main__":
+    main()
