@@ -27,6 +27,7 @@ from tradealgo.research.repair import DayHours, Repair, Repairs, mend, probe, st
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tradealgo.config import Market
     from tradealgo.exchange.market import MarketDay
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "candles",
     "day_of",
     "days_of",
+    "played",
     "read_candles",
     "repairs_of",
     "resample",
@@ -239,3 +241,11 @@ def write_market_day(path: Path_, market_day: MarketDay) -> None:
     }
     facts = MarketFacts(ist_date(market_day.open), book, closes)
     pq.write_table(pa.table(columns).replace_schema_metadata({FACTS_KEY: msgspec.json.encode(facts)}), path)
+
+
+def played(market: Market, instruments: Sequence[str] | None = None) -> dict[Instrument, pd.DataFrame]:
+    """What the paper exchange plays for a market, by instrument: what to backtest before the session is launched."""
+    from tradealgo.exchange.market import load_market
+
+    market_day = load_market(market, instruments)
+    return {i: to_frame(market_day.candles[i.instrument_token]) for i in market_day.instruments}

@@ -1,0 +1,152 @@
+"""After a session: what it did, held against the backtest of the same candles; a summary, a report, its journal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tradealgo.config import Market
+from tradealgo.domain.candles import SECOND_NS
+from tradealgo.domain.errors import TradeAlgoError
+
+if TYPE_CHECKING:
+    from tradealgo.live.session import LiveSession
+    from tradealgo.research.backtest import Backtest
+    from tradealgo.research.parity import Parity
+
+#: What the quickstart trades unless it is given a file.
+SHARES = ("NSE:RELIANCE", "NSE:INFY", "NSE:TCS", "NSE:HDFCBANK", "NSE:ICICIBANK")
+
+
+def run_folder(path: str | Path = "") -> Path:
+    """Where a run's files go: `path`, else a new `runs/<time>` here."""
+    folder = Path(path or Path("runs") / time.strftime("%Y%m%d-%H%M%S")).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def choose_market(folder: Path, *, data: str, day: str, seed: int, speed: float) -> tuple[Market, list[str], str]:
+    """What to play: a simulated day of five shares, or a file's day.
+
+    An index can't be traded, so an index file is played as its month's future. `day` is ISO; of a file, empty is its
+    last one.
+
+    Returns:
+        The market, the instruments' keys, and a few words on what was read and mended.
+    """
+    if not data:
+        return Market(day=day or "2026-11-20", seed=seed, speed=speed), list(SHARES), f"simulated day, seed {seed}"
+    from tradealgo.research.candle_files import read_raw
+    from tradealgo.research.history import as_future, days_of, read_candles, repairs_of, write_market
+
+    frame = read_candles(data)
+    _, symbol = read_raw(Path(data))
+    replay = as_future(frame, symbol, day or days_of(frame)[-1])
+    file = write_market(folder / "market.parquet", [replay])
+    date = days_of(replay.candles)[0].isoformat()
+    text = (
+        f"{Path(data).name}: {len(frame):,} candles of {symbol}; {date} as {replay.instrument.key}\n{repairs_of(frame)}"
+    )
+    return Market(day=date, file=str(file), seed=seed, speed=speed), [replay.instrument.key], text
+
+
+def session_parity(result: Backtest, session: LiveSession) -> Parity:
+    """Hold a session against a backtest, over the candles that it had heard of each instrument when it ended.
+
+    Raises TradeAlgoError for a session that gave no signals.
+    """
+    from tradealgo.research.parity import parity
+
+    last: dict[int, int] = {}
+    for record in session.signals:
+        last[record.instrument_token] = max(record.start, last.get(record.instrument_token, 0))
+    missing = [i.key for i in result.instruments if i.instrument_token not in last]
+    if missing:
+        raise TradeAlgoError(f"session {session.id} gave no signal on {', '.join(missing)}: nothing to compare")
+    until = min(last.values()) + session.manifest.interval * SECOND_NS
+    return parity(result, session.signals, session.requests, until)
+
+
+def kill_text(session: LiveSession) -> str:
+    """`kill: VERIFIED_FLAT in 0.41 s`, or what the kill switch says otherwise."""
+    state = session.state
+    if state is None:
+        return "kill: no word from the Gatekeeper"
+    if not state.ts_flat:
+        return f"kill: {state.kill}"
+    return f"kill: VERIFIED_FLAT in {(state.ts_flat - state.ts_tripped) / 1e9:.2f} s ({state.reason or state.cause})"
+
+
+def summary_lines(session: LiveSession, held: Parity) -> list[str]:
+    """What the demo prints."""
+    points, fills = session.mtm, session.fills
+    lines = [f"session: {session.id}, {len(session.candles)} candles, {len(session.orders)} orders, {len(fills)} fills"]
+    if points:
+        last = points[-1]
+        lines.append(
+            f"trades:  {len(fills) and _round_trips(session)} round trips, P&L Rs {last.mtm / 100:,.2f} after charges"
+            f" of Rs {last.charges / 100:,.2f}"
+        )
+    latency = session.latency()
+    if len(latency):
+        whole = latency.loc["tick to order"]
+        lines.append(
+            f"latency: tick to order p50 {whole.p50_ms:.2f} ms, p99 {whole.p99_ms:.2f} ms over {whole['count']:.0f}"
+        )
+    return [*lines, held.text, kill_text(session)]
+
+
+def _round_trips(session: LiveSession) -> int:
+    """How often a position came back to zero."""
+    held: dict[int, int] = {}
+    trips = 0
+    for fill in session.fills:
+        held[fill.instrument_token] = held.get(fill.instrument_token, 0) + fill.side.sign * fill.quantity
+        trips += not held[fill.instrument_token]
+    return trips
+
+
+def mtm_figure(session: LiveSession) -> Any:
+    """The session's mark-to-market by the exchange's time, with the kill switch's line: a plotly Figure."""
+    import pandas as pd
+    import plotly.graph_objects as go
+
+    from tradealgo.research.history import INDIA
+
+    points = session.mtm
+    when = pd.to_datetime([p.ts_event for p in points], utc=True).tz_convert(INDIA).tz_localize(None)
+    figure = go.Figure(go.Scatter(x=when, y=[p.mtm / 100 for p in points], name="MTM", line={"color": "#0072B2"}))
+    if points:
+        figure.add_hline(
+            y=points[-1].limit / 100, line={"color": "#D55E00", "dash": "dash"}, annotation_text="kill switch"
+        )
+    figure.update_layout(
+        height=320, margin={"t": 30, "l": 60, "r": 20, "b": 30}, yaxis_title="Rs", template="plotly_white"
+    )
+    return figure
+
+
+def review(session: LiveSession, result: Backtest, folder: Path, *, title: str = "TradeAlgo session") -> Parity:
+    """Write `summary.json`, `report.html` and copies of the journal and the record into `folder`; returns the parity."""
+    from tradealgo.research.report import write_report
+
+    held = session_parity(result, session)
+    lines = summary_lines(session, held)
+    sections = [
+        ("Summary", "\n".join(lines)),
+        ("Parity with the backtest", held),
+        ("Session: mark-to-market", mtm_figure(session)),
+        ("Session: tick to order, milliseconds by hop", session.latency()),
+        ("Session: fills", session.df("fills")),
+        ("Backtest: figures", result.stats()),
+        *((f"Backtest: {i.key}", result.plot(i.key)) for i in result.instruments),
+    ]
+    write_report(folder / "report.html", title, sections)
+    for name, source in (("journal.db", session.folder.journal), ("record.db", session.folder.record)):
+        if source.exists():
+            shutil.copy2(source, folder / name)
+    (folder / "summary.json").write_text(json.dumps({"session": session.id, "lines": lines}, indent=1))
+    return held
