@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,15 @@ from tradealgo.domain.candles import ClosedCandle
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Beat, Module
 from tradealgo.exchange.testing import RunningExchange
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], timeout_s: float = 30) -> None:
+    """Wait until a condition holds. Raises TimeoutError."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.02)
 
 
 class FeedSession:
