@@ -1,0 +1,132 @@
+"""JupyterLab in a real Chromium, driven as a person drives it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_desk import TOKEN, Jupyter
+
+ARTEFACTS = Path(__file__).resolve().parents[2] / "artefacts"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+VIEWPORT = {"width": 1366, "height": 900}
+
+
+def find_chromium() -> str | None:
+    """CHROMIUM, or a Chromium or Chrome on PATH."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return os.environ.get("CHROMIUM") or next((p for n in names if (p := shutil.which(n))), None)
+
+
+def write_notebook(jupyter: Jupyter, name: str, cells: list[str], kernel: str = "tradealgo-research") -> str:
+    """A notebook in the server's folder."""
+    metadata = {"kernelspec": {"name": kernel, "display_name": kernel, "language": "python"}}
+    notebook = nbformat.v4.new_notebook(metadata=metadata, cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    nbformat.write(notebook, jupyter.work / name)
+    return name
+
+
+class Lab:
+    """One tab with JupyterLab."""
+
+    def __init__(self, page: Any, jupyter: Jupyter) -> None:
+        self.page, self.jupyter = page, jupyter
+        self.strange: list[str] = []
+        self.errors: list[str] = []
+        own = (jupyter.url, jupyter.url.replace("http", "ws"), "data:", "blob:")
+        page.on("request", lambda r: None if r.url.startswith(own) else self.strange.append(r.url))
+        page.on("pageerror", lambda e: self.errors.append(str(e)))
+
+    def open(self, notebook: str, kernel: bool = True) -> Lab:
+        """Open a notebook, alone in its workspace; with `kernel`, wait until one is idle."""
+        self.page.goto(
+            f"{self.jupyter.url}/lab/workspaces/{notebook.split('.')[0]}/tree/{notebook}?token={TOKEN}&reset"
+        )
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        if kernel:
+            self.wait_idle()
+        return self
+
+    def wait_idle(self, timeout_s: float = 60) -> None:
+        """Wait until the kernel has nothing to do."""
+        indicator = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook-ExecutionIndicator[data-status='idle']"
+        self.page.wait_for_selector(indicator, state="attached", timeout=timeout_s * 1000)
+
+    def run(self, cell: int, wait: bool = True) -> None:
+        """Run one cell. JupyterLab drops what is run while it still connects to the kernel: then once more."""
+        prompt = self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jp-InputPrompt")
+        before = prompt.inner_text()
+        for _ in range(10):
+            prompt.click()
+            self.page.keyboard.press("Control+Enter")
+            deadline = time.monotonic() + 3
+            while time.monotonic() < deadline and prompt.inner_text() == before:
+                self.page.wait_for_timeout(50)
+            if prompt.inner_text() != before:
+                break
+        else:
+            raise AssertionError(f"cell {cell} does not run")
+        if wait:
+            self.page.wait_for_function("p => !p.innerText.includes('*')", arg=prompt.element_handle(), timeout=60_000)
+
+    def menu(self, *path: str) -> None:
+        """Choose from the menu bar."""
+        self.page.locator(".lm-MenuBar-itemLabel", has_text=path[0]).first.click()
+        for item in path[1:]:
+            self.page.locator(".lm-Menu-itemLabel", has_text=item).first.click()
+
+    def kernel_id(self) -> str:
+        """Of the newest kernel."""
+        return self.jupyter.http("GET", "/api/kernels", token=TOKEN)[1][-1]["id"]
+
+    def kernel_pid(self) -> int:
+        """The process of this server's newest kernel."""
+        import psutil
+
+        kernels = [p for p in psutil.Process(self.jupyter.process.pid).children(recursive=True) if _is_kernel(p)]
+        return max(kernels, key=lambda p: p.create_time()).pid
+
+    def hold(self, selector: str) -> float:
+        """Press a hold-to-confirm button until it acts; the wall clock when the hold was complete."""
+        button = self.page.locator(selector).first
+        button.scroll_into_view_if_needed()
+        button.hover()
+        self.page.mouse.down()
+        self.page.wait_for_timeout(520)
+        done = time.time()
+        self.page.wait_for_timeout(80)
+        self.page.mouse.up()
+        return done
+
+    def hold_hotkey(self) -> float:
+        """Hold Ctrl+Alt+K until it acts; the wall clock when the hold was complete."""
+        for key in ("Control", "Alt", "k"):
+            self.page.keyboard.down(key)
+        self.page.wait_for_timeout(520)
+        done = time.time()
+        self.page.wait_for_timeout(80)
+        for key in ("k", "Alt", "Control"):
+            self.page.keyboard.up(key)
+        return done
+
+    def shoot(self, name: str) -> None:
+        """Keep a screenshot among the artefacts."""
+        ARTEFACTS.mkdir(exist_ok=True)
+        self.page.screenshot(path=str(ARTEFACTS / f"{name}.png"))
+
+
+def _is_kernel(process: Any) -> bool:
+    try:
+        return "ipykernel_launcher" in " ".join(process.cmdline())
+    except Exception:  # it went away meanwhile
+        return False
