@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -30,6 +30,14 @@ RUNS_AFTER_CLOSE_NS = 5 * SECOND_NS
 ADVANCE_PIECE_NS = 60 * SECOND_NS
 
 
+class AnyTape(Protocol):
+    """Ticks by data time in UTC nanoseconds, as `tape.Tape` gives them."""
+
+    def between(self, t0_ns: int, t1_ns: int) -> np.ndarray: ...
+
+    def snapshot(self, t_ns: int) -> np.ndarray: ...
+
+
 def depth_of(tick: np.void) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:
     """A tick's five levels a side, as they are sent to clients: (price in rupees, quantity), best first."""
     levels = packets.depth(np.array([tick]))[0]
@@ -45,14 +53,15 @@ class PaperExchange:
         capital: opening cash in rupees.
         speed: data seconds a wall-clock second; 0: only `advance` moves the market.
         state_dir: where its memory is kept; None for none.
+        tape: the ticks of the day; by default those that the market's candles are made of, drawn from `seed`.
     """
 
     def __init__(
         self, market: MarketDay, *, seed: int = 1, speed: float = 1.0, account: str = ACCOUNT,
         capital: float = 1_000_000.0, state_dir: Path | None = None, redirect_url: str = REDIRECT_URL,
-        limits: RequestLimits = LIMITS,
+        limits: RequestLimits = LIMITS, tape: AnyTape | None = None,
     ) -> None:  # fmt: skip
-        self.market, self.tape = market, Tape(market, seed)
+        self.market, self.tape = market, tape or Tape(market, seed)
         self.store, self.faults = Store(state_dir), Faults()
         self.accounts, self.limiter = Accounts(account, redirect_url), RateLimiter(limits)
         self.skew_ns = 0
