@@ -37,7 +37,7 @@ from tradealgo.gatekeeper.breaker import Breaker
 from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.checks import decide
 from tradealgo.gatekeeper.context import Context
-from tradealgo.gatekeeper.killer import Killer, KillStatus
+from tradealgo.gatekeeper.killer import Killer
 from tradealgo.gatekeeper.kite import KNOWN, BrokerOrder, BrokerTrade, Query
 from tradealgo.gatekeeper.lifecycle import Lifecycle
 from tradealgo.gatekeeper.messages import Command, Event, Kind
@@ -156,9 +156,7 @@ class Gate:
             case Kind.VERDICT:
                 self.pending.pop(message.request_id, None)
             case Kind.STATE:
-                self.killer.status = KillStatus(
-                    message.kill, message.cause, message.reason, message.ts_tripped, message.ts_flat
-                )
+                self.killer.restore(message)
             case Kind.CONTROL:
                 self.control_cursor = message.entry_id or self.control_cursor
             case Kind.OVERRIDE if message.source in LASTING:
@@ -374,6 +372,7 @@ class Gate:
 
     def _take_orders(self, event: m.OrdersSeen) -> None:
         self.queries.answered(Query.ORDERS)
+        self.calls.token_dead = False
         if event.server_second is not None:
             self.calls.budget.clock.observe(event.server_second, event.asked, event.ts_done)
         present: set[str] = set()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from tradealgo.domain.orders import Intent, OrderState, Side
-from tradealgo.domain.state import KillCause, KillState, Level
+from tradealgo.domain.state import KillCause, KillState, Level, SessionState
 from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.checks.freeze import largest_order, slice_up
 from tradealgo.gatekeeper.context import Context
@@ -61,6 +61,13 @@ class Killer:
     def is_active(self) -> bool:
         """Whether there is something left to do."""
         return self.status.state in ACTIVE_STATES
+
+    def restore(self, told: SessionState) -> None:
+        """Stand where the journal says."""
+        armed = told.kill is KillState.ARMED  # then the reason is some override's, not the kill's
+        self.status = (
+            KillStatus() if armed else KillStatus(told.kill, told.cause, told.reason, told.ts_tripped, told.ts_flat)
+        )
 
     def _take(self, event: KillEvent) -> None:
         self.status.state = next_kill_state(self.status.state, event)

@@ -1,0 +1,196 @@
+"""A session's Gatekeeper as a process, with a real paper exchange, Producer and bus; the test plays the Consumer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import requests
+
+from tradealgo.bus.keys import Stream, instruments_key
+from tradealgo.bus.redis_bus import Bus, connect
+from tradealgo.config import BrokerSession, Manifest, Market, Mode, SessionDir
+from tradealgo.domain.instruments import Instrument
+from tradealgo.domain.limits import Limits
+from tradealgo.domain.orders import Intent, Order, OrderRequest, OrderState, Side
+from tradealgo.domain.sizing import Sizing
+from tradealgo.domain.state import Action, Control, Module, SessionState
+from tradealgo.exchange.testing import RunningExchange
+
+
+class GateSession:
+    """What a test needs to ask, to kill, and to look."""
+
+    def __init__(self, paper: RunningExchange, bus_url: str, folder: Path, limits: Limits, capital: float) -> None:
+        self.paper = paper
+        self.session_id = f"gate-{uuid.uuid4().hex[:10]}"
+        self.folder = SessionDir(folder / self.session_id)
+        self.instruments = {i.key: i for i in paper.exchange.market.instruments}
+        self.manifest = Manifest(
+            session_id=self.session_id, mode=Mode.PAPER, account=self.session_id, strategy="tests:None", parameters={},
+            instruments=tuple(k for k, i in self.instruments.items() if i.tradable), capital=capital,
+            sizing=Sizing(units=1), limits=limits,
+            market=Market(day=paper.exchange.market.day.isoformat(), speed=1.0),
+            rest_url=paper.url, ws_url=paper.ws_url, bus_url=bus_url,
+        )  # fmt: skip
+        self.folder.write_manifest(self.manifest)
+        self.bus = Bus(connect(bus_url), self.session_id)
+        self.processes: dict[Module, subprocess.Popen[bytes]] = {}
+        self._number = 0
+
+    async def open(self) -> None:
+        """What the Sentinel does."""
+        now = time.time_ns()
+        token = await asyncio.to_thread(self.paper.login)
+        BrokerSession(
+            account=self.session_id, user_id="PAPER1", api_key=self.paper.api_key, access_token=token,
+            created=now, expires=now + 3_600 * 10**9,
+        ).save()  # fmt: skip
+        await self.bus.client.set(
+            instruments_key(self.session_id), msgspec.msgpack.encode(list(self.instruments.values()))
+        )
+
+    def start(self, *modules: Module) -> None:
+        for module in modules:
+            with open(self.folder.logs / f"{module}.log", "ab") as log:
+                self.processes[module] = subprocess.Popen(
+                    [sys.executable, "-m", f"tradealgo.{module}", "--session-dir", str(self.folder.path)],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ,
+                )  # fmt: skip
+
+    def kill_9(self, module: Module = Module.GATEKEEPER) -> None:
+        process = self.processes.pop(module)
+        process.kill()
+        process.wait()
+
+    async def until(self, holds: Callable[[], Any], timeout_s: float = 30.0, what: str = "") -> Any:
+        """Wait for an awaitable condition; its value. Fails with the Gatekeeper's log."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            value = await holds()
+            if value:
+                return value
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"waited {timeout_s} s for {what or holds}: {self.log_of(Module.GATEKEEPER)}")
+
+    def log_of(self, module: Module) -> str:
+        return (self.folder.logs / f"{module}.log").read_text()[-3_000:]
+
+    async def beat_state(self, module: Module) -> str:
+        """What the running process of a module said last."""
+        process = self.processes[module]
+        assert process.poll() is None, self.log_of(module)
+        rows = await self.bus.range(Stream.HEALTH)
+        mine = [e.message for e in rows if e.message.module is module and e.message.pid == process.pid]
+        return mine[-1].state if mine else ""
+
+    async def ready(self, timeout_s: float = 30.0) -> None:
+        async def is_ready() -> bool:
+            return await self.beat_state(Module.GATEKEEPER) == "READY"
+
+        await self.until(is_ready, timeout_s, "READY")
+
+    async def with_prices(self) -> None:
+        """Every instrument has ticked."""
+        await self.advance(2)
+
+        async def seen() -> bool:
+            return bool(await self.bus.client.xlen(f"tradealgo:{{{self.session_id}}}:ticks"))
+
+        await self.until(seen, what="ticks")
+        await asyncio.sleep(0.3)
+
+    async def advance(self, seconds: float) -> None:
+        await asyncio.to_thread(self.paper.advance, seconds)
+
+    def instrument(self, key: str) -> Instrument:
+        return self.instruments[key]
+
+    async def ask(
+        self, key: str, side: Side, quantity: int, position_after: int, intent: Intent = Intent.ENTRY, **more: Any
+    ) -> OrderRequest:
+        """Put an order request on the bus."""
+        self._number += 1
+        instrument = self.instrument(key)
+        last = self.paper.exchange.market.candles[instrument.instrument_token][0]["open"]
+        values: dict[str, Any] = {
+            "request_id": f"{self.session_id}:{instrument.instrument_token}:{self._number}", "session_id": self.session_id,
+            "strategy": "test", "instrument_token": instrument.instrument_token, "instrument": key, "side": side,
+            "quantity": quantity, "position_after": position_after, "reference_price": float(last), "intent": intent,
+            "start": self.paper.exchange.position, "ts_requested": time.time_ns(),
+        }  # fmt: skip
+        request = OrderRequest(**(values | more))
+        await self.bus.publish(Stream.REQUESTS, request)
+        return request
+
+    async def control(self, action: Action, reason: str = "test", force: bool = False) -> None:
+        await self.bus.publish(Stream.CONTROL, Control(action=action, source="cli", reason=reason, force=force))
+
+    async def orders(self) -> dict[str, Order]:
+        """The last word on each order, from the bus."""
+        return {e.message.tag: e.message for e in await self.bus.range(Stream.ORDERS)}
+
+    async def order(self, request: OrderRequest, *states: OrderState, timeout_s: float = 30.0) -> Order:
+        """The request's order, once it is in one of the states."""
+
+        async def found() -> Order | None:
+            return next(
+                (o for o in (await self.orders()).values() if o.request_id == request.request_id and o.state in states),
+                None,
+            )
+
+        return await self.until(found, timeout_s, f"{states} of {request.request_id}")
+
+    async def verdict(self, request_id: str) -> Any:
+        async def found() -> Any:
+            rows = await self.bus.range(Stream.VERDICTS)
+            return next((e.message for e in rows if e.message.request_id == request_id), None)
+
+        return await self.until(found, what=f"a verdict on {request_id}")
+
+    async def killed(self, state: str, timeout_s: float = 30.0) -> SessionState:
+        async def found() -> SessionState | None:
+            rows = await self.bus.range(Stream.STATE)
+            return next((e.message for e in rows if e.message.kill == state), None)
+
+        return await self.until(found, timeout_s, f"kill state {state}")
+
+    def broker_orders(self) -> list[dict[str, Any]]:
+        """The exchange's own order book."""
+        login = BrokerSession.load(self.session_id)
+        assert login is not None
+        answer = requests.get(f"{self.paper.url}/orders", headers={"Authorization": login.authorization}, timeout=10)
+        return answer.json()["data"]
+
+
+@contextlib.asynccontextmanager
+async def gate_session(
+    paper: RunningExchange, bus_url: str, folder: Path, limits: Limits | None = None, capital: float = 1_000_000.0
+) -> AsyncIterator[GateSession]:
+    """A session with Gatekeeper and Producer up, reconciled and with prices; everything is stopped at the end."""
+    session = GateSession(paper, bus_url, folder, limits or Limits(stale_price_s=600.0), capital)
+    await session.open()
+    try:
+        session.start(Module.GATEKEEPER, Module.PRODUCER)
+        await session.ready()
+
+        async def feeding() -> bool:
+            return await session.beat_state(Module.PRODUCER) in ("LIVE", "QUIET")
+
+        await session.until(feeding, what="the Producer")
+        await session.with_prices()
+        yield session
+    finally:
+        for process in session.processes.values():
+            process.kill()
+            process.wait()
+        await session.bus.close()

@@ -1,0 +1,254 @@
+"""The Gatekeeper's process: feeds the core events, has its records on disk, then performs its commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tradealgo.config import BrokerSession, Manifest, SessionDir, token_file
+from tradealgo.domain.instruments import Instrument
+from tradealgo.domain.state import Action, Control
+from tradealgo.gatekeeper.broker import Broker
+from tradealgo.gatekeeper.core import Gate
+from tradealgo.gatekeeper.inbox import Inbox
+from tradealgo.gatekeeper.journal import Journal, open_readonly, read
+from tradealgo.gatekeeper.lease import Lease
+from tradealgo.gatekeeper.messages import (
+    STREAMS,
+    Ask,
+    BusChanged,
+    Call,
+    Command,
+    ControlReceived,
+    Event,
+    Faulted,
+    Kind,
+    Publish,
+    Record,
+    Timer,
+)
+from tradealgo.gatekeeper.outbox import Outbox
+from tradealgo.gatekeeper.situation import Terms
+from tradealgo.process import Process
+
+#: Between two looks at the kill's flag file, and between two timer events while nothing is at work.
+IDLE_S = 0.05
+#: … while something is.
+BUSY_S = 0.01
+#: Events that one commit covers at most.
+BATCH = 500
+
+
+class LoginFile:
+    """The account's login as the Sentinel last wrote it."""
+
+    def __init__(self, account: str) -> None:
+        self._account = account
+        self._stamp: tuple[int, int] | None = None
+        self._login: BrokerSession | None = None
+
+    def __call__(self) -> BrokerSession | None:
+        try:
+            found = os.stat(token_file(self._account))
+        except FileNotFoundError:
+            return None
+        if (stamp := (found.st_mtime_ns, found.st_ino)) != self._stamp:
+            self._login, self._stamp = BrokerSession.load(self._account), stamp
+        return self._login
+
+
+class Shell:
+    """Owns everything that isn't pure. `run` returns only by being cancelled or by an error, which ends the process.
+
+    Args:
+        inbox, outbox: attached by `connect`; without them (no bus) the core still guards what is open.
+    """
+
+    def __init__(self, folder: SessionDir, manifest: Manifest, journal: Journal, instruments: list[Instrument]) -> None:
+        self.folder, self.manifest, self.journal = folder, manifest, journal
+        terms = Terms(manifest.session_id, manifest.account, manifest.capital, manifest.speed)
+        self.gate = Gate(terms, manifest.limits, instruments)
+        self.broker = Broker(manifest.rest_url, LoginFile(manifest.account), manifest.limits.call_timeout_s)
+        self.inbox: Inbox | None = None
+        self.outbox: Outbox | None = None
+        self.commit_ms = 0.0  # the slowest commit since the last look
+        self._queue: asyncio.Queue[tuple[Event, bytes | None]] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._bus_up: bool | None = None
+
+    # ------------------------------------------------------------------ in
+
+    def put(self, event: Event, entry_id: bytes | None = None) -> None:
+        """Queue an event; `entry_id` is acknowledged on the bus once the journal has it."""
+        self._queue.put_nowait((event, entry_id))
+
+    def bus_changed(self, up: bool) -> None:
+        """Tell the core, once a change."""
+        if up is not self._bus_up and not (up and self._bus_up is None):
+            self.put(BusChanged(up))
+        self._bus_up = up
+
+    async def _tick(self) -> None:
+        """Time passes; the flag file is looked at."""
+        while True:
+            self.look_at_flag()
+            if self._queue.empty():
+                self.put(Timer())
+            gate = self.gate
+            busy = gate.book.working or gate.pending or gate.killer.is_active or gate.calls.queued
+            await asyncio.sleep(BUSY_S if busy else IDLE_S)
+
+    def look_at_flag(self) -> None:
+        """A kill that needs no bus: the file's presence is enough, whatever is in it."""
+        if not (self.gate.killer.is_armed and self.folder.kill_flag.exists()):
+            return
+        try:
+            content: dict[str, Any] = json.loads(self.folder.kill_flag.read_text())
+            reason, source = str(content.get("reason", "")), str(content.get("source", "flag"))
+        except (OSError, ValueError, AttributeError):
+            reason, source = "", "flag"
+        self.put(ControlReceived(control=Control(action=Action.KILL, source=source, reason=reason, ts=time.time_ns())))
+
+    # ------------------------------------------------------------------ the loop
+
+    async def start(self) -> None:
+        """Read the journal, and begin to reconcile."""
+        self.gate.restore((row.kind, row.message) for row in self.journal.rows())
+        await self._perform(self.gate.recover(time.time_ns()), [])
+
+    async def run(self) -> None:
+        """Handle events for ever."""
+        ticking = asyncio.create_task(self._tick())
+        try:
+            while True:
+                batch = [await self._queue.get()]
+                while len(batch) < BATCH and not self._queue.empty():
+                    batch.append(self._queue.get_nowait())
+                commands: list[Command] = []
+                for event, _ in batch:
+                    commands += self.gate.handle(event, time.time_ns())
+                await self._perform(commands, [i for _, i in batch if i is not None])
+        finally:
+            ticking.cancel()
+            await self.broker.close()
+            self._writer.shutdown()
+            self.journal.close()
+
+    async def _perform(self, commands: list[Command], entry_ids: list[bytes]) -> None:
+        """Records first, durably; then the rest, none of which is waited for."""
+        records = [c for c in commands if isinstance(c, Record)]
+        if records:
+            await self._write(records)
+        for command in commands:
+            if isinstance(command, Call | Ask):
+                self._spawn(command)
+            elif isinstance(command, Publish) and self.outbox:
+                self.outbox.pass_on(command.stream, command.message)
+        if entry_ids and self.inbox:
+            await self.inbox.acknowledge(entry_ids)
+
+    async def _write(self, records: list[Record]) -> None:
+        began = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        first = await loop.run_in_executor(self._writer, self.journal.append, records, time.time_ns())
+        self.commit_ms = max(self.commit_ms, (time.perf_counter() - began) * 1e3)
+        for seq, record in enumerate(records, first):
+            if self.outbox:
+                self.outbox.put(seq, record)
+            if record.kind is Kind.REARM:
+                self.folder.kill_flag.unlink(missing_ok=True)
+
+    def _spawn(self, command: Call | Ask) -> None:
+        task = asyncio.create_task(self._do(command))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _do(self, command: Call | Ask) -> None:
+        try:
+            if isinstance(command, Call):
+                self.put(await self.broker.perform(command))
+            else:
+                self.put(await self.broker.ask(command.query))
+        except Exception as error:  # the core must hear of it: an open call would never end
+            self.put(Faulted(f"{type(error).__name__}: {error}"))
+            raise
+
+
+@contextlib.asynccontextmanager
+async def leased(manifest: Manifest, folder: SessionDir) -> AsyncIterator[None]:
+    """Hold the account's lease. Raises LeaseHeld."""
+    lease = Lease(manifest.account, manifest.session_id, str(folder.path))
+    await asyncio.to_thread(lease.acquire)
+    try:
+        yield
+    finally:
+        lease.release()
+
+
+async def gatekeeper(process: Process) -> None:
+    """The module's loop for `run_module`."""
+    async with leased(process.manifest, process.folder):
+        journal = Journal(process.folder.journal)
+        process.state = "WAITING"
+        shell = Shell(process.folder, process.manifest, journal, await known_instruments(process, journal))
+        signal_loop(shell)
+        login = LoginFile(process.manifest.account)
+        while login() is None:  # noqa: ASYNC110 (a file that another process writes)
+            await asyncio.sleep(IDLE_S)
+        await process.say("RECONCILING")
+        await shell.start()
+        connect(shell, process)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(shell.run())
+            group.create_task(_report(shell, process))
+            if shell.inbox and shell.outbox:
+                group.create_task(shell.inbox.run())
+                group.create_task(shell.outbox.run())
+
+
+def signal_loop(shell: Shell) -> None:
+    """SIGUSR1: look at the flag file now."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, shell.look_at_flag)
+
+
+def connect(shell: Shell, process: Process) -> None:
+    """Attach the bus."""
+    shell.inbox = Inbox(process.bus, shell.put, control_after=shell.gate.control_cursor.encode())
+
+    def reload(after: int) -> list[tuple[int, Record]]:
+        with contextlib.closing(open_readonly(shell.folder.journal)) as db:  # the writer's own is in use
+            return [(row.seq, Record(row.kind, row.message)) for row in read(db, after, tuple(STREAMS))]
+
+    shell.outbox = Outbox(process.bus, reload, shell.bus_changed)
+
+
+async def known_instruments(process: Process, journal: Journal) -> list[Instrument]:
+    """The session's instruments: from the journal, or at the first start from the bus, and then journaled."""
+    for row in journal.rows(kinds=(Kind.INSTRUMENTS,)):
+        return row.message
+    wanted = set(process.manifest.instruments)
+    found = list(await process.instruments())
+    journal.append([Record(Kind.INSTRUMENTS, found)], time.time_ns())
+    missing = wanted - {i.key for i in found}
+    if missing:
+        process.log.warning("instruments missing", missing=sorted(missing))
+    return found
+
+
+async def _report(shell: Shell, process: Process) -> None:
+    """What the heartbeat says."""
+    while True:
+        process.ts_event = shell.gate.book.ts_event
+        process.figures = shell.gate.figures() | {"commit_ms": round(shell.commit_ms, 2)}
+        shell.commit_ms = 0.0
+        with contextlib.suppress(Exception):  # the bus may be away: the state is told when it is back
+            await process.say("READY" if shell.gate.ready else "RECONCILING")
+        await asyncio.sleep(0.2 if not shell.gate.ready else 0.5)
