@@ -170,7 +170,7 @@ class CandleBuilder:
         if (saved.version, saved.day, saved.interval, saved.tokens) != mine:
             raise BadFrame(
                 f"the snapshot is of {saved.day}, {saved.interval} s, {len(saved.tokens)} instruments (version "
-                f"{saved.version}); expected {self.day}, {self.interval} s, {len(self._tokens)} (version {_VERSION})"
+                f"{saved.version}); expected {self.day}, {self.interval} s, {len(self._tokens)} instruments (version {_VERSION})"
             )
         integers = np.frombuffer(saved.integers, "<i8").reshape(f.INTEGERS, -1)
         floats = np.frombuffer(saved.floats, "<f8").reshape(f.FLOATS, -1)

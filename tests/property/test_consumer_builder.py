@@ -1,0 +1,275 @@
+"""The candle builder: batches, replays, restarts and the compiled loop change nothing; every candle once and in order."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tradealgo.consumer.builder import CandleBuilder
+from tradealgo.domain.candles import MINUTE_NS, SECOND_NS, ClosedCandle
+from tradealgo.domain.errors import BadConfig, BadFrame
+from tradealgo.domain.hours import market_hours
+from tradealgo.domain.instruments import Instrument, Kind
+from tradealgo.domain.ticks import FLAG_CACHED, empty_ticks
+from tradealgo.exchange.market import simulated_day
+from tradealgo.exchange.tape import Tape
+
+DAY = dt.date(2026, 11, 20)
+BOOK = [
+    Instrument(instrument_token=n << 8 | 1, exchange="NSE", tradingsymbol=f"S{n}", kind=Kind.EQUITY) for n in (1, 2, 3)
+]
+TOKENS = [i.instrument_token for i in BOOK]
+HOURS = market_hours(BOOK[0], DAY)
+OPEN = HOURS.open
+
+Row = tuple[int, float, float, int, int]  # instrument, seconds since the open, price, volume, flags
+
+
+def ticks_of(rows: Iterable[Row]) -> np.ndarray:
+    rows = list(rows)
+    ticks = empty_ticks(len(rows))
+    for tick, (instrument, seconds, price, volume, flags) in zip(ticks, rows, strict=True):
+        tick["instrument_token"], tick["ts_event"] = TOKENS[instrument], OPEN + int(seconds * SECOND_NS)
+        tick["last_price"], tick["volume"], tick["flags"] = price, volume, flags
+        tick["last_quantity"], tick["oi"] = 1, volume % 7
+    return ticks
+
+
+def folded(builder: CandleBuilder, ticks: np.ndarray, cuts: Sequence[int] = ()) -> list[ClosedCandle]:
+    """What a builder closes over ticks cut into batches."""
+    edges = [0, *sorted(c for c in cuts if c <= len(ticks)), len(ticks)]
+    return [c for a, b in itertools.pairwise(edges) for c in builder.fold(ticks[a:b], 1, 2)]
+
+
+def candles_of(rows: Iterable[Row], *, flush: bool = True, **options: object) -> list[ClosedCandle]:
+    builder = CandleBuilder(BOOK, DAY, **options)  # type: ignore[arg-type]
+    found = builder.fold(ticks_of(rows), 1, 2)
+    return found + (builder.flush(2) if flush else [])
+
+
+@st.composite
+def tapes(draw: st.DrawFn) -> np.ndarray:
+    """A few minutes of three instruments: in disorder now and then, with cached, stale, foreign and unpriced ticks."""
+    rows, clock, volume = [], -5.0, [draw(st.integers(0, 1_000)) for _ in BOOK]
+    for _ in range(draw(st.integers(0, 60))):
+        clock += draw(st.sampled_from([0, 0, 1, 2, 7, 31, 61, 130]))
+        n = draw(st.integers(0, 2))
+        volume[n] = max(0, volume[n] + draw(st.sampled_from([0, 1, 5, 100, -3])))
+        back = draw(st.sampled_from([0, 0, 0, 1, 2, 3, 90]))
+        price = draw(st.sampled_from([100.0, 100.05, 99.95, 101.0, 0.0]))
+        rows.append((n, clock - back, price, volume[n], draw(st.sampled_from([0, 0, 0, FLAG_CACHED]))))
+    ticks = ticks_of(rows)
+    for at in draw(st.lists(st.integers(0, 59), max_size=2)):
+        if at < len(ticks):
+            field, value = draw(
+                st.sampled_from([("instrument_token", 99), ("ts_event", 0), ("ts_event", OPEN + 10**15)])
+            )
+            ticks[field][at] = value
+    return ticks
+
+
+CUTS = st.lists(st.integers(0, 60), max_size=8)
+
+
+@given(tapes(), CUTS)
+def test_batches_change_nothing(ticks: np.ndarray, cuts: list[int]) -> None:
+    """The same ticks give the same candles, stamps and counts, whatever the batch boundaries."""
+    whole, cut = CandleBuilder(BOOK, DAY), CandleBuilder(BOOK, DAY)
+    assert folded(cut, ticks, cuts) == folded(whole, ticks)
+    assert cut.snapshot() == whole.snapshot()
+
+
+@settings(max_examples=50)
+@given(tapes(), CUTS, st.sampled_from([60, 120, 300]))
+def test_compiled_and_interpreted_loops_agree(ticks: np.ndarray, cuts: list[int], interval: int) -> None:
+    """Candles, counts and snapshots are the same to the bit."""
+    plain = CandleBuilder(BOOK, DAY, interval=interval, compiled=False)
+    fast = CandleBuilder(BOOK, DAY, interval=interval, compiled=True)
+    assert folded(fast, ticks, cuts) == folded(plain, ticks)
+    assert fast.counts == plain.counts
+    assert fast.snapshot() == plain.snapshot()
+    assert fast.flush(3) == plain.flush(3)
+
+
+@settings(max_examples=50)
+@given(tapes(), st.integers(0, 60), st.booleans(), st.booleans())
+def test_a_restored_builder_goes_on_as_if_nothing_had_happened(
+    ticks: np.ndarray, cut: int, before: bool, after: bool
+) -> None:
+    """A snapshot at any tick, taken up by a fresh builder, compiled or not, gives the rest of the candles."""
+    whole = CandleBuilder(BOOK, DAY)
+    expected = folded(whole, ticks)
+    first = CandleBuilder(BOOK, DAY, compiled=before)
+    got = folded(first, ticks[:cut])
+    second = CandleBuilder(BOOK, DAY, compiled=after)
+    second.restore(first.snapshot())
+    assert got + folded(second, ticks[cut:]) == expected
+    assert second.snapshot() == whole.snapshot()
+
+
+@given(tapes())
+def test_each_candle_comes_once_in_order_and_whole(ticks: np.ndarray) -> None:
+    """Starts ascend by instrument, lie in hours on the grid, prices bound each other, volumes are never negative."""
+    builder = CandleBuilder(BOOK, DAY)
+    closed = folded(builder, ticks) + builder.flush(2)
+    for token in TOKENS:
+        starts = [c.start for c in closed if c.instrument_token == token]
+        assert starts == sorted(set(starts))
+    for c in closed:
+        assert HOURS.is_open(c.start)
+        assert (c.start - OPEN) % MINUTE_NS == 0
+        assert c.low <= min(c.open, c.close) <= max(c.open, c.close) <= c.high
+        assert c.volume >= 0
+        assert c.ticks > 0
+
+
+@given(tapes())
+def test_every_tick_is_accounted_for(ticks: np.ndarray) -> None:
+    """Ticks are in a candle or in exactly one count."""
+    builder = CandleBuilder(BOOK, DAY)
+    inside = sum(c.ticks for c in folded(builder, ticks) + builder.flush(2))
+    n = builder.counts
+    assert inside + n.late + n.outside + n.unpriced + n.unknown + n.timeless + n.other_day == len(ticks)
+
+
+@settings(max_examples=5)
+@given(st.integers(1, 50), st.integers(1, 400), st.sampled_from([60, 300, 900]))
+def test_a_market_day_gives_back_its_candles(seed: int, batch: int, interval: int) -> None:
+    """The paper market's ticks make the candles that it was made from, at the minute and above."""
+    market = simulated_day(DAY, seed, ["NSE:INFY", "NSE:NIFTY 50"])
+    ticks = Tape(market, seed).between(market.open - 60 * SECOND_NS, market.close + 60 * SECOND_NS)
+    builder = CandleBuilder(market.instruments, DAY, interval=interval)
+    closed = folded(builder, ticks, range(0, len(ticks), batch))
+    assert builder.counts.late == 0
+    for token, minutes in market.candles.items():
+        got = [tuple(c.candle) for c in closed if c.instrument_token == token]
+        opens = market.hours(token).open
+        assert got == resampled(minutes, opens, interval * SECOND_NS)
+
+
+def resampled(minutes: np.ndarray, opens: int, interval: int) -> list[tuple[float, ...]]:
+    """Minute candles put together to longer ones, the plain way."""
+    found = []
+    for _, group in itertools.groupby(minutes.tolist(), key=lambda row: (row[0] - opens) // interval):
+        rows = list(group)
+        start = opens + (rows[0][0] - opens) // interval * interval
+        high, low = max(r[2] for r in rows), min(r[3] for r in rows)
+        found.append((start, rows[0][1], high, low, rows[-1][4], sum(r[5] for r in rows), rows[-1][6]))
+    return found
+
+
+def test_the_next_minutes_tick_closes_a_candle() -> None:
+    """At once, without waiting for the watermark; the stamps are those of the closing tick."""
+    [candle] = candles_of([(0, 0, 100, 10, 0), (0, 59, 101, 15, 0), (0, 60, 102, 16, 0)], flush=False)
+    assert tuple(candle.candle) == (OPEN, 100.0, 101.0, 100.0, 101.0, 15.0, 1.0)
+    assert (candle.ticks, candle.ts_event, candle.ts_init, candle.ts_closed) == (2, OPEN + MINUTE_NS, 1, 2)
+
+
+def test_the_watermark_closes_a_silent_instruments_candle() -> None:
+    """Two seconds past the minute, by another instrument's tick; in the order of the instruments."""
+    rows: list[Row] = [(1, 5, 50, 1, 0), (0, 10, 100, 1, 0), (2, 61.5, 70, 1, 0)]
+    assert candles_of(rows, flush=False) == []
+    closed = candles_of([*rows, (2, 62, 70, 1, 0)], flush=False)
+    assert [c.instrument_token for c in closed] == TOKENS[:2]
+    assert {c.ts_event for c in closed} == {OPEN + 62 * SECOND_NS}
+
+
+def test_late_ticks_are_counted_by_instrument_and_never_folded() -> None:
+    """Behind the instrument's own closed candle, or behind the watermark even where it had no candle."""
+    builder = CandleBuilder(BOOK, DAY)
+    builder.fold(ticks_of([(0, 10, 100, 1, 0), (0, 70, 100, 2, 0), (0, 59, 500, 3, 0), (1, 50, 500, 3, 0)]), 1, 2)
+    assert builder.late() == {TOKENS[0]: 1, TOKENS[1]: 1}
+    assert builder.counts.lateness_s == 20
+    assert [c.high for c in builder.flush(2)] == [100.0]
+
+
+def test_disorder_within_the_allowance_is_folded() -> None:
+    """An older tick of an open candle touches the extremes, but is not its close nor its volume."""
+    [candle] = candles_of([(0, 10, 100, 5, 0), (0, 12, 101, 8, 0), (0, 11, 99, 6, 0)])
+    assert (candle.low, candle.close, candle.volume, candle.ticks) == (99.0, 101.0, 8.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("first", "volume"),
+    [
+        ([(0, -10, 100, 40, 0)], 10),  # pre-open tick: what was traded by then is in no candle
+        ([(0, 1, 100, 40, FLAG_CACHED)], 10),  # joined in the minute: what was traded before is unknown
+        ([], 50),  # no tick before the first minute: all since the open is in it
+    ],
+)
+def test_volume_of_the_first_candle(first: list[Row], volume: float) -> None:
+    """The base is the pre-open's or the cached tick's cumulative volume, else nothing had been traded at the open."""
+    assert candles_of([*first, (0, 2, 100, 45, 0), (0, 59, 100, 50, 0)])[0].volume == volume
+
+
+def test_volume_when_joining_later_is_that_of_the_ticks_seen() -> None:
+    """An uncached first tick in mid-session brings its own trade's quantity and nothing of the past."""
+    [candle] = candles_of([(0, 600, 100, 5_000, 0), (0, 610, 100, 5_009, 0)])
+    assert candle.volume == 10
+
+
+def test_volume_between_candles_goes_to_the_next() -> None:
+    """What trades grew by across a boundary belongs to the candle of the tick that told it."""
+    closed = candles_of([(0, 5, 100, 10, 0), (0, 65, 100, 30, 0), (0, 125, 100, 31, 0)])
+    assert [c.volume for c in closed] == [10.0, 20.0, 1.0]
+
+
+def test_volume_corrections_downward() -> None:
+    """A fall of the day's volume is counted; a candle never has less than nothing, and goes on from there."""
+    builder = CandleBuilder(BOOK, DAY)
+    rows: list[Row] = [(0, 5, 100, 100, 0), (0, 65, 100, 90, 0), (0, 70, 100, 95, 0), (0, 130, 100, 96, 0)]
+    closed = builder.fold(ticks_of(rows), 1, 2)
+    assert [c.volume for c in closed] == [100.0, 5.0]
+    assert builder.counts.corrections == 1
+
+
+def test_ticks_outside_continuous_hours() -> None:
+    """Pre-open and auction prints are in no candle, but the first one after the close ends the last candle."""
+    last = (HOURS.close - OPEN) / SECOND_NS
+    rows: list[Row] = [
+        (0, -30, 90, 7, 0),
+        (0, last - 1, 100, 9, 0),
+        (0, last, 120, 900, 0),
+        (0, last + 60, 130, 999, 0),
+    ]
+    [candle] = candles_of(rows, flush=False)
+    assert (candle.high, candle.volume, candle.start) == (100.0, 2.0, HOURS.close - MINUTE_NS)
+
+
+def test_missing_minutes_are_counted() -> None:
+    """Silent minutes give no candle, and are counted when the next one begins."""
+    builder = CandleBuilder(BOOK, DAY)
+    builder.fold(ticks_of([(0, 5, 100, 1, 0), (0, 305, 100, 1, 0)]), 1, 2)
+    assert builder.counts.missing == 4
+
+
+def test_longer_intervals_begin_at_the_open_and_the_last_is_cut() -> None:
+    """An hour's candles of a share begin at 09:15; the last of a day that ends at 15:15 is whole, of two hours isn't."""
+    closed = candles_of([(0, s, 100, 1, 0) for s in range(0, 21_600, 600)], interval=14_400)
+    assert [(c.start - OPEN) // (3_600 * SECOND_NS) for c in closed] == [0, 4]
+    assert all(c.interval == 14_400 for c in closed)
+
+
+@pytest.mark.parametrize("interval", [0, -60, 30, 90])
+def test_only_whole_minutes(interval: int) -> None:
+    """The error names what was given and what to try."""
+    with pytest.raises(BadConfig, match="try 60"):
+        CandleBuilder(BOOK, DAY, interval=interval)
+
+
+def test_a_foreign_snapshot_is_refused() -> None:
+    """Of another day, interval or set of instruments, or no snapshot at all."""
+    mine = CandleBuilder(BOOK, DAY)
+    for other in (
+        CandleBuilder(BOOK, DAY + dt.timedelta(days=3)), CandleBuilder(BOOK, DAY, interval=300), CandleBuilder(BOOK[:2], DAY),
+    ):  # fmt: skip
+        with pytest.raises(BadFrame, match="expected 2026-11-20, 60 s, 3 instruments"):
+            mine.restore(other.snapshot())
+    with pytest.raises(BadFrame, match="can't be read"):
+        mine.restore(b"rubbish")
