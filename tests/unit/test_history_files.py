@@ -180,7 +180,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "broken.txt.gz").write_bytes(b"no gzip")
     with pytest.raises(BadCandles, match="can't be read"):
         read_candles(tmp_path / "broken.txt.gz")
-    (tmp_path / "no.csv").write_text("start,open,high,low,closing\n1,2,3,4,5\n")
+    (tmp_path / "no.csv").write_text("start,open,high,low,closing\n2022-01-03 09:15,2,3,1,2\n")
     with pytest.raises(BadCandles, match="lacks 'close'"):
         read_candles(tmp_path / "no.csv")
 

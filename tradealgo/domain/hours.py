@@ -23,6 +23,9 @@ SPECIAL_SESSIONS: dict[dt.date, tuple[dt.time, dt.time]] = {
     dt.date(2026, 11, 8): (dt.time(18, 0), dt.time(19, 0)),
 }
 
+#: (month, day) on which NSE is closed every year: the public calendars know next year's holidays only once they are announced.
+FIXED_HOLIDAYS = frozenset({(1, 26), (4, 14), (5, 1), (8, 15), (10, 2), (12, 25)})
+
 
 class MarketHours(msgspec.Struct, frozen=True):
     """One day's continuous trading of one instrument, half-open, in UTC nanoseconds.
@@ -63,7 +66,7 @@ def trading_days(year: int) -> frozenset[dt.date]:
     import pandas_market_calendars  # half a second of pandas: only who asks for a calendar pays
 
     schedule = pandas_market_calendars.get_calendar("NSE").schedule(f"{year}-01-01", f"{year}-12-31")
-    days = {d.date() for d in schedule.index}
+    days = {d.date() for d in schedule.index if (d.month, d.day) not in FIXED_HOLIDAYS}
     return frozenset(days | {d for d in SPECIAL_SESSIONS if d.year == year})
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import msgspec
 
-from tradealgo.domain.hours import monthly_expiry
+from tradealgo.domain.hours import monthly_expiry, weekly_expiry
 from tradealgo.domain.instruments import Instrument, Kind, lot_size, share_tick
 
 _NSE, _NFO, _INDICES = 1, 2, 9
@@ -34,8 +34,9 @@ class Underlying(msgspec.Struct, frozen=True):
     base: float
     beta: float  # of its daily return to NIFTY's
     daily_volatility: float  # of what NIFTY doesn't explain; of the whole for NIFTY itself
-    strike_step: float
-    weekly: bool
+    strike_step: float  # of weekly expiries and the nearest month; twice that further out
+    strike_span: float  # strikes reach this fraction of `base` to both sides
+    weeklies: int  # weekly expiries listed beside the monthly ones
 
     @property
     def key(self) -> str:
@@ -58,8 +59,10 @@ class Share(msgspec.Struct, frozen=True):
 
 
 UNDERLYINGS: tuple[Underlying, ...] = (
-    Underlying("NIFTY", "NIFTY 50", 1001, 25_000.0, 1.0, 0.0085, 50.0, True),
-    Underlying("BANKNIFTY", "NIFTY BANK", 1016, 56_000.0, 1.1, 0.0050, 100.0, False),
+    Underlying("NIFTY", "NIFTY 50", 1001, 25_000.0, 1.0, 0.0085, 50.0, 0.14, 4),
+    Underlying("BANKNIFTY", "NIFTY BANK", 1016, 56_000.0, 1.1, 0.0050, 100.0, 0.15, 0),
+    Underlying("FINNIFTY", "NIFTY FIN SERVICE", 1007, 26_500.0, 1.05, 0.0050, 50.0, 0.15, 0),
+    Underlying("MIDCPNIFTY", "NIFTY MID SELECT", 1125, 13_800.0, 1.15, 0.0065, 25.0, 0.15, 0),
 )
 
 SHARES: tuple[Share, ...] = (
@@ -117,11 +120,16 @@ def future_symbol(name: str, expiry: dt.date) -> str:
     return f"{name}{expiry:%y%b}FUT".upper()
 
 
+@lru_cache(maxsize=256)
+def _expiry_text(expiry: dt.date) -> str:
+    if expiry == monthly_expiry(expiry.year, expiry.month):
+        return f"{expiry:%y%b}".upper()
+    return f"{expiry:%y}{_WEEKLY_MONTHS[expiry.month - 1]}{expiry:%d}"
+
+
 def option_symbol(name: str, expiry: dt.date, strike: float, kind: Kind) -> str:
     """`NIFTY26NOV24000CE` for a monthly expiry, `NIFTY26D0124000CE` (year, month, day) for a weekly one."""
-    monthly = expiry == monthly_expiry(expiry.year, expiry.month)
-    when = f"{expiry:%y%b}".upper() if monthly else f"{expiry:%y}{_WEEKLY_MONTHS[expiry.month - 1]}{expiry:%d}"
-    return f"{name}{when}{strike:g}{kind.value}"
+    return f"{name}{_expiry_text(expiry)}{strike:g}{kind.value}"
 
 
 def expiring_months(day: dt.date, count: int = FUTURE_MONTHS) -> list[dt.date]:
@@ -166,12 +174,47 @@ def future_instrument(underlying: Underlying, expiry: dt.date, day: dt.date, lev
     )  # fmt: skip
 
 
+def option_instruments(underlying: Underlying, expiry: dt.date, day: dt.date, step: float) -> list[Instrument]:
+    """The chain of an expiry: a call and a put at each strike."""
+    reach = underlying.base * underlying.strike_span
+    numbers = range(round((underlying.base - reach) / step), round((underlying.base + reach) / step) + 1)
+    per_step = round(step / underlying.strike_step)
+    return [
+        Instrument(
+            # leg 0 is the future: strikes begin at 1, two legs each
+            instrument_token=token(_contract_number(underlying, expiry, 2 * number * per_step + put), _NFO),
+            exchange="NFO", kind=kind, tradingsymbol=option_symbol(underlying.name, expiry, number * step, kind),
+            name=underlying.name, expiry=expiry, strike=number * step, tick_size=INDEX_OPTION_TICK,
+            lot_size=lot_size(underlying.name, day), segment="NFO-OPT",
+        )
+        for number in numbers
+        for put, kind in enumerate((Kind.CALL, Kind.PUT))
+    ]  # fmt: skip
+
+
+def option_expiries(underlying: Underlying, day: dt.date) -> list[tuple[dt.date, float]]:
+    """Expiries listed on `day`, ascending, and the distance between their strikes."""
+    months = expiring_months(day)
+    found = {expiry: underlying.strike_step * (2 if number else 1) for number, expiry in enumerate(months)}
+    weekly, after = 0, day
+    while weekly < underlying.weeklies:
+        expiry = weekly_expiry(after)
+        after = expiry + dt.timedelta(days=1)
+        if expiry not in found and expiry != monthly_expiry(expiry.year, expiry.month):
+            found[expiry] = underlying.strike_step
+            weekly += 1
+    return sorted(found.items())
+
+
 def _rows(day: dt.date) -> Iterator[Instrument]:
     yield from map(index_instrument, UNDERLYINGS)
     yield from map(share_instrument, SHARES)
     for underlying in UNDERLYINGS:
         for expiry in expiring_months(day):
             yield future_instrument(underlying, expiry, day)
+    for underlying in UNDERLYINGS:
+        for expiry, step in option_expiries(underlying, day):
+            yield from option_instruments(underlying, expiry, day, step)
 
 
 @lru_cache(maxsize=8)

@@ -53,7 +53,7 @@ _DIVISORS = np.full(256, 100.0)
 for _code, _segment in SEGMENT_CODES.items():
     _DIVISORS[_code] = PRICE_DIVISORS.get(_segment, 100)
 
-#: How much of the best level's quantity stands at each level behind it, and the orders it is made of.
+#: How much of the best level's quantity stands at each level.
 _LEVEL_SHARE = np.array([1.0, 1.3, 1.7, 1.2, 2.1])
 
 DEPTH = np.dtype([("quantity", "<i8"), ("price", "<f8"), ("orders", "<i4")])
@@ -67,16 +67,14 @@ def depth(ticks: np.ndarray) -> np.ndarray:
     levels = np.zeros((len(ticks), 2 * DEPTH_LEVELS), DEPTH)
     both = (ticks["bid_price"] > 0) & (ticks["ask_price"] > ticks["bid_price"])
     step = np.where(both, ticks["ask_price"] - ticks["bid_price"], 0.05)
-    for side, sign, first in (("bid", -1.0, 0), ("ask", 1.0, DEPTH_LEVELS)):
-        best, quantity = ticks[f"{side}_price"], ticks[f"{side}_quantity"].astype(np.int64)
-        for level in range(DEPTH_LEVELS):
-            price = np.round(best + sign * level * step, 4)
-            size = (quantity * _LEVEL_SHARE[level]).astype(np.int64)
-            there = (best > 0) & (price > 0)
-            row = levels[:, first + level]
-            row["price"] = np.where(there, price, 0.0)
-            row["quantity"] = np.where(there, size, 0)
-            row["orders"] = np.where(there & (size > 0), 1 + size % 23, 0)
+    for side, sign, rows in (("bid", -1.0, levels[:, :DEPTH_LEVELS]), ("ask", 1.0, levels[:, DEPTH_LEVELS:])):
+        best = ticks[f"{side}_price"][:, None]
+        price = np.round(best + sign * step[:, None] * np.arange(DEPTH_LEVELS), 4)
+        size = (ticks[f"{side}_quantity"][:, None] * _LEVEL_SHARE).astype(np.int64)
+        there = (best > 0) & (price > 0)
+        rows["price"] = price * there
+        rows["quantity"] = size = size * there
+        rows["orders"] = (1 + size % 23) * (size > 0)
     return levels
 
 

@@ -161,7 +161,9 @@ class Tape:
         if 0 <= minute < sheet.minutes:
             rows = np.flatnonzero(sheet.has[minute])
             parts.append(self._minute(rows, np.full(len(rows), minute))[0])
-        parts.append(self._closing(np.flatnonzero(sheet.close_ts == start)))
+        closing = np.flatnonzero(sheet.close_ts == start)
+        if len(closing):
+            parts.append(self._closing(closing))
         ticks = np.concatenate(parts)
         by_token = np.argsort(ticks["instrument_token"], kind="stable")
         seconds = ((ticks["ts_event"][by_token] - start) // SECOND_NS).astype(np.uint8)
