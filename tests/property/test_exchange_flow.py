@@ -108,7 +108,7 @@ def check_fills(engine: Engine, seen: int) -> int:
     """New fills are no kinder than the quote or the last trade that was shown, and no more than was shown."""
     bought: dict[tuple[int, str], int] = defaultdict(int)
     for execution in engine.book.executions[seen:]:
-        shown = engine.tick_of(execution.instrument_token)
+        shown = engine.board.tick(execution.instrument_token)
         last, bid, ask = (round(float(shown[n]) * 100) for n in ("last_price", "bid_price", "ask_price"))
         if execution.side == "BUY":
             assert execution.price >= min(last, ask)

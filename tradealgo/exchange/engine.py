@@ -7,7 +7,7 @@ back in through `restore()`, so a restart forgets nothing.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,29 +16,15 @@ import numpy as np
 from tradealgo.domain.errors import UnknownInstrument
 from tradealgo.domain.hours import market_hours
 from tradealgo.domain.instruments import Instrument, InstrumentBook
-from tradealgo.domain.ticks import empty_ticks
 from tradealgo.exchange import matching, rules
+from tradealgo.exchange.board import CIRCUIT, Board, Depth, best_levels
 from tradealgo.exchange.book import Book, Change, Event
 from tradealgo.exchange.ledger import Ledger
-from tradealgo.exchange.matching import Level, Quote
+from tradealgo.exchange.matching import Quote
 from tradealgo.exchange.orders import BookOrder, Execution, OrderForm
 from tradealgo.exchange.protocol import WORKING, KiteError, Status, bad_input, bad_order, rupees
 
 MINUTE_NS = 60_000_000_000
-CIRCUIT = rules.Circuit()
-#: Best-first levels of one tick, as (price in rupees, quantity): bids, asks.
-Depth = Callable[[np.void], tuple[Sequence[tuple[float, int]], Sequence[tuple[float, int]]]]
-
-
-def best_levels(tick: np.void) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:
-    """The one level a side that a tick itself carries."""
-    bid, ask = (float(tick["bid_price"]), int(tick["bid_quantity"])), (
-        float(tick["ask_price"]), int(tick["ask_quantity"]))  # fmt: skip
-    return ([bid] if bid[0] > 0 else []), ([ask] if ask[0] > 0 else [])
-
-
-def paise(price: float) -> int:
-    return round(float(price) * 100)
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -62,15 +48,11 @@ class Engine:
         self, day: dt.date, instruments: InstrumentBook, snapshot: np.ndarray, capital: int,
         *, depth: Depth = best_levels, circuit: rules.Circuit = CIRCUIT, modifications: int = 25,
     ) -> None:  # fmt: skip
-        self.day, self.instruments, self.depth, self.circuit = day, instruments, depth, circuit
-        self.modifications = modifications
+        self.day, self.instruments, self.modifications = day, instruments, modifications
         self.book = Book()
         self.ledger = Ledger({i.instrument_token: i for i in instruments}, capital)
         self.now = 0
-        self._tokens = np.array(sorted(i.instrument_token for i in instruments), np.uint32)
-        self._latest = empty_ticks(len(self._tokens))
-        self._latest[np.searchsorted(self._tokens, snapshot["instrument_token"])] = snapshot
-        self._quotes: dict[int, Quote] = {}
+        self.board = Board(instruments, snapshot, depth, circuit)
         self._halted: dict[int, int] = {}
         self._ids = 0
 
@@ -80,62 +62,16 @@ class Engine:
         """New ticks, in the order in which they happened: match what rests against each of them."""
         if not len(ticks):
             return
-        rows = np.searchsorted(self._tokens, ticks["instrument_token"])
-        watched = self._quotes.keys() | self.book.working.keys()
+        watched = self.board.quotes.keys() | self.book.working.keys()
         for i in np.flatnonzero(np.isin(ticks["instrument_token"], list(watched))).tolist() if watched else ():
-            token = int(ticks["instrument_token"][i])
             self.now = max(self.now, int(ticks["ts_event"][i]))
-            before = self._quote(token)
-            self._latest[rows[i]] = ticks[i]
-            self._quotes[token] = self._read(token, before.volume)
-            self._match(token)
-        self._latest[rows] = ticks  # of one instrument's ticks the last stays
-
-    def tick_of(self, token: int) -> np.void:
-        """The latest tick of an instrument; its `ts_event` is 0 if there was none yet."""
-        return self._latest[np.searchsorted(self._tokens, token)]
-
-    def ticks_of(self, tokens: list[int]) -> np.ndarray:
-        """The latest ticks of those of `tokens` that have ticked."""
-        rows = np.flatnonzero(np.isin(self._tokens, tokens))
-        found = self._latest[rows]
-        return found[found["ts_event"] > 0]
-
-    def _quote(self, token: int) -> Quote:
-        found = self._quotes.get(token)
-        if found is None:
-            found = self._quotes[token] = self._read(token, None)
-        return found
-
-    def _read(self, token: int, volume_before: int | None) -> Quote:
-        tick = self.tick_of(token)
-        bids, asks = self.depth(tick)
-        volume = int(tick["volume"])
-        return Quote(
-            last=paise(tick["last_price"]),
-            volume=volume,
-            bids=[Level(paise(p), q) for p, q in bids if q > 0],
-            asks=[Level(paise(p), q) for p, q in asks if q > 0],
-            traded=max(0, volume - volume_before) if volume_before is not None else 0,
-            taken={},
-        )
-
-    def last_price(self, token: int) -> int:
-        """Paise."""
-        return paise(self.tick_of(token)["last_price"])
-
-    def close_price(self, token: int) -> int:
-        """The previous day's close in paise."""
-        tick = self.tick_of(token)
-        return paise(tick["close"]) or paise(tick["last_price"])
-
-    def band(self, instrument: Instrument) -> tuple[int, int]:
-        """Today's price band in paise."""
-        return self.circuit.limits(instrument, self.close_price(instrument.instrument_token))
+            quote = self.board.show(ticks[i])
+            self._match(int(ticks["instrument_token"][i]), quote)
+        self.board.put(ticks)
 
     def last_prices(self) -> dict[int, int]:
         """Last prices in paise of what is in the ledger."""
-        return {token: self.last_price(token) for token, _ in self.ledger.holdings}
+        return {token: self.board.last_price(token) for token, _ in self.ledger.holdings}
 
     def halt(self, token: int, until: int) -> None:
         """A circuit halt: no order of this instrument is taken or matched before data time `until`."""
@@ -155,9 +91,9 @@ class Engine:
         asked = rules.read_form(variety, form)
         instrument = self._find(asked)
         token = instrument.instrument_token
-        if not self.tick_of(token)["ts_event"]:
+        if not self.board.tick(token)["ts_event"]:
             raise bad_input(f"No market data for {instrument.key}.")
-        rules.check(asked, instrument, self.day, self.band(instrument), self.last_price(token))
+        rules.check(asked, instrument, self.day, self.board.band(instrument), self.board.last_price(token))
         self._check_hours(asked, instrument)
         freeze = rules.freeze_quantity(instrument)
         if asked.autoslice and asked.quantity > freeze:
@@ -244,7 +180,7 @@ class Engine:
             return {}
         token, form = order.instrument_token, order.form
         limit = rules.protected_limit(
-            form.side, form.protection, self.last_price(token), instrument, self.band(instrument)
+            form.side, form.protection, self.board.last_price(token), instrument, self.board.band(instrument)
         )  # fmt: skip
         return {"order_type": "LIMIT", "limit": limit}
 
@@ -258,7 +194,7 @@ class Engine:
             pair = sides.setdefault((order.instrument_token, order.form.product), [0, 0])
             pair[0 if order.is_buy else 1] += order.quantity - order.filled
         return sum(
-            self.ledger.worst_margin(key, buying, selling, self.last_price(key[0]))
+            self.ledger.worst_margin(key, buying, selling, self.board.last_price(key[0]))
             for key, (buying, selling) in sides.items()
         )
 
@@ -299,10 +235,10 @@ class Engine:
         rules.check_quantity(msgspec.structs.replace(asked, autoslice=False, legs=0), instrument)
         if asked.quantity <= order.filled:
             raise bad_input("Quantity cannot be reduced to or below the filled quantity.")
-        rules.check_prices(asked.order_type, asked.price, asked.trigger, instrument, self.band(instrument))
+        rules.check_prices(asked.order_type, asked.price, asked.trigger, instrument, self.board.band(instrument))
         rules.check_protection(asked, instrument, self.day)
         if asked.order_type in ("SL", "SL-M") and not order.triggered:
-            rules.check_trigger(asked, self.last_price(order.instrument_token))
+            rules.check_trigger(asked, self.board.last_price(order.instrument_token))
         self._apply(order, asked, instrument)
         return order_id
 
@@ -370,7 +306,7 @@ class Engine:
 
     def _arrive(self, order: BookOrder) -> BookOrder:
         """An order has come to the exchange: it takes what it crosses, and rests or (IOC) goes."""
-        quote = self._quote(order.instrument_token)
+        quote = self.board.quote(order.instrument_token)
         passive = not matching.crosses(order, quote)
         order = self._fill(order, matching.take(order, quote))
         if order.status is not Status.OPEN:
@@ -400,11 +336,10 @@ class Engine:
             instrument = self.instruments.by_token(order.instrument_token)
             self._iceberg_leg(order.form, instrument, iceberg["leg"] + 1, iceberg["remaining_quantity"])
 
-    def _match(self, token: int) -> None:
-        quote = self._quotes[token]
+    def _match(self, token: int, quote: Quote) -> None:
         orders = self.book.working.get(token)
         if not orders:
-            del self._quotes[token]
+            del self.board.quotes[token]
             return
         if self._is_halted(token):
             return
@@ -468,5 +403,5 @@ class Engine:
         for by_id in list(self.book.working.values()):
             for order in list(by_id.values()):
                 if order.status is Status.OPEN:
-                    passive = not matching.crosses(order, self._quote(order.instrument_token))
+                    passive = not matching.crosses(order, self.board.quote(order.instrument_token))
                     self.book.note_queue(msgspec.structs.replace(order, passive=passive), -1, force=True)

@@ -69,8 +69,8 @@ def _asked(request: web.Request, kind: str) -> list[tuple[str, np.void]]:
     exchange, found = exchange_of(request), []
     for key in keys:
         token = _token(exchange, key)
-        if token is not None and exchange.engine.tick_of(token)["ts_event"]:
-            found.append((key, exchange.engine.tick_of(token)))
+        if token is not None and exchange.engine.board.tick(token)["ts_event"]:
+            found.append((key, exchange.engine.board.tick(token)))
     return found
 
 
@@ -97,7 +97,7 @@ def _quote(exchange: PaperExchange, tick: np.void) -> dict[str, Any]:
     change = {"net_change": round(float(tick["last_price"] - tick["close"]), 4)}
     if not instrument.tradable:
         return _ohlc(tick) | head | change
-    low, high = exchange.engine.band(instrument)
+    low, high = exchange.engine.board.band(instrument)
     levels = packets.depth(np.array([tick]))[0]
     rows = [{"price": float(p), "quantity": int(q), "orders": int(n)} for q, p, n in levels.tolist()]
     return (

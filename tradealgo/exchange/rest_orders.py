@@ -72,7 +72,7 @@ async def positions(request: web.Request) -> Answer:
     engine = exchange_of(request).engine
     rows = [
         position_json(
-            h, engine.instruments.by_token(token), engine.last_price(token), engine.close_price(token)
+            h, engine.instruments.by_token(token), engine.board.last_price(token), engine.board.close_price(token)
         )
         for (token, _), h in engine.ledger.holdings.items()
     ]  # fmt: skip

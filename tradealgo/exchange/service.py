@@ -70,7 +70,7 @@ class PaperExchange:
             market.day, market.instruments, self.tape.snapshot(position), round(capital * 100), depth=depth_of,
             modifications=limits.modifications_per_order,
         )  # fmt: skip
-        self.hub = Hub(self.engine.ticks_of, self.faults)
+        self.hub = Hub(self.engine.board.ticks, self.faults)
         position = max(position, self._restore())
         self.engine.on_time(position)
         self.clock = DataClock(position, speed, market.close + RUNS_AFTER_CLOSE_NS)
