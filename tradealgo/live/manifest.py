@@ -22,7 +22,7 @@ import msgspec
 from tradealgo.config import Manifest, Market, Mode, SessionDir, home
 from tradealgo.domain.errors import BadConfig, InvalidInput
 from tradealgo.domain.hours import IST, ist_text, previous_trading_day
-from tradealgo.domain.instruments import Instrument, InstrumentBook
+from tradealgo.domain.instruments import Instrument, InstrumentBook, Kind
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.sizing import Sizing
 from tradealgo.strategies import Strategy, describe
@@ -84,12 +84,18 @@ def checked_instruments(instruments: Iterable[str], book: InstrumentBook) -> lis
         raise InvalidInput(f"{', '.join(repeated)} is given twice: once is enough")
     for instrument in found:
         if not instrument.tradable:
-            futures = [
-                i.key for i in book if i.is_derivative and i.name and instrument.tradingsymbol.startswith(i.name)
-            ]
-            mend = f"trade its future, {futures[0]}" if futures else "give what can be bought"
-            raise InvalidInput(f"{instrument.key} is an index, which has a price but can't be traded: {mend}")
+            raise InvalidInput(
+                f"{instrument.key} is an index, which has a price but can't be traded: {_instead(instrument, book)}"
+            )
     return found
+
+
+def _instead(index: Instrument, book: InstrumentBook) -> str:
+    """What to trade in an index's place: its nearest future (NIFTY BANK's are called BANKNIFTY)."""
+    words = [w for w in index.tradingsymbol.split() if w.isalpha()]
+    futures = [i for i in book if i.kind is Kind.FUTURE and i.expiry and all(w in i.name for w in words)]
+    nearest = min(futures, key=lambda i: (len(i.name), i.expiry), default=None)
+    return f"trade its future, {nearest.key}" if nearest else "give what can be bought"
 
 
 def default_sizing(instruments: list[Instrument]) -> Sizing:

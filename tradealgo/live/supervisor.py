@@ -44,7 +44,8 @@ PROGRAMS: tuple[tuple[Module, str, int, int], ...] = (
 #: Secrets that only the Sentinel may see, and only in live mode.
 LOGIN_SECRETS = ("KITE_API_SECRET", "KITE_PASSWORD", "KITE_TOTP_SECRET")
 #: What a notebook's kernel carries that a session has no use for; JPY_ and JUPYTER_ hold the server's token and its pid.
-STRIPPED_PREFIXES = ("JPY_", "JUPYTER_", "COLAB_", "VSCODE_")
+#: Without bytecode each start of a module would compile its packages anew: seconds, of a restart as well.
+STRIPPED_PREFIXES = ("JPY_", "JUPYTER_", "COLAB_", "VSCODE_", "PYTHONDONTWRITEBYTECODE")
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 45.0

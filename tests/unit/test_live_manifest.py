@@ -1,0 +1,198 @@
+"""What a person gives at launch: checked before anything starts, refused in one sentence with the mend."""
+
+from __future__ import annotations
+
+import math
+import socket
+from pathlib import Path
+
+import pytest
+
+from tradealgo.config import Market, Mode
+from tradealgo.domain.errors import BadConfig, InvalidInput, UnknownInstrument
+from tradealgo.domain.sizing import Sizing
+from tradealgo.live import manifest as checks
+from tradealgo.live.arguments import market_of, sizing_of, strategy_of
+from tradealgo.strategies import EmaCross
+
+DAY = Market(day="2026-11-20", speed=60)
+BOOK = checks.market_instruments(DAY)
+
+
+def built(**changes: object) -> object:
+    arguments = {
+        "mode": Mode.PAPER, "account": "PAPER1", "capital": 1e6, "sizing": None, "interval": 60, "limits": None,
+        "market": DAY, "port": None,
+    }  # fmt: skip
+    instruments = checks.checked_instruments(["NSE:INFY"], BOOK)
+    return checks.build(EmaCross(fast=3), instruments, **(arguments | changes))[0]  # type: ignore[arg-type]
+
+
+def test_an_unknown_instrument_suggests_near_names() -> None:
+    """A typo gets the name that was meant."""
+    with pytest.raises(UnknownInstrument, match=r"unknown instrument 'NSE:INFI': did you mean .*NSE:INFY"):
+        checks.checked_instruments(["NSE:INFI"], BOOK)
+
+
+def test_a_bare_symbol_and_a_single_text_are_taken() -> None:
+    """INFY is NSE:INFY, and a forgotten list bracket doesn't spell the text out."""
+    assert [i.key for i in checks.checked_instruments("INFY", BOOK)] == ["NSE:INFY"]
+
+
+@pytest.mark.parametrize(
+    ("instruments", "words"),
+    [
+        ([], "no instruments given: expected at least one"),
+        (["INFY", "NSE:INFY"], "NSE:INFY is given twice"),
+        (["NSE:NIFTY 50"], r"is an index, .* trade its future, NFO:NIFTY26NOVFUT"),
+        (["NSE:NIFTY BANK"], r"trade its future, NFO:BANKNIFTY26NOVFUT"),
+    ],
+)
+def test_instruments_that_make_no_sense_are_refused(instruments: list[str], words: str) -> None:
+    """None, twice the same, one that can't be bought."""
+    with pytest.raises(InvalidInput, match=words):
+        checks.checked_instruments(instruments, BOOK)
+
+
+@pytest.mark.parametrize("capital", [0, -5, math.nan, math.inf, "1e6", None])
+def test_capital_must_be_a_sum(capital: object) -> None:
+    """Not zero, negative, nan, infinite or a text."""
+    with pytest.raises(InvalidInput, match="expected rupees"):
+        checks.checked_capital(capital)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("interval", [0, 30, 61, 7200, 60.0])
+def test_interval_must_be_whole_minutes(interval: object) -> None:
+    """Seconds, a multiple of 60, up to an hour."""
+    with pytest.raises(InvalidInput, match="whole minutes"):
+        checks.checked_interval(interval)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("account", ["", "../x", "A B", "A" * 21, "é"])
+def test_an_account_cant_be_a_path(account: str) -> None:
+    """It names files of the home."""
+    with pytest.raises(InvalidInput, match="letters and digits only"):
+        checks.check_account(account)
+
+
+def test_a_strategy_that_is_none_is_refused() -> None:
+    """A class is made an instance; anything else gets a sentence."""
+    assert checks.checked_strategy(EmaCross).parameters == EmaCross().parameters
+    with pytest.raises(InvalidInput, match="expected an instance of a Strategy class"):
+        checks.checked_strategy("EmaCross")  # type: ignore[arg-type]
+
+
+def test_a_full_disk_is_told_with_figures(tmp_path: Path) -> None:
+    """What is free, what is needed, and the mend."""
+    checks.check_space(tmp_path)
+    with pytest.raises(BadConfig, match=r"only [\d,]+ MB are free at .*, and a session needs [\d,]+ MB"):
+        checks.check_space(tmp_path, needed=10**18)
+
+
+def test_a_home_that_cant_be_made_is_told(tmp_path: Path) -> None:
+    """A file where the folder should be."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadConfig, match="set TRADEALGO_HOME"):
+        checks.check_space(tmp_path / "file" / "home")
+
+
+def test_a_port_in_use_is_told() -> None:
+    """The wanted port is taken by another program."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(BadConfig, match=rf"port {port} can't be had \(.*in use.*\): leave port out"):
+            checks.free_port(port)
+    assert checks.free_port(port) == port
+
+
+@pytest.mark.parametrize("speed", [0, -1, math.nan, 1e9])
+def test_a_speed_out_of_range_is_refused(speed: float) -> None:
+    """Real time is 1."""
+    with pytest.raises(InvalidInput, match="market speed"):
+        checks.checked_market(Market(day="2026-11-20", speed=speed))
+
+
+def test_a_day_that_is_no_date_and_a_file_that_isnt_there_are_refused() -> None:
+    """Each with how to write it."""
+    with pytest.raises(BadConfig, match="write it as 2026-11-23"):
+        checks.market_instruments(Market(day="20 Nov"))
+    with pytest.raises(InvalidInput, match=r"no market file at nowhere\.parquet"):
+        checks.checked_market(Market(day="2026-11-20", file="nowhere.parquet"))
+
+
+def test_a_manifest_says_what_it_was_launched_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strategy by name, parameters, keys, commit, a loopback exchange and a private bus."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    manifest = built()
+    assert manifest.strategy == "tradealgo.strategies.ema_cross:EmaCross"  # type: ignore[attr-defined]
+    assert manifest.parameters["fast"] == 3  # type: ignore[attr-defined]
+    assert manifest.sizing == Sizing(fraction=1.0)  # type: ignore[attr-defined]
+    assert manifest.rest_url.startswith("http://127.0.0.1:")  # type: ignore[attr-defined]
+    assert manifest.bus_url.startswith("unix:///")  # type: ignore[attr-defined]
+    assert "-emacross-" in manifest.session_id  # type: ignore[attr-defined]
+
+
+def test_a_shared_redis_is_never_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """REDIS_URL may hold a password: the manifest has no bus URL then."""
+    monkeypatch.setenv("REDIS_URL", "redis://:secret@127.0.0.1:1/0")
+    assert built().bus_url == ""  # type: ignore[attr-defined]
+
+
+def test_only_what_a_person_chose_makes_two_launches_differ() -> None:
+    """Session id, port, time and build don't; capital and parameters do."""
+    one, same = built(), built()
+    assert checks.differences(one, same) == []  # type: ignore[arg-type]
+    assert checks.differences(one, built(capital=2e6, interval=120)) == ["capital", "interval"]  # type: ignore[arg-type]
+
+
+def test_lots_are_the_default_size_where_something_comes_in_lots() -> None:
+    """A future by the lot; shares by an equal part of the capital."""
+    mixed = checks.checked_instruments(["INFY", "NFO:NIFTY26NOVFUT"], BOOK)
+    assert checks.default_sizing(mixed) == Sizing(lots=1)
+    assert checks.default_sizing(checks.checked_instruments(["INFY", "TCS"], BOOK)) == Sizing(fraction=0.5)
+
+
+def test_words_of_a_command_line_become_a_strategy(tmp_path: Path) -> None:
+    """A shipped name, module:Class or file.py:Class, parameters in their own types."""
+    assert strategy_of("EmaCross", ["fast=7"]).parameters["fast"] == 7
+    assert strategy_of("tradealgo.strategies:EmaCross", []).parameters == EmaCross().parameters
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from tradealgo.strategies import FLAT, Candle, Signal, Strategy\n\n"
+        "class Mine(Strategy):\n    on: bool = False\n\n"
+        "    def on_candle(self, candle: Candle) -> Signal:\n        return FLAT\n"
+    )
+    assert strategy_of(f"{file}:Mine", ["on=yes"]).parameters["on"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "words"),
+    [
+        ("Nope", [], "no strategy 'Nope' ships with TradeAlgo: expected EmaCross"),
+        ("EmaCross", ["fast"], "expected NAME=VALUE"),
+        ("EmaCross", ["fast=x"], "EmaCross.fast takes a int"),
+        ("EmaCross", ["quick=3"], "EmaCross has no parameter 'quick'"),
+        ("nowhere.py:Mine", [], "can't be loaded"),
+    ],
+)
+def test_words_that_make_no_strategy_are_refused(name: str, parameters: list[str], words: str) -> None:
+    """Each says what was expected."""
+    with pytest.raises(InvalidInput, match=words):
+        strategy_of(name, parameters)
+
+
+def test_words_for_sizing_and_market() -> None:
+    """One of three sizes; a day, or the last trading day."""
+    assert sizing_of(None, 2, None) == Sizing(lots=2)
+    assert sizing_of(None, None, None) is None
+    with pytest.raises(InvalidInput, match="needs one positive value"):
+        sizing_of(1, 2, None)
+    assert market_of("2026-11-20", 3, None, None) == Market(day="2026-11-20", seed=3, speed=60.0)
+
+
+def test_a_commit_is_named_where_there_is_one(tmp_path: Path) -> None:
+    """Empty outside of a repository."""
+    assert checks.git_sha(tmp_path) == ""
+    assert len(checks.git_sha(Path(__file__).parent).rstrip("+")) in (0, 40)

@@ -1,0 +1,167 @@
+"""The Monitor's rules: what raises an alert, what resolves it, and that each is said once."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from tradealgo.domain.instruments import Instrument, Kind
+from tradealgo.domain.state import Alert, Beat, KillCause, KillState, Level, Module, SessionState, TradingState
+from tradealgo.monitor.rules import HEARTBEAT_NS, NO_TICKS_NS, Hours, Outgoing, Rules
+from tradealgo.monitor.shell import notifier, trading_hours
+
+S = 1_000_000_000
+
+
+def beat(module: Module, ts: int, state: str = "READY", ts_event: int = 0) -> Beat:
+    return Beat(module=module, pid=1, ts=ts, state=state, ts_event=ts_event)
+
+
+def codes(alerts: list[Alert]) -> list[tuple[str, bool]]:
+    return [(a.code, a.resolved) for a in alerts]
+
+
+def test_a_module_that_stops_beating_is_told_once_and_its_return_once() -> None:
+    """Three seconds of silence: one alert, however often it is looked at; then one recovery."""
+    rules = Rules(speed=1.0)
+    rules.apply_beat(beat(Module.CONSUMER, 100 * S))
+    assert rules.check(100 * S + HEARTBEAT_NS) == []
+    late = rules.check(100 * S + HEARTBEAT_NS + 1)
+    assert codes(late) == [("SILENT", False)]
+    assert late[0].module is Module.CONSUMER
+    assert late[0].level is Level.CRITICAL
+    assert rules.check(200 * S) == []
+    assert codes(rules.apply_beat(beat(Module.CONSUMER, 201 * S))) == [("SILENT", True)]
+    assert codes(rules.check(300 * S)) == [("SILENT", False)]
+
+
+def test_a_module_that_never_beat_raises_nothing() -> None:
+    """Processes that are still starting are no alarm."""
+    assert Rules(speed=1.0).check(10**18) == []
+
+
+def ticking(speed: float, ts_event: int, hours: Hours) -> Rules:
+    rules = Rules(speed=speed, hours=hours)
+    rules.apply_beat(beat(Module.PRODUCER, 1_000 * S, "LIVE", ts_event))
+    return rules
+
+
+def beats_on(rules: Rules, now: int, ts_event: int) -> None:
+    """The Producer beats, but its ticks stand still."""
+    rules.apply_beat(beat(Module.PRODUCER, now, "QUIET", ts_event))
+
+
+def test_no_ticks_in_market_hours_is_told_after_five_seconds_of_wall_time() -> None:
+    """Beats go on, ticks don't: an alert after 5 s, resolved by the next tick."""
+    hours = Hours(open=10 * S, close=10_000 * S)
+    rules = ticking(1.0, 100 * S, hours)
+    now = 1_000 * S + NO_TICKS_NS
+    beats_on(rules, now, 100 * S)
+    assert rules.check(now) == []
+    assert codes(rules.check(now + 1)) == [("NO_TICKS", False)]
+    assert rules.check(now + S) == []
+    rules.apply_beat(beat(Module.PRODUCER, now + 2 * S, "LIVE", 101 * S))
+    assert codes(rules.check(now + 2 * S)) == [("NO_TICKS", True)]
+
+
+def test_after_the_close_by_the_datas_clock_no_ticks_are_expected() -> None:
+    """At 600 times real time the market closes a second after the last tick: no alarm then."""
+    hours = Hours(open=10 * S, close=700 * S)
+    rules = ticking(600.0, 650 * S, hours)
+    now = 1_000 * S + 2 * NO_TICKS_NS
+    beats_on(rules, now, 650 * S)
+    assert rules.check(now) == []
+
+
+def test_before_the_open_no_ticks_are_expected() -> None:
+    """The pre-open's quiet is no alarm, nor is a session whose hours nobody knows yet."""
+    rules = ticking(1.0, 5 * S, Hours(open=1_000 * S, close=10_000 * S))
+    beats_on(rules, 1_020 * S, 5 * S)
+    assert rules.check(1_020 * S) == []
+    rules = Rules(speed=1.0)
+    rules.apply_beat(beat(Module.PRODUCER, 1_000 * S, "LIVE", 5 * S))
+    beats_on(rules, 1_020 * S, 5 * S)
+    assert rules.check(1_020 * S) == []
+
+
+def state(kill: KillState, trading: TradingState = TradingState.ACTIVE, **more: object) -> SessionState:
+    return SessionState(trading=trading, kill=kill, ts=5, **more)  # type: ignore[arg-type]
+
+
+def test_a_kill_is_told_with_its_cause_then_its_flat_and_a_rearm_resolves_both() -> None:
+    """TRIPPED to LOCKED are two alerts, not five; ARMED again ends them."""
+    rules = Rules(speed=1.0)
+    tripped = rules.apply_state(
+        state(KillState.TRIPPED, TradingState.HALTED, cause=KillCause.MTM, reason="loss", ts_tripped=S)
+    )
+    assert codes(tripped) == [("KILL", False)]
+    assert "MTM" in tripped[0].text
+    assert rules.apply_state(state(KillState.CANCELLING, TradingState.HALTED)) == []
+    assert rules.apply_state(state(KillState.FLATTENING, TradingState.HALTED)) == []
+    flat = rules.apply_state(state(KillState.VERIFIED_FLAT, TradingState.HALTED, ts_tripped=S, ts_flat=3 * S))
+    assert codes(flat) == [("FLAT", False)]
+    assert "2.0 s" in flat[0].text
+    assert rules.apply_state(state(KillState.LOCKED, TradingState.HALTED, ts_tripped=S, ts_flat=3 * S)) == []
+    assert codes(rules.apply_state(state(KillState.ARMED))) == [("KILL", True), ("FLAT", True)]
+
+
+def test_reducing_and_halted_are_told_until_active_again() -> None:
+    """A halt without a kill is a warning."""
+    rules = Rules(speed=1.0)
+    assert rules.apply_state(state(KillState.ARMED)) == []
+    assert codes(rules.apply_state(state(KillState.ARMED, TradingState.HALTED))) == [("NOT_ACTIVE", False)]
+    assert codes(rules.apply_state(state(KillState.ARMED))) == [("NOT_ACTIVE", True)]
+
+
+def test_a_restarted_monitor_doesnt_repeat_what_was_said() -> None:
+    """What it adopts counts as said; what was resolved doesn't."""
+    old = Rules(speed=1.0)
+    said = old.apply_state(state(KillState.TRIPPED, TradingState.HALTED))
+    new = Rules(speed=1.0)
+    new.adopt(said)
+    assert new.apply_state(state(KillState.TRIPPED, TradingState.HALTED)) == []
+    assert codes(new.apply_state(state(KillState.ARMED))) == [("KILL", True)]
+
+
+def alert(text: str, *, resolved: bool = False) -> Alert:
+    return Alert(
+        level=Level.CRITICAL, module=Module.CONSUMER, code="strategy_raised", text=text, ts=1, resolved=resolved
+    )
+
+
+def test_people_hear_of_each_thing_once_until_it_is_resolved() -> None:
+    """The same alert again is not sent; another text is; a resolution that nobody waits for isn't."""
+    out = Outgoing()
+    assert out.chosen([alert("x", resolved=True)]) == []
+    assert out.chosen([alert("x"), alert("x"), alert("y")]) == [alert("x"), alert("y")]
+    assert out.chosen([alert("x", resolved=True), alert("x", resolved=True)]) == [alert("x", resolved=True)]
+    assert out.chosen([alert("x")]) == [alert("x")]
+
+
+def test_the_bell_waits_for_all_five() -> None:
+    """Sentinel logged in, Producer live or quiet, Consumer, Gatekeeper and Recorder ready."""
+    rules = Rules(speed=1.0)
+    words = {Module.SENTINEL: "LOGGED_IN", Module.PRODUCER: "QUIET"}
+    for module in (Module.SENTINEL, Module.PRODUCER, Module.CONSUMER, Module.GATEKEEPER, Module.RECORDER):
+        assert module in rules.waiting_for
+        rules.apply_beat(beat(module, 1, "STARTING"))
+        assert module in rules.waiting_for
+        rules.apply_beat(beat(module, 1, words.get(module, "READY")))
+    assert rules.waiting_for == []
+
+
+def test_hours_span_all_instruments() -> None:
+    """A share's continuous hours end at 15:15, a future's at 15:40: ticks are expected until the later."""
+    share = Instrument(instrument_token=1, exchange="NSE", tradingsymbol="INFY", kind=Kind.EQUITY)
+    future = Instrument(instrument_token=2, exchange="NFO", tradingsymbol="NIFTY26NOVFUT", kind=Kind.FUTURE)
+    day = dt.date(2026, 11, 20)
+    both, one = trading_hours([share, future], day), trading_hours([share], day)
+    assert both.open == one.open
+    assert (both.close - one.close) / 1e9 == 25 * 60
+
+
+def test_alert_addresses_that_cant_be_used_are_named_without_their_secrets() -> None:
+    """One bad address doesn't silence the others, and no token is repeated."""
+    found, bad = notifier("json://127.0.0.1:9/x, nonsense://secret-token")
+    assert len(found) == 1
+    assert bad == ["nonsense"]
+    assert notifier("  ") == (None, [])
