@@ -80,7 +80,8 @@ class FeedSession:
 
     async def beat(self, module: Module, wanted: Callable[[Beat], bool], timeout_s: float = 60) -> Beat:
         """The module's first beat from now on that is as wanted."""
-        after, deadline = b"0", time.monotonic() + timeout_s
+        last, deadline = await self.bus.last(Stream.HEALTH), time.monotonic() + timeout_s
+        after = last.id if last else b"0"
         pid = self.processes[module].pid
         while time.monotonic() < deadline:
             for entry in await self.bus.read({Stream.HEALTH: after}, block_ms=200):
