@@ -109,6 +109,13 @@ def test_derivatives_trade_on_to_1540(tmp_path: Path) -> None:
         assert len(read_candles(written(tmp_path / "a.txt", rows))) == count
 
 
+def test_a_share_without_derivatives_trades_on_to_1530(tmp_path: Path) -> None:
+    """Auction prints after 15:15 are dropped; minute after minute of them are continuous trading."""
+    for late, count in ((["15:20", "15:35"], 360), (minutes("15:15", 15), 375)):
+        rows = [line(t, day="20261123", symbol="INFY") for t in [*minutes("09:15", 360), *late]]
+        assert len(read_candles(written(tmp_path / "a.txt", rows))) == count
+
+
 @pytest.mark.parametrize(
     ("bad", "text"),
     [

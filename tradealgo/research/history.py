@@ -22,6 +22,7 @@ from tradealgo.domain.errors import BadCandles
 from tradealgo.domain.hours import DAY_NS, at, ist_date
 from tradealgo.domain.instruments import Instrument
 from tradealgo.research.candle_files import COLUMNS, INDIA, read_raw
+from tradealgo.research.kite_history import history
 from tradealgo.research.repair import DayHours, Repair, Repairs, mend, probe, starts_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "candles",
     "day_of",
     "days_of",
+    "history",
     "played",
     "read_candles",
     "repairs_of",

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from tradealgo.domain.candles import MINUTE_NS
-from tradealgo.domain.hours import DAY_NS, IST_OFFSET_NS, SPECIAL_SESSIONS, MarketHours, market_hours
+from tradealgo.domain.hours import DAY_NS, IST_OFFSET_NS, SPECIAL_SESSIONS, MarketHours, at, market_hours
 from tradealgo.domain.instruments import Instrument, Kind
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ PRE_OPEN_NS = 15 * MINUTE_NS  # 09:00 to 09:15
 #: Of the days in a file: data is labelled by the minute's end where hardly any day has a row at the open, and most have
 #: one at the close.
 _HARDLY_ANY, _MOST = 0.05, 0.5
+
+#: Minutes after 15:15 from which on a share can't have been in the closing auction.
+_NO_AUCTION = 10
 
 
 class Repair(msgspec.Struct, frozen=True):
@@ -92,8 +95,10 @@ class DayHours:
 
 
 def _hours(day: dt.date, instrument: Instrument, starts: np.ndarray) -> MarketHours:
-    """The day's hours; of an evening session that no table knows, the span of its longest run of minutes."""
+    """The day's hours: those of a share without derivatives if it traded on past 15:15; of an evening session that no table knows, the span of its longest run of minutes."""
     hours = market_hours(instrument, day)
+    if ((starts >= hours.close) & (starts < at(day, dt.time(15, 30)))).sum() >= _NO_AUCTION:
+        hours = market_hours(instrument, day, has_derivatives=False)
     if day in SPECIAL_SESSIONS or ((starts >= hours.open) & (starts < hours.close)).any():
         return hours
     runs = np.split(starts, np.flatnonzero(np.diff(starts) > 5 * MINUTE_NS) + 1)
