@@ -80,15 +80,15 @@ def kill_text(session: LiveSession) -> str:
     return f"kill: VERIFIED_FLAT in {(state.ts_flat - state.ts_tripped) / 1e9:.2f} s ({state.reason or state.cause})"
 
 
-def summary_lines(session: LiveSession, held: Parity) -> list[str]:
+def summary_lines(session: LiveSession, held: Parity, result: Backtest) -> list[str]:
     """What the demo prints."""
     points, fills = session.mtm, session.fills
     lines = [f"session: {session.id}, {len(session.candles)} candles, {len(session.orders)} orders, {len(fills)} fills"]
     if points:
         last = points[-1]
         lines.append(
-            f"trades:  {len(fills) and _round_trips(session)} round trips, P&L Rs {last.mtm / 100:,.2f} after charges"
-            f" of Rs {last.charges / 100:,.2f}"
+            f"trades:  {_round_trips(session)} round trips, P&L Rs {last.mtm / 100:,.2f} after charges"
+            f" of Rs {last.charges / 100:,.2f} (backtest by then: Rs {_backtest_pnl(session, result):,.2f})"
         )
     latency = session.latency()
     if len(latency):
@@ -97,6 +97,17 @@ def summary_lines(session: LiveSession, held: Parity) -> list[str]:
             f"latency: tick to order p50 {whole.p50_ms:.2f} ms, p99 {whole.p99_ms:.2f} ms over {whole['count']:.0f}"
         )
     return [*lines, held.text, kill_text(session)]
+
+
+def _backtest_pnl(session: LiveSession, result: Backtest) -> float:
+    """Rupees that the backtest was up, open positions at the last price, when the session was killed or ended."""
+    import pandas as pd
+
+    state = session.state
+    tripped = state.ts_tripped if state is not None else 0
+    lived = [p.ts_event for p in session.mtm if not tripped or p.ts <= tripped]
+    by_then = result.equity[: pd.Timestamp(max(lived, default=0), tz="UTC")]
+    return float(by_then.iloc[-1]) - result.capital if len(by_then) else 0.0
 
 
 def _round_trips(session: LiveSession) -> int:
@@ -109,6 +120,28 @@ def _round_trips(session: LiveSession) -> int:
     return trips
 
 
+def _orders_table(session: LiveSession) -> Any:
+    """Each order in a line: exchange time of its candle, what was wanted, what came of it."""
+    import pandas as pd
+
+    from tradealgo.domain.hours import ist_text
+
+    rows = [
+        {
+            "candle": ist_text(o.start, "%H:%M") if o.start else "",
+            "order": f"{o.side} {o.quantity} {o.instrument}",
+            "for": o.intent.value,
+            "limit": o.price,
+            "filled": o.filled_quantity,
+            "average": o.average_price,
+            "state": o.state.value,
+            "why": o.reason,
+        }
+        for o in session.orders
+    ]
+    return pd.DataFrame(rows).set_index("order") if rows else "no orders"
+
+
 def mtm_figure(session: LiveSession) -> Any:
     """The session's mark-to-market by the exchange's time, with the kill switch's line: a plotly Figure."""
     import pandas as pd
@@ -116,7 +149,7 @@ def mtm_figure(session: LiveSession) -> Any:
 
     from tradealgo.research.history import INDIA
 
-    points = session.mtm
+    points = [p for p in session.mtm if p.ts_event]  # before the first tick there is no time to show
     when = pd.to_datetime([p.ts_event for p in points], utc=True).tz_convert(INDIA).tz_localize(None)
     figure = go.Figure(go.Scatter(x=when, y=[p.mtm / 100 for p in points], name="MTM", line={"color": "#0072B2"}))
     if points:
@@ -134,13 +167,13 @@ def review(session: LiveSession, result: Backtest, folder: Path, *, title: str =
     from tradealgo.research.report import write_report
 
     held = session_parity(result, session)
-    lines = summary_lines(session, held)
+    lines = summary_lines(session, held, result)
     sections = [
         ("Summary", "\n".join(lines)),
         ("Parity with the backtest", held),
         ("Session: mark-to-market", mtm_figure(session)),
         ("Session: tick to order, milliseconds by hop", session.latency()),
-        ("Session: fills", session.df("fills")),
+        ("Session: orders", _orders_table(session)),
         ("Backtest: figures", result.stats()),
         *((f"Backtest: {i.key}", result.plot(i.key)) for i in result.instruments),
     ]
