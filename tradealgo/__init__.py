@@ -11,20 +11,39 @@ if TYPE_CHECKING:
     from tradealgo.live.launch import launch as launch
     from tradealgo.live.session import LiveSession as LiveSession
     from tradealgo.live.session import attach as attach
+    from tradealgo.research.backtest import Backtest as Backtest
+    from tradealgo.research.backtest import backtest as backtest
+    from tradealgo.research.parity import parity as parity
+    from tradealgo.research.report import write_report as write_report
 
 __version__ = "0.1.0"
 
 #: Where each name is: loaded when first used, so that `import tradealgo` costs next to nothing.
 _HOMES = {
     "LiveSession": "tradealgo.live.session",
+    "Backtest": "tradealgo.research.backtest",
     "Limits": "tradealgo.domain.limits",
     "Market": "tradealgo.config",
     "Sizing": "tradealgo.domain.sizing",
     "attach": "tradealgo.live.session",
+    "backtest": "tradealgo.research.backtest",
     "launch": "tradealgo.live.launch",
+    "parity": "tradealgo.research.parity",
+    "write_report": "tradealgo.research.report",
 }
 
-__all__ = ["Limits", "LiveSession", "Market", "Sizing", "attach", "launch"]
+__all__ = [
+    "Backtest",
+    "Limits",
+    "LiveSession",
+    "Market",
+    "Sizing",
+    "attach",
+    "backtest",
+    "launch",
+    "parity",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,1 +1,1 @@
-"""History, backtests, sweeps, parity and reports."""
+"""Research: history, backtests, sweeps, parity and reports. Heavy libraries load when they are used."""

@@ -29,6 +29,7 @@ class Guard:
         self.max_candles = max_candles
         self.target = 0
         self.barred = 0  # the target that an exit has closed until the strategy says another
+        self.watching = stop_loss > 0.0 or take_profit > 0.0 or trailing_stop > 0.0 or max_candles > 0
         self.entry = 0.0
         self.best = 0.0
         self.stop = np.nan
@@ -41,17 +42,37 @@ class Guard:
         if square_off:
             self.target = 0
             return Signal(0, np.nan, "square-off")
-        if self.target != 0 and wanted.target == self.target:
+        if self.watching and self.target != 0 and wanted.target == self.target:
             if self._stopped(candle):
-                return self._leave("stop")
+                self._leave()
+                return Signal(0, np.nan, "stop")
             if self.take_profit > 0.0 and self._gain(candle) >= self.take_profit * self.entry:
-                return self._leave("take-profit")
+                self._leave()
+                return Signal(0, np.nan, "take-profit")
             if self.max_candles > 0 and self.held >= self.max_candles:
-                return self._leave("time")
+                self._leave()
+                return Signal(0, np.nan, "time")
+            self.held += 1
+            self.best = max(self.best, candle.high) if self.target > 0 else min(self.best, candle.low)
         if self.barred != 0:
             return Signal(0, np.nan, "waits for another signal")
-        self._hold(candle, wanted)
+        if wanted.target != self.target:
+            self._take(candle, wanted.target)
+        if not np.isnan(wanted.stop):
+            self.stop = wanted.stop
+            self.watching = True
         return Signal(self.target, self.stop, wanted.reason)
+
+    def _take(self, candle: Candle, target: int) -> None:
+        self.target = target
+        self.entry = candle.close
+        self.best = candle.close
+        self.stop = np.nan
+        self.held = 1
+
+    def _leave(self) -> None:
+        self.barred = self.target
+        self.target = 0
 
     def _stopped(self, candle: Candle) -> bool:
         return candle.low <= self.stop_level() if self.target > 0 else candle.high >= self.stop_level()
@@ -74,23 +95,3 @@ class Guard:
 
     def _gain(self, candle: Candle) -> float:
         return candle.high - self.entry if self.target > 0 else self.entry - candle.low
-
-    def _leave(self, reason: str) -> Signal:
-        self.barred = self.target
-        self.target = 0
-        return Signal(0, np.nan, reason)
-
-    def _hold(self, candle: Candle, wanted: Signal) -> None:
-        if wanted.target != self.target:
-            self.target = wanted.target
-            self.entry = candle.close
-            self.best = candle.close
-            self.stop = np.nan
-            self.held = 0
-        elif self.target > 0:
-            self.best = max(self.best, candle.high)
-        elif self.target < 0:
-            self.best = min(self.best, candle.low)
-        self.held += 1
-        if not np.isnan(wanted.stop):
-            self.stop = wanted.stop

@@ -1,0 +1,248 @@
+"""`backtest(strategy, candles)`: what a session would have done on these candles, with its costs.
+
+Signals come from the same strategy and exits, and order requests from the same maker, as in a live session.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tradealgo.domain.candles import SECOND_NS
+from tradealgo.domain.errors import BadConfig
+from tradealgo.domain.instruments import Instrument, InstrumentBook, Kind, lot_size
+from tradealgo.domain.orders import OrderRequest
+from tradealgo.domain.signals import SignalRecord
+from tradealgo.domain.sizing import Sizing
+from tradealgo.research import records, stats, tables
+from tradealgo.research.columns import Columns, columns
+from tradealgo.research.runs import Signals, run
+from tradealgo.research.simulate import Costs, Size, costs, equity_curve, simulated, size
+from tradealgo.strategies.base import Strategy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILLS = {"next_open": 1, "close": 0}
+
+
+class InstrumentRun(NamedTuple):
+    """One instrument's part of a backtest. `orders` is an array of `simulate.ORDER`."""
+
+    instrument: Instrument
+    data: Columns
+    signals: Signals
+    orders: np.ndarray
+    size: Size
+    costs: Costs
+
+
+def backtest(
+    strategy: Strategy | type[Strategy], candles: Any, *, instruments: Any = None, capital: float = 1_000_000.0,
+    sizing: Sizing | None = None, charges: bool | float = True, slippage: float = 0.0, fill: str = "next_open",
+    intraday: bool = True, interval: int | None = None, engine: str = "compiled", session_id: str = "backtest",
+) -> Backtest:  # fmt: skip
+    """Run a strategy over candles.
+
+    Args:
+        strategy: an instance, or a class for its default parameters.
+        candles: a DataFrame (starts as index, columns open high low close volume oi), a `CANDLE` array, or a dict of
+            either by instrument key.
+        instruments: Instruments of the keys, for lots and segments; without, shares are assumed (futures and options by
+            the key's ending).
+        capital: rupees. sizing: per instrument; default nine tenths of capital in equal parts.
+        charges: True for NSE's and Zerodha's of the day, False for none, or a fraction of turnover.
+        slippage: fraction of the price, against us on each fill.
+        fill: "next_open" (at the next candle's open) or "close" (at the signal's own close).
+        intraday: square off before each day's close, as sessions do.
+        interval: the candles', in seconds; None takes the smallest step between two of them.
+        engine: "compiled", or "interpreted" for the class as Python runs it.
+
+    Raises:
+        BadCandles, BadConfig, UnknownInstrument: with what was received and the mend.
+    """
+    strategy = strategy() if isinstance(strategy, type) else strategy
+    _check(strategy, capital, fill, engine)
+    named = candles if isinstance(candles, Mapping) else {_only_key(instruments): candles}
+    chosen = sizing or default_sizing(len(named))
+    runs = []
+    for instrument, given in _paired(named, instruments):
+        data = columns(given, instrument.key, interval)
+        if intraday and data.interval >= 86_400:
+            raise BadConfig(
+                f"{instrument.key} has candles of a day, which can't be traded intraday: pass intraday=False"
+            )
+        signals = run(strategy, instrument, data, intraday=intraday, engine=engine)
+        how_much, cost = size(chosen, capital, instrument.lot_size), costs(instrument, charges, slippage)
+        orders = simulated(data, signals.target, signals.changes, FILLS[fill], how_much, cost)
+        runs.append(InstrumentRun(instrument, data, signals, orders, how_much, cost))
+    return Backtest(strategy, runs, capital, chosen, fill, session_id)
+
+
+def default_sizing(instruments: int) -> Sizing:
+    """Nine tenths of capital in equal parts: what a backtest and a sweep use unless told."""
+    return Sizing(fraction=0.9 / instruments)
+
+
+def _check(strategy: Any, capital: float, fill: str, engine: str) -> None:
+    if not isinstance(strategy, Strategy):
+        raise BadConfig(f"strategy is {strategy!r}: expected a Strategy such as EmaCross(fast=10)")
+    if not capital > 0:
+        raise BadConfig(f"capital is {capital!r}: expected rupees above 0")
+    if fill not in FILLS:
+        raise BadConfig(f"fill is {fill!r}: expected {' or '.join(map(repr, FILLS))}")
+    if engine not in ("compiled", "interpreted"):
+        raise BadConfig(f"engine is {engine!r}: expected 'compiled' or 'interpreted'")
+
+
+def _only_key(instruments: Any) -> str:
+    if isinstance(instruments, Instrument):
+        return instruments.key
+    if instruments is not None and not isinstance(instruments, str) and len(found := list(instruments)) == 1:
+        return found[0].key if isinstance(found[0], Instrument) else str(found[0])
+    return instruments if isinstance(instruments, str) else "NSE:CANDLES"
+
+
+def _paired(named: Mapping[Any, Any], instruments: Any) -> Iterable[tuple[Instrument, Any]]:
+    book = _book(instruments)
+    for token, (key, given) in enumerate(named.items(), 1):
+        if isinstance(key, Instrument):
+            yield key, given
+        else:
+            yield book.find(key) if len(book) else assumed_instrument(key, token), given
+
+
+def _book(instruments: Any) -> InstrumentBook:
+    if isinstance(instruments, InstrumentBook):
+        return instruments
+    given = [instruments] if isinstance(instruments, (Instrument, str)) else list(instruments or ())
+    return InstrumentBook(i if isinstance(i, Instrument) else assumed_instrument(i, n) for n, i in enumerate(given, 1))
+
+
+def assumed_instrument(key: str, token: int) -> Instrument:
+    """An instrument from its key alone: a future, call or put by the symbol's ending in a derivative exchange, else a share."""
+    exchange, _, symbol = key.rpartition(":")
+    exchange = exchange or "NSE"
+    kind = Kind.EQUITY
+    if exchange in ("NFO", "BFO"):
+        kind = next((k for k in (Kind.FUTURE, Kind.CALL, Kind.PUT) if symbol.endswith(k.value)), Kind.EQUITY)
+    name = next((n for n in ("BANKNIFTY", "FINNIFTY", "MIDCPNIFTY", "NIFTY") if symbol.startswith(n)), symbol)
+    lot = lot_size(name, _NEWEST) if kind is not Kind.EQUITY else 1
+    return Instrument(
+        instrument_token=token, exchange=exchange, tradingsymbol=symbol, kind=kind, name=name, lot_size=lot
+    )
+
+
+_NEWEST = dt.date.max
+
+
+class Backtest:
+    """What came of a backtest. Prices and sums in rupees, times in IST. Everything but the orders is made when asked for."""
+
+    def __init__(
+        self, strategy: Strategy, runs: list[InstrumentRun], capital: float, sizing: Sizing, fill: str, session_id: str
+    ) -> None:
+        self.strategy = strategy
+        self.runs = runs
+        self.capital = capital
+        self.sizing = sizing
+        self.fill = fill
+        self.session_id = session_id
+
+    @property
+    def instruments(self) -> list[Instrument]:
+        return [r.instrument for r in self.runs]
+
+    @property
+    def errors(self) -> list[str]:
+        """Of strategies that raised: one sentence an instrument."""
+        return [r.signals.error for r in self.runs if r.signals.error]
+
+    @property
+    def order_count(self) -> int:
+        return sum(len(r.orders) for r in self.runs)
+
+    @cached_property
+    def signal_records(self) -> list[SignalRecord]:
+        """One a candle and instrument, in the order of time: what a session publishes."""
+        return records.signal_records(self)
+
+    @cached_property
+    def request_records(self) -> list[OrderRequest]:
+        """What a session asks of the Gatekeeper, made by the same maker."""
+        return records.request_records(self)
+
+    @cached_property
+    def signals(self) -> pd.DataFrame:
+        return tables.signals(self)
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        return tables.requests(self)
+
+    @cached_property
+    def orders(self) -> pd.DataFrame:
+        """One row a simulated order, with its charges by kind."""
+        return tables.orders(self)
+
+    @cached_property
+    def trades(self) -> pd.DataFrame:
+        """Round trips, entry to exit; the last one of an instrument may be open."""
+        return tables.trades(self)
+
+    @cached_property
+    def charges(self) -> pd.Series:
+        """Rupees by kind and in total."""
+        return tables.charges(self)
+
+    def equity_of(self, run: InstrumentRun) -> np.ndarray:
+        """Rupees at each of an instrument's closes, as if it alone had the capital."""
+        out = np.empty(run.data.size)
+        equity_curve(run.data.close, run.orders, self.capital, out)
+        return out
+
+    @cached_property
+    def equity(self) -> pd.Series:
+        """Cash and positions at each candle's close."""
+        return tables.equity(self)
+
+    @property
+    def final_equity(self) -> float:
+        return self.capital + sum(float(self.equity_of(r)[-1]) - self.capital for r in self.runs)
+
+    @property
+    def drawdown(self) -> pd.Series:
+        """Fraction below the highest equity so far (0 or negative)."""
+        return self.equity / self.equity.cummax().clip(lower=self.capital) - 1.0
+
+    def stats(self) -> pd.Series:
+        """The figures that people ask for."""
+        return stats.summary(self)
+
+    @cached_property
+    def portfolio(self) -> Any:
+        """The vectorbt Portfolio of the same orders (one column an instrument)."""
+        from tradealgo.research.vectorbt_portfolio import portfolio
+
+        return portfolio(self)
+
+    def plot(self, instrument: str | None = None) -> Any:
+        """Price with entries and exits, equity and drawdown: a plotly Figure."""
+        from tradealgo.research.figures import backtest_figure
+
+        return backtest_figure(self, instrument)
+
+    def __repr__(self) -> str:
+        return f"Backtest({self.strategy!r}, {len(self.runs)} instruments, {self.order_count} orders, {self.final_equity - self.capital:+,.2f})"
+
+    def _repr_html_(self) -> str:
+        return f"<b>Backtest of {self.strategy!r}</b>" + self.stats().to_frame("").to_html(header=False)
+
+
+def interval_ns(run: InstrumentRun) -> int:
+    """Nanoseconds of the run's candles."""
+    return run.data.interval * SECOND_NS

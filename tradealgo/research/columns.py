@@ -1,0 +1,150 @@
+"""Candles of one instrument as contiguous columns: what compiled loops read. Checked once, here."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from tradealgo.domain.candles import CANDLE, SECOND_NS, Candle
+from tradealgo.domain.errors import BadCandles
+from tradealgo.domain.hours import DAY_NS, IST_OFFSET_NS, ist_date, ist_text, market_hours
+from tradealgo.domain.instruments import Instrument
+
+PRICES = ("open", "high", "low", "close")
+DEFAULT_INTERVAL = 60
+
+
+class Columns(NamedTuple):
+    """`start` in UTC nanoseconds, ascending; prices in rupees. `days` are the positions where each day (IST) begins."""
+
+    start: np.ndarray
+    open: np.ndarray
+    high: np.ndarray
+    low: np.ndarray
+    close: np.ndarray
+    volume: np.ndarray
+    oi: np.ndarray
+    days: np.ndarray
+    interval: int  # seconds
+
+    def candle(self, i: int) -> Candle:
+        return Candle(int(self.start[i]), *(float(c[i]) for c in self[1:7]))
+
+    @property
+    def size(self) -> int:
+        """How many candles."""
+        return len(self.start)
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """In the order that compiled loops take them."""
+        return self[:7]
+
+
+def columns(candles: Any, name: str = "candles", interval: int | None = None) -> Columns:
+    """Columns of a CANDLE array or of a DataFrame (index "start", columns open high low close, volume and oi if any).
+
+    Raises BadCandles, naming the row, for unordered or repeated starts and for prices that aren't positive numbers.
+    """
+    raw = _of_array(candles) if isinstance(candles, np.ndarray) else _of_frame(candles, name)
+    if not len(raw[0]):
+        raise BadCandles(f"{name} is empty: expected at least one candle")
+    days = np.empty(len(raw[0]), np.int64)
+    start, open_, high, low, close, volume, _ = raw
+    bad, step, count = _scan(start, open_, high, low, close, volume, days)
+    if bad >= 0:
+        raise BadCandles(_what_is_wrong(raw, bad, name))
+    if interval is None:
+        interval = step // SECOND_NS if step else DEFAULT_INTERVAL
+    return Columns._make((*raw, days[:count], interval))
+
+
+def _of_array(array: np.ndarray) -> tuple[np.ndarray, ...]:
+    if array.dtype != CANDLE:
+        raise BadCandles(f"candles are an array of {array.dtype}: expected tradealgo.domain.candles.CANDLE")
+    return tuple(np.ascontiguousarray(array[name]) for name in CANDLE.names or ())
+
+
+def _of_frame(frame: Any, name: str) -> tuple[np.ndarray, ...]:
+    missing = [c for c in PRICES if c not in getattr(frame, "columns", ())]
+    if missing:
+        raise BadCandles(
+            f"{name} has no column {', '.join(missing)}: expected a DataFrame with open, high, low, close "
+            "(volume and oi if known) and the starts of the candles as index, or a CANDLE array"
+        )
+    zeros = np.zeros(len(frame))
+    found = [
+        np.ascontiguousarray(frame[c].to_numpy(), np.float64) if c in frame.columns else zeros
+        for c in (*PRICES, "volume", "oi")
+    ]
+    return (_starts(frame.index, name), *found)
+
+
+def _starts(index: Any, name: str) -> np.ndarray:
+    """UTC nanoseconds; times without a zone are Indian."""
+    if not hasattr(index, "as_unit"):
+        raise BadCandles(f"{name}'s index is {type(index).__name__}: expected the candles' start times (DatetimeIndex)")
+    values = index.as_unit("ns").asi8
+    return np.ascontiguousarray(values if index.tz is not None else values - IST_OFFSET_NS)
+
+
+@njit(cache=True, nogil=True)
+def _scan(start, open_, high, low, close, volume, days):  # type: ignore[no-untyped-def]
+    """(first bad row or -1, smallest step, number of days); fills `days`."""
+    step, count, until = 0, 0, start[0]
+    for i in range(len(start)):
+        highest, lowest = high[i], low[i]
+        if not (lowest > 0.0 and highest < np.inf and lowest <= open_[i] <= highest and lowest <= close[i] <= highest):
+            return i, step, count
+        if not volume[i] >= 0.0:
+            return i, step, count
+        if i > 0:
+            gap = start[i] - start[i - 1]
+            if gap <= 0:
+                return i, step, count
+            if step == 0 or gap < step:
+                step = gap
+        if start[i] >= until:
+            days[count] = i
+            count += 1
+            until = ((start[i] + IST_OFFSET_NS) // DAY_NS + 1) * DAY_NS - IST_OFFSET_NS
+    return -1, step, count
+
+
+def _what_is_wrong(raw: tuple[np.ndarray, ...], i: int, name: str) -> str:
+    when = ist_text(int(raw[0][i]), "%Y-%m-%d %H:%M:%S")
+    place = f"{name}, row {i} ({when} IST)"
+    if i and raw[0][i] <= raw[0][i - 1]:
+        before = ist_text(int(raw[0][i - 1]), "%Y-%m-%d %H:%M:%S")
+        return f"{place} comes after {before}: sort the candles and drop repeated starts"
+    prices = ", ".join(f"{n} {float(c[i])!r}" for n, c in zip((*PRICES, "volume"), raw[1:6], strict=True))
+    return f"{place} has {prices}: expected positive prices, low <= open, close <= high, and volume of at least 0"
+
+
+def late_mask(data: Columns, instrument: Instrument, intraday: bool) -> np.ndarray:
+    """For each candle, whether it ends at or after its day's square-off."""
+    late = np.zeros(data.size, np.bool_)
+    if intraday:
+        ends = np.array([_square_off(instrument, _day_number(s)) for s in data.start[data.days].tolist()], np.int64)
+        _fill_late(data.start, data.interval * SECOND_NS, data.days, ends, late)
+    return late
+
+
+def _day_number(ts: int) -> int:
+    return (ts + IST_OFFSET_NS) // DAY_NS
+
+
+@lru_cache(maxsize=100_000)
+def _square_off(instrument: Instrument, day_number: int) -> int:
+    return market_hours(instrument, ist_date(day_number * DAY_NS)).square_off
+
+
+@njit(cache=True, nogil=True)
+def _fill_late(start, interval, days, ends, late):  # type: ignore[no-untyped-def]
+    for d in range(len(days)):
+        last = days[d + 1] if d + 1 < len(days) else len(start)
+        for i in range(days[d], last):
+            late[i] = start[i] + interval >= ends[d]

@@ -1,0 +1,73 @@
+"""Statistics of a backtest. Ratios are of daily returns, annualised over 252 trading days, with no risk-free rate."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from tradealgo.research.backtest import Backtest
+
+DAYS_A_YEAR = 252
+
+
+def daily_returns(equity: pd.Series, capital: float) -> pd.Series:
+    """Returns from one day's last equity to the next's, the first against `capital`."""
+    last = equity.groupby(equity.index.normalize()).last()  # type: ignore[attr-defined]
+    return last.div(last.shift(fill_value=capital)).sub(1.0).rename("return")
+
+
+def sharpe(returns: pd.Series) -> float:
+    """nan for fewer than two days or no variation."""
+    spread = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
+    return float(returns.mean()) / spread * math.sqrt(DAYS_A_YEAR) if spread > 0 else math.nan
+
+
+def sortino(returns: pd.Series) -> float:
+    """As Sharpe, against the losing days' deviation alone."""
+    down = float(np.sqrt((returns.clip(upper=0.0) ** 2).mean())) if len(returns) else 0.0
+    return float(returns.mean()) / down * math.sqrt(DAYS_A_YEAR) if down > 0 else math.nan
+
+
+def summary(test: Backtest) -> pd.Series:
+    """The figures that people ask for, by name. Money in rupees, fractions of 1, times in IST."""
+    equity, trades = test.equity, test.trades
+    returns = daily_returns(equity, test.capital)
+    growth = float(equity.iloc[-1]) / test.capital
+    years = len(returns) / DAYS_A_YEAR
+    worst = float(test.drawdown.min())
+    figures: dict[str, Any] = {
+        "start": equity.index[0],
+        "end": equity.index[-1],
+        "days": len(returns),
+        "candles": sum(r.data.size for r in test.runs),
+        "capital": test.capital,
+        "final equity": float(equity.iloc[-1]),
+        "net profit": float(equity.iloc[-1]) - test.capital,
+        "charges": test.charges["total"],
+        "return": growth - 1.0,
+        "return a year": growth ** (1.0 / years) - 1.0 if growth > 0 else -1.0,
+        "max drawdown": worst,
+        "Sharpe": sharpe(returns),
+        "Sortino": sortino(returns),
+        **_of_trades(trades),
+    }
+    return pd.Series(figures, name=repr(test.strategy), dtype=object)
+
+
+def _of_trades(trades: pd.DataFrame) -> dict[str, Any]:
+    pnl = trades["pnl"]
+    won, lost = pnl[pnl > 0], pnl[pnl <= 0]
+    n = len(pnl)
+    return {
+        "trades": n,
+        "win rate": len(won) / n if n else math.nan,
+        "average trade": float(pnl.mean()) if n else math.nan,
+        "best trade": float(pnl.max()) if n else math.nan,
+        "worst trade": float(pnl.min()) if n else math.nan,
+        "profit factor": float(won.sum() / -lost.sum()) if lost.sum() < 0 else math.nan,
+        "average candles held": float(trades["candles"].mean()) if n else math.nan,
+    }

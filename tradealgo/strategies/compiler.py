@@ -1,0 +1,378 @@
+"""Compiles a strategy class, from its own source, into loops that run it with the contract's exits around it.
+
+What `setup` leaves on an instance gives each attribute its type; each method is compiled with its globals replaced by
+what stands for them in compiled code (indicator classes, `Signal`, helper functions). The loop's source is written to a
+file named after a fingerprint of all that goes into it, so that numba's on-disk cache serves it to the next process:
+compiling takes seconds, loading hundredths of one.
+
+A class that can't be compiled raises NotCompilable with the file and the line, and runs interpreted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import platform
+import re
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from numba import njit
+from numba.core import errors, ir
+
+from tradealgo.domain.candles import Candle
+from tradealgo.domain.errors import NotCompilable
+from tradealgo.domain.signals import Signal
+from tradealgo.strategies import reasons, structs
+from tradealgo.strategies.base import EXITS, Strategy
+from tradealgo.strategies.guard import Guard
+
+FLOATS = numba.types.Array(numba.float64, 1, "C", readonly=True)
+INTS = numba.types.Array(numba.int64, 1, "C", readonly=True)
+BOOLS = numba.types.Array(numba.boolean, 1, "C", readonly=True)
+#: Types of the loop's candle arguments: start, open, high, low, close, volume, oi and late (square-off has come).
+CANDLES = (INTS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, BOOLS)
+_NUMBA = {int: numba.int64, float: numba.float64, bool: numba.boolean}
+
+#: What a loop does first: makes the strategy of the given parameters and its guard.
+PROLOGUE = """
+    strategy = new_strategy()
+{assignments}
+    strategy.setup()
+    guard = new_guard()
+    init_guard(guard, strategy.stop_loss, strategy.take_profit, strategy.trailing_stop, strategy.max_candles)
+"""
+
+SIGNALS = """
+def signals(start, open_, high, low, close, volume, oi, late, {parameters}, target, stop, reason):
+    {prologue}
+    changes = 0
+    last = 0
+    for i in range(len(close)):
+        candle = Candle(start[i], open_[i], high[i], low[i], close[i], volume[i], oi[i])
+        wanted = strategy.on_candle(candle)
+        if wanted.target > 1 or wanted.target < -1 or wanted.stop <= 0.0 or wanted.stop == inf:
+            changes = -1 - i
+            break
+        said = guard.judge(candle, wanted, late[i])
+        target[i] = said.target
+        stop[i] = said.stop
+        reason[i] = said.reason
+        if said.target != last:
+            changes += 1
+            last = said.target
+    release(strategy)
+    return changes
+"""
+
+
+def cache_folder() -> Path:
+    """Where compiled strategies are kept between processes: safe to delete at any time."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tradealgo" / "strategies"
+
+
+class Compiled:
+    """A strategy class ready to run compiled, for all parameters whose state has the same types."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.cls = type(strategy)
+        self.names = [n for n, p in strategy.declared.items() if p.kind is not str]
+        self.kinds = [strategy.declared[n].kind for n in self.names]
+        builder = _Builder(strategy)
+        self._value, self._guard = builder.strategy, builder.guard
+        self._fingerprint = builder.fingerprint()
+        self.reasons: dict[int, str] = {reasons.code(text): text for text in builder.texts}
+        self._kernels: dict[str, Any] = {}
+        self.refused = ""  # why it can't be compiled, once that is known
+
+    @property
+    def parameter_types(self) -> tuple[Any, ...]:
+        return tuple(_NUMBA[k] for k in self.kinds)
+
+    def values(self, strategy: Strategy) -> tuple[Any, ...]:
+        """The parameters in the order that kernels take them."""
+        return tuple(getattr(strategy, n) for n in self.names)
+
+    def signals(self) -> Any:
+        """The loop that fills target, stop and reason for each candle; returns how often the target changed, or below 0
+        where the strategy said what is no signal."""
+        out = (numba.int8[::1], numba.float64[::1], numba.int64[::1])
+        return self.kernel("signals", SIGNALS, numba.int64(*CANDLES, *self.parameter_types, *out))
+
+    def kernel(self, name: str, template: str, signature: Any, extra: dict[str, Any] | None = None) -> Any:
+        """A compiled function from a template that defines `name`. Raises NotCompilable.
+
+        The template's `{prologue}` makes `strategy` and `guard` from arguments called as the parameters
+        (`{parameters}` lists them). `extra` are globals that it needs; their text must be part of the template's
+        own fingerprint, so pass only functions, whose code is hashed.
+        """
+        if self.refused:
+            raise NotCompilable(self.refused)
+        if name not in self._kernels:
+            try:
+                self._kernels[name] = self._build(name, template, signature, extra or {})
+            except Exception as error:  # numba has no common base for what it can't do
+                self.refused = _sentence(self.cls, error)
+                raise NotCompilable(self.refused) from error
+        return self._kernels[name]
+
+    def _build(self, name: str, template: str, signature: Any, extra: dict[str, Any]) -> Any:
+        assignments = "\n".join(f"    strategy.{n} = {n}" for n in self.names)
+        text = template.format(
+            prologue=PROLOGUE.format(assignments=assignments).strip(), parameters=", ".join(self.names)
+        )
+        namespace = {
+            "new_strategy": structs.new_in_frame(self._value), "new_guard": structs.new_in_frame(self._guard),
+            "init_guard": self._guard.methods["__init__"], "release": structs.release,
+            "Candle": Candle, "inf": np.inf, **extra,
+        }  # fmt: skip
+        prints = [self._fingerprint, text, str(signature), *(_code_print(f) for f in extra.values())]
+        file = cache_folder() / f"{self.cls.__name__}_{name}_{_digest(*prints)}.py"
+        if file.exists():
+            return _jit(file, text, name, namespace, signature)
+        self._check_types()
+        try:
+            return _jit(_written(file, text), text, name, namespace, signature)
+        except BaseException:
+            file.unlink(missing_ok=True)  # only what compiled once skips the check of types
+            raise
+
+    def _check_types(self) -> None:
+        """Compile the methods by themselves and refuse an int attribute that is given a float, which numba would cut off."""
+        ref = structs.StructRef(self._value)
+        candle = numba.types.NamedTuple([numba.int64, *[numba.float64] * 6], Candle)
+        self._value.methods["setup"].compile((ref,))
+        self._value.methods["on_candle"].compile((ref, candle))
+        for method in [m for v in _tree(self._value) for m in v.methods.values()]:
+            for overload in method.overloads.values():
+                _refuse_cut_floats(overload.type_annotation)
+
+
+_known: dict[tuple[Any, ...], Compiled | NotCompilable] = {}
+
+
+def compiled(strategy: Strategy) -> Compiled:
+    """The compiled form of a strategy's class, made once a process. Raises NotCompilable."""
+    key = (type(strategy), _shape(strategy.fresh()))
+    if key not in _known:
+        try:
+            _known[key] = Compiled(strategy)
+        except NotCompilable as error:
+            _known[key] = error
+    found = _known[key]
+    if isinstance(found, NotCompilable):
+        raise found
+    return found
+
+
+def _shape(instance: Any) -> tuple[Any, ...]:
+    """What the types of an instance's state depend on."""
+    parts: list[Any] = []
+    for name, value in vars(instance).items():
+        if isinstance(value, np.ndarray):
+            parts.append((name, value.dtype.str, value.ndim))
+        elif hasattr(value, "__dict__") and not isinstance(value, type):
+            parts.append((name, type(value), _shape(value)))
+        else:
+            parts.append((name, value if isinstance(value, str) else type(value)))
+    return tuple(parts)
+
+
+def _tree(value: structs.StructValue) -> list[structs.StructValue]:
+    nested = [f for _, f in value.fields if isinstance(f, structs.StructValue)]
+    return [value, *(v for n in nested for v in _tree(n))]
+
+
+def _refuse_cut_floats(annotation: Any) -> None:
+    for instruction, signature in annotation.calltypes.items():
+        if isinstance(instruction, ir.SetAttr) and isinstance(
+            signature.args[1], (numba.types.Integer, numba.types.Boolean)
+        ):
+            given = annotation.typemap[instruction.value.name]
+            if isinstance(given, numba.types.Float) or (
+                isinstance(given, numba.types.Integer) and isinstance(signature.args[1], numba.types.Boolean)
+            ):
+                raise errors.TypingError(
+                    f"self.{instruction.attr} is {signature.args[1]} after setup() and is given a {given} later: "
+                    f"give it one type from the start, as in self.{instruction.attr} = 0.0",
+                    loc=instruction.loc,
+                )
+
+
+def _jit(file: Path | None, text: str, name: str, namespace: dict[str, Any], signature: Any) -> Any:
+    where = str(file) if file else "<compiled strategy>"
+    module = types.ModuleType(f"tradealgo_compiled_{file.stem if file else name}")
+    vars(module).update(namespace)
+    sys.modules[module.__name__] = module  # numba's cache looks the function's module up by name
+    exec(compile(text, where, "exec"), vars(module))
+    return njit(signature, cache=file is not None, nogil=True)(getattr(module, name))
+
+
+def _written(file: Path, text: str) -> Path | None:
+    """The loop's source on disk, whole or not at all; None where the folder can't be written, so nothing is cached."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(f".{os.getpid()}")
+        temporary.write_text(text)
+        os.replace(temporary, file)
+    except OSError:
+        return None
+    return file
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=12).hexdigest()
+
+
+_PLACE = re.compile(r'File "([^"]+)", line (\d+)')
+
+
+def _sentence(cls: type, error: Exception) -> str:
+    """What is wrong and where, out of numba's many lines."""
+    file = inspect.unwrap(cls.on_candle).__code__.co_filename  # type: ignore[attr-defined]
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    places = [(f, n) for f, n in _PLACE.findall(text) if os.path.basename(f) == os.path.basename(file)]
+    loc = getattr(error, "loc", None)
+    if loc is not None and os.path.basename(loc.filename) == os.path.basename(file):
+        places.append((loc.filename, loc.line))
+    where = f"{os.path.basename(file)}, line {places[-1][1]}" if places else os.path.basename(file)
+    lines = [t.strip(" -\n") for t in text.splitlines() if t.strip() and not t.startswith(("Failed in", "During:"))]
+    return f"{cls.__name__} can't be compiled ({where}): {lines[0] if lines else error}"
+
+
+class _Builder:
+    """Makes the struct types of a strategy and its guard, and the functions that stand for their methods."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.texts: set[str] = {""}
+        self._prints: list[str] = [
+            numba.__version__,
+            platform.python_version(),
+            _code_print(structs),
+            _code_print(reasons),
+        ]
+        self._types: dict[type, structs.StructValue] = {}
+        self._twins: dict[int, tuple[Any, Any]] = {}
+        self._constructors: dict[type, Any] = {}
+        try:
+            if type(strategy).__init__ is not Strategy.__init__:
+                raise TypeError(f"{type(strategy).__name__} has its own __init__: make its state in setup() instead")
+            self.strategy = self._struct(strategy.fresh())
+            self.guard = self._struct(Guard(0.0, 0.0, 0.0, 0))
+        except (TypeError, ValueError) as error:
+            raise NotCompilable(_sentence(type(strategy), error)) from error
+        for cls, value in list(self._types.items()):
+            value.methods.update({n: self._twin_function(f) for n, f in _methods(cls).items()})
+
+    def fingerprint(self) -> str:
+        return _digest(*self._prints, *(v.layout for v in self._types.values()))
+
+    def _struct(self, instance: Any) -> structs.StructValue:
+        cls, texts = type(instance), {}
+        fields = []
+        for name, value in vars(instance).items():
+            if isinstance(value, str) and isinstance(instance, Strategy) and name in instance.declared:
+                texts[name] = value  # a str parameter is fixed in what is compiled
+            else:
+                kind = structs.field_type(cls.__name__, name, value)
+                fields.append((name, kind if kind is not None else self._struct(value)))
+        constants = {**_class_constants(cls, {n for n, _ in fields}), **texts}
+        made = structs.StructValue(cls.__name__, tuple(fields), constants)
+        known = self._types.setdefault(cls, made)
+        if known.layout != made.layout:
+            raise TypeError(
+                f"{cls.__name__} is used with attributes of different types: {known.layout} and {made.layout}"
+            )
+        return known
+
+    def _twin_function(self, function: types.FunctionType) -> Any:
+        if id(function) in self._twins:
+            return self._twins[id(function)][1]
+        self._twins[id(function)] = (function, None)
+        code = function.__code__
+        self._prints.append(_code_print(function))
+        self.texts |= set(_strings(code))
+        scope = {n: self._twin(function.__globals__[n]) for n in _names(code) if n in function.__globals__}
+        cells = tuple(types.CellType(self._twin(c.cell_contents)) for c in function.__closure__ or ())
+        scope = {**function.__globals__, **scope}
+        twin = types.FunctionType(code, scope, function.__name__, function.__defaults__, cells)
+        twin.__kwdefaults__ = function.__kwdefaults__
+        compiled = njit(forceinline=True)(twin)
+        self._twins[id(function)] = (function, compiled)
+        return compiled
+
+    def _constructor(self, cls: type) -> Any:
+        if cls not in self._constructors:
+            value = self._types[cls]
+            value.methods["__init__"] = self._twin_function(vars(cls)["__init__"])
+            self._constructors[cls] = structs.constructor(value)
+        return self._constructors[cls]
+
+    def _twin(self, value: Any) -> Any:
+        """What stands for a global in compiled code."""
+        if value is Signal:
+            return reasons.make_signal
+        if isinstance(value, Signal):
+            self.texts.add(value.reason)
+            self._prints.append(repr(value))
+            return reasons.CodedSignal(value.target, value.stop, reasons.code(value.reason))
+        if isinstance(value, type) and value in self._types:
+            return self._constructor(value)
+        if isinstance(value, types.FunctionType) and not hasattr(value, "__wrapped__") and not _is_library(value):
+            return self._twin_function(value)
+        if not isinstance(value, (types.ModuleType, type, types.BuiltinFunctionType)):
+            self._prints.append(repr(value))
+        return value
+
+
+def _is_library(function: types.FunctionType) -> bool:
+    return function.__module__.partition(".")[0] in ("numpy", "math", "numba")
+
+
+def _methods(cls: type) -> dict[str, types.FunctionType]:
+    """Functions of a class and its bases; of Strategy itself only `setup`, which does nothing."""
+    found: dict[str, types.FunctionType] = {}
+    for base in reversed(cls.__mro__[:-1]):
+        wanted = vars(base) if base is not Strategy else {"setup": Strategy.setup}
+        functions = {n: f for n, f in wanted.items() if isinstance(f, types.FunctionType)}
+        found.update({n: f for n, f in functions.items() if not n.startswith("__") or n == "__init__"})
+    return found
+
+
+def _class_constants(cls: type, fields: set[str]) -> dict[str, Any]:
+    """Scalar class attributes that no instance attribute hides."""
+    found = {
+        n: v for base in reversed(cls.__mro__) for n, v in vars(base).items() if type(v) in (bool, int, float, str)
+    }
+    return {n: v for n, v in found.items() if n not in fields and n not in EXITS and not n.startswith("__")}
+
+
+def _names(code: types.CodeType) -> set[str]:
+    return {*code.co_names, *(n for c in code.co_consts if isinstance(c, types.CodeType) for n in _names(c))}
+
+
+def _strings(code: types.CodeType) -> list[str]:
+    nested = [s for c in code.co_consts if isinstance(c, types.CodeType) for s in _strings(c)]
+    return [c for c in code.co_consts if isinstance(c, str)] + nested
+
+
+def _code_print(thing: Any) -> str:
+    """Text that changes when a function's or module's code does."""
+    if isinstance(thing, types.ModuleType):
+        return Path(thing.__file__ or "").read_text()
+    function: Callable[..., Any] = getattr(thing, "py_func", thing)
+    if not isinstance(function, types.FunctionType):
+        return repr(thing)
+    return _bytecode(function.__code__) + repr(function.__defaults__)
+
+
+def _bytecode(code: types.CodeType) -> str:
+    consts = [_bytecode(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
+    return f"{code.co_name}{code.co_code.hex()}{code.co_names}{code.co_varnames}{code.co_freevars}{consts}"
