@@ -101,9 +101,9 @@ class Book:
             return
         self.prices[token] = Price(last, ts_event, ts_init)
         self.ts_event = max(self.ts_event, ts_event)
+        self.portfolio.mark(token, last)
         if token in self._exposure:
             self._moved.add(token)
-            self.portfolio.mark(token, last)
 
     # ------------------------------------------------------------------ positions
 
