@@ -137,10 +137,17 @@ class Killer:
         instrument = self._book.instruments[token]
         price = marketable_limit(instrument, side, last, self._context.limits.slippage_fraction)
         for size in slice_up(quantity, largest_order(instrument)):
-            number = self._attempts[token] = self._attempts.get(token, 0) + 1
-            request_id = f"kill:{self.status.ts_tripped}:{token}:{number}"
-            self._calls.place(self._orders.add(self._orders.killing(request_id, token, side, size, price)))
+            order = self._orders.killing(self._next_id(token), token, side, size, price)
+            self._calls.place(self._orders.add(order))
         self._pace(token)
+
+    def _next_id(self, token: int) -> str:
+        """Never one that was used, also before a restart: an id is a tag, and a tag is one order."""
+        prefix = f"kill:{self.status.ts_tripped}:{token}:"
+        if token not in self._attempts:
+            self._attempts[token] = sum(o.request_id.startswith(prefix) for o in self._book.orders.values())
+        self._attempts[token] += 1
+        return f"{prefix}{self._attempts[token]}"
 
     def _believed(self, token: int, ours: int, side: Side) -> int:
         """No more than the broker itself says is there, where its word is newer than our last fill."""
@@ -179,7 +186,7 @@ class Killer:
         """Flat is what the broker's positions say, asked after our last fill, with none of our orders in its book."""
         if self._book.working:
             return
-        seen = self._book.changed_at
+        seen = max(self._book.changed_at, self.status.ts_tripped)  # an answer from before this kill proves nothing of it
         if self.orders_asked <= seen:
             self._queries.want(Query.ORDERS)
         if self.positions_asked <= seen:
