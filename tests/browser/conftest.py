@@ -31,3 +31,12 @@ def written(home: Path, bus_url: str) -> Iterator[WrittenSession]:
     session = WrittenSession(home, bus_url)
     yield session
     session.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Keep a picture of what the browser showed when a test failed."""
+    report = yield
+    if report.when == "call" and report.failed and "lab" in getattr(item, "funcargs", {}):
+        item.funcargs["lab"].shoot(f"failed-{item.name}")
+    return report

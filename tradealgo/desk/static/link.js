@@ -135,6 +135,7 @@ class Link {
 
   // Ask something of a session's Gatekeeper. Resolves once the server has passed it on; the state comes by the stream.
   async control(id, action, source, reason = "") {
+    this.last = { id, action, at: Date.now() };
     const model = this.models.get(id);
     if (model && action === "kill") { model.asked = { at: Date.now() }; model.tell(); }
     try {
