@@ -9,7 +9,6 @@ write_market("march.parquet", [replay])          # Market(day="2022-03-07", file
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
-from tradealgo.domain.candles import CANDLE, MINUTE_NS
+from tradealgo.domain.candles import CANDLE, MINUTE_NS, SECOND_NS
 from tradealgo.domain.errors import BadCandles
 from tradealgo.domain.hours import DAY_NS, at, ist_date
 from tradealgo.domain.instruments import Instrument
@@ -28,7 +27,7 @@ from tradealgo.research.repair import DayHours, Repair, Repairs, mend, probe, st
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tradealgo.config import Market
+    from tradealgo.config import Market, SessionDir
     from tradealgo.exchange.market import MarketDay
 
 __all__ = [
@@ -37,6 +36,7 @@ __all__ = [
     "Replay",
     "as_future",
     "as_instrument",
+    "as_recorded",
     "candles",
     "day_of",
     "days_of",
@@ -51,7 +51,7 @@ __all__ = [
     "write_market",
 ]
 
-Path_ = str | os.PathLike[str]
+Path_ = str | Path
 
 
 def read_candles(
@@ -195,6 +195,31 @@ def as_future(frame: pd.DataFrame, name: str = "NIFTY", day: dt.date | str | Non
         raise BadCandles(f"{name!r} has no futures here: expected {' or '.join(u.name for u in UNDERLYINGS)}")
     level = float(replay.candles["close"].iloc[0])
     return replay._replace(instrument=future_instrument(found, expiring_months(date)[0], date, level))
+
+
+def as_recorded(folder: SessionDir | Path_) -> list[Replay]:
+    """A past session's minutes, as its Consumer closed them, to be played again: `write_market(path, as_recorded(…))`.
+
+    Raises:
+        BadCandles: the session recorded no candles, or longer ones than a minute.
+    """
+    from tradealgo.config import SessionDir
+    from tradealgo.journal.store import open_record
+
+    session = folder if isinstance(folder, SessionDir) else SessionDir(folder)
+    manifest = session.read_manifest()
+    if manifest.interval * SECOND_NS != MINUTE_NS:
+        raise BadCandles(f"{session.path} has candles of {manifest.interval} s: only minutes can be played again")
+    record = open_record(session)
+    try:
+        rows = record.frame(manifest.session_id, "candles")
+        instruments = record.instruments(manifest.session_id)
+    finally:
+        record.close()
+    if not len(rows):
+        raise BadCandles(f"{session.path} has recorded no candles: choose a session that traded")
+    groups = {token: part[COLUMNS].astype("float64") for token, part in rows.groupby("instrument_token")}
+    return [Replay(i, groups[i.instrument_token]) for i in instruments if i.instrument_token in groups]
 
 
 def write_market(path: Path_, replays: Iterable[Replay]) -> Path:
