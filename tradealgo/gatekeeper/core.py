@@ -240,15 +240,21 @@ class Gate:
             self._answer(request, answer)
 
     def _must_wait(self, request: OrderRequest) -> bool:
-        """While an own order works on the other side: it may fill yet, and must not trade with this one."""
+        """While an own order works on the other side, which may fill yet and must not trade with this one; and an entry
+        while an exit works on its own side, so that the exit can't end as an entry nor the entry as an exit.
+        """
         if not self.killer.is_armed or self._age_s(request) > self.limits.entry_max_age_s:
             return False
-        opposite = list(self.book.working_in(request.instrument_token, request.side.opposite))
+        side, intent = request.side, request.intent
+        blocking = [
+            o for o in self.book.working_in(request.instrument_token) if o.side is not side or o.intent is not intent
+        ]
         held_since = self._held_since.setdefault(request.request_id, self.context.now)
         if self.context.now - held_since > self.limits.superseded_after_s * SECOND_NS:
-            for order in opposite:
-                self.lifecycle.want_cancelled(order)
-        return bool(opposite)
+            for order in blocking:
+                if order.side is not side or order.intent is Intent.ENTRY:
+                    self.lifecycle.want_cancelled(order)
+        return bool(blocking)
 
     def _age_s(self, request: OrderRequest) -> float:
         """Seconds since an entry was asked for; 0 for an exit, which never grows stale."""

@@ -186,7 +186,9 @@ class Killer:
         """Flat is what the broker's positions say, asked after our last fill, with none of our orders in its book."""
         if self._book.working:
             return
-        seen = max(self._book.changed_at, self.status.ts_tripped)  # an answer from before this kill proves nothing of it
+        seen = max(
+            self._book.changed_at, self.status.ts_tripped
+        )  # an answer from before this kill proves nothing of it
         if self.orders_asked <= seen:
             self._queries.want(Query.ORDERS)
         if self.positions_asked <= seen:
