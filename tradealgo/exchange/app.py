@@ -15,7 +15,7 @@ from aiohttp import web
 
 from tradealgo.config import Market
 from tradealgo.domain.errors import BadConfig
-from tradealgo.exchange import control, rest_market, rest_orders, rest_user
+from tradealgo.exchange import control, rest_gtt, rest_market, rest_orders, rest_user
 from tradealgo.exchange.accounts import ACCOUNT, REDIRECT_URL
 from tradealgo.exchange.faults import REQUEST_FAULTS
 from tradealgo.exchange.http import EXCHANGE, data, exchange_of, failure
@@ -37,6 +37,7 @@ ROUTES: tuple[tuple[str, str, Handler, str], ...] = (
     ("POST", "/api/twofa", rest_user.api_twofa, ""),
     ("POST", "/session/token", rest_user.session_token, ""),
     ("DELETE", "/session/token", rest_user.session_end, ""),
+    ("POST", "/session/refresh_token", rest_user.session_refresh, ""),
     ("GET", "/user/profile", rest_user.profile, "other"),
     ("GET", "/user/margins", rest_user.margins, "other"),
     ("GET", "/user/margins/{segment}", rest_user.margins, "other"),
@@ -57,6 +58,14 @@ ROUTES: tuple[tuple[str, str, Handler, str], ...] = (
     ("PUT", "/portfolio/positions", rest_orders.convert, "other"),
     ("GET", "/portfolio/holdings", rest_orders.holdings, "other"),
     ("GET", "/portfolio/holdings/auctions", rest_orders.nothing, "other"),
+    ("GET", "/gtt/triggers", rest_gtt.all_triggers, "other"),
+    ("POST", "/gtt/triggers", rest_gtt.place, "other"),
+    ("GET", "/gtt/triggers/{trigger_id}", rest_gtt.one, "other"),
+    ("PUT", "/gtt/triggers/{trigger_id}", rest_gtt.modify, "other"),
+    ("DELETE", "/gtt/triggers/{trigger_id}", rest_gtt.delete, "other"),
+    ("POST", "/margins/orders", rest_gtt.order_margins, "other"),
+    ("POST", "/margins/basket", rest_gtt.basket_margins, "other"),
+    ("POST", "/charges/orders", rest_gtt.contract_note, "other"),
     ("POST", "/_paper/start", control.start, ""),
     ("GET", "/_paper/clock", control.clock, ""),
     ("POST", "/_paper/clock", control.advance, ""),
@@ -172,11 +181,14 @@ async def _stamp(request: web.Request, response: web.StreamResponse) -> None:
 
 async def _stepping(app: web.Application) -> AsyncIterator[None]:
     exchange = app[EXCHANGE]
-    task = app[STEPPING][0] = asyncio.ensure_future(exchange.run())
+    tasks = [app[STEPPING].setdefault(0, asyncio.ensure_future(exchange.run()))]
+    if exchange.postbacks.url is not None:
+        tasks.append(asyncio.ensure_future(exchange.postbacks.run()))
     yield
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
     exchange.close()
 
 
@@ -222,18 +234,19 @@ async def listen(exchange: PaperExchange, host: str, port: int) -> tuple[web.App
 def open_exchange(
     market: Market, instruments: Sequence[str] | None = None, *, account: str = ACCOUNT, capital: float = 1_000_000.0,
     state_dir: Path | None = None, redirect_url: str = REDIRECT_URL, limits: RequestLimits = LIMITS,
+    postback_url: str | None = None,
 ) -> PaperExchange:  # fmt: skip
     """The exchange of a market, as its state left it. Raises what `load_market` raises."""
     return PaperExchange(
         load_market(market, instruments), seed=market.seed, speed=market.speed, account=account, capital=capital,
-        state_dir=state_dir, redirect_url=redirect_url, limits=limits,
+        state_dir=state_dir, redirect_url=redirect_url, limits=limits, postback_url=postback_url,
     )  # fmt: skip
 
 
 def serve(
     market: Market, instruments: Sequence[str] | None = None, host: str = "127.0.0.1", port: int = 8770, *,
     account: str = ACCOUNT, capital: float = 1_000_000.0, state_dir: Path | None = None,
-    redirect_url: str = REDIRECT_URL, autostart: bool = False, announce: Callable[[str], None] = print,
+    redirect_url: str = REDIRECT_URL, postback_url: str | None = None, autostart: bool = False, announce: Callable[[str], None] = print,
 ) -> None:  # fmt: skip
     """Run a paper exchange until SIGTERM or SIGINT: `tradealgo exchange`.
 
@@ -247,7 +260,13 @@ def serve(
         BadConfig: the port is taken, or the market's day is no date.
     """
     exchange = open_exchange(
-        market, instruments, account=account, capital=capital, state_dir=state_dir, redirect_url=redirect_url
+        market,
+        instruments,
+        account=account,
+        capital=capital,
+        state_dir=state_dir,
+        redirect_url=redirect_url,
+        postback_url=postback_url,
     )
     asyncio.run(_serve(exchange, host, port, autostart, announce))
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from tradealgo.domain.errors import IllegalTransition
-from tradealgo.exchange.orders import BookOrder, Execution
+from tradealgo.exchange.orders import BookOrder, Conversion, Execution
 from tradealgo.exchange.protocol import DONE, UPDATE, WORKING, Status
 
 
@@ -78,10 +78,11 @@ SAID: dict[Event, str | None] = {
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One entry of the exchange's log: an order as it now is, or an execution. `said`: the status that sockets hear."""
+    """What the log must keep: an order as it now is, an execution, or a conversion. `said`: what sockets hear."""
 
     order: BookOrder | None = None
     execution: Execution | None = None
+    conversion: Conversion | None = None
     said: str | None = None
 
 

@@ -14,15 +14,16 @@ import msgspec
 import numpy as np
 
 from tradealgo.domain.errors import UnknownInstrument
-from tradealgo.domain.hours import market_hours
+from tradealgo.domain.hours import MarketHours, market_hours
 from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.exchange import matching, rules
 from tradealgo.exchange.board import CIRCUIT, Board, Depth, best_levels
 from tradealgo.exchange.book import Book, Change, Event
+from tradealgo.exchange.gtt import Gtt, Gtts
 from tradealgo.exchange.ledger import Ledger
 from tradealgo.exchange.matching import Quote
-from tradealgo.exchange.orders import BookOrder, Execution, OrderForm
-from tradealgo.exchange.protocol import WORKING, KiteError, Status, bad_input, bad_order, rupees
+from tradealgo.exchange.orders import BookOrder, Conversion, Execution, OrderForm
+from tradealgo.exchange.protocol import WORKING, KiteError, Status, bad_input, bad_order, rupees, time_text
 
 MINUTE_NS = 60_000_000_000
 
@@ -53,7 +54,9 @@ class Engine:
         self.ledger = Ledger({i.instrument_token: i for i in instruments}, capital)
         self.now = 0
         self.board = Board(instruments, snapshot, depth, circuit)
+        self.gtts = Gtts()
         self._halted: dict[int, int] = {}
+        self._hours: dict[int, MarketHours] = {}
         self._ids = 0
 
     # ------------------------------------------------------------------------------------------ market data
@@ -62,7 +65,7 @@ class Engine:
         """New ticks, in the order in which they happened: match what rests against each of them."""
         if not len(ticks):
             return
-        watched = self.board.quotes.keys() | self.book.working.keys()
+        watched = self.board.quotes.keys() | self.book.working.keys() | self.gtts.watched()
         for i in np.flatnonzero(np.isin(ticks["instrument_token"], list(watched))).tolist() if watched else ():
             self.now = max(self.now, int(ticks["ts_event"][i]))
             quote = self.board.show(ticks[i])
@@ -110,13 +113,27 @@ class Engine:
                 "The instrument you are placing an order for has either expired or does not exist."
             ) from None
 
+    def hours(self, instrument: Instrument) -> MarketHours:
+        """Today's trading of an instrument."""
+        found = self._hours.get(instrument.instrument_token)
+        if found is None:
+            found = self._hours[instrument.instrument_token] = market_hours(instrument, self.day)
+        return found
+
     def _is_open(self, instrument: Instrument) -> bool:
-        return market_hours(instrument, self.day).is_open(self.now)
+        return self.hours(instrument).is_open(self.now)
+
+    def _in_auction(self, instrument: Instrument) -> bool:
+        hours = self.hours(instrument)
+        return hours.close <= self.now < hours.auction_end
 
     def _check_hours(self, form: OrderForm, instrument: Instrument) -> None:
         if form.variety == "amo":
             if self._is_open(instrument):
                 raise bad_input("After Market Orders (AMO) are not allowed during market hours.")
+        elif self._in_auction(instrument):
+            if form.order_type in ("SL", "SL-M") or form.validity == "IOC" or form.variety == "iceberg":
+                raise bad_input("Stoploss, IOC and iceberg orders are not allowed in the closing auction.")
         elif not self._is_open(instrument):
             raise bad_input("Markets are closed right now. Use GTT for placing long standing orders instead.")
 
@@ -299,14 +316,30 @@ class Engine:
             self._fill(order, [matching.Piece(order.limit, order.quantity - order.filled)])
 
     def convert(self, form: Mapping[str, str]) -> None:
-        """PUT /portfolio/positions. The account has one product an instrument class to convert to. Raises KiteError."""
-        raise bad_input("Position conversion is not allowed.")
+        """PUT /portfolio/positions: move a position, or a part of it, to another product. Raises KiteError."""
+        asked = rules.read_form(
+            "regular", {**form, "product": form.get("new_product", ""), "order_type": "MARKET", "validity": "DAY"}
+        )
+        instrument, old = self._find(asked), form.get("old_product", "")
+        rules.check_product(asked, instrument)
+        holding = self.ledger.holdings.get((instrument.instrument_token, old))
+        held, sign = (holding.quantity if holding else 0), 1 if asked.side == "BUY" else -1
+        if old == asked.product or not 0 < asked.quantity <= sign * held:
+            raise bad_input(f"Cannot convert {asked.quantity}: the {asked.side} position in {old} is {held}.")
+        moved = Conversion(
+            instrument_token=instrument.instrument_token, old_product=old, new_product=asked.product,
+            quantity=sign * asked.quantity,
+        )  # fmt: skip
+        self.ledger.convert(moved)
+        self.book.changes.append(Change(conversion=moved))
 
     # ------------------------------------------------------------------------------------------ matching
 
     def _arrive(self, order: BookOrder) -> BookOrder:
         """An order has come to the exchange: it takes what it crosses, and rests or (IOC) goes."""
         quote = self.board.quote(order.instrument_token)
+        if not self._is_open(self.instruments.by_token(order.instrument_token)):
+            return order  # in the closing auction orders wait for its end
         passive = not matching.crosses(order, quote)
         order = self._fill(order, matching.take(order, quote))
         if order.status is not Status.OPEN:
@@ -337,17 +370,30 @@ class Engine:
             self._iceberg_leg(order.form, instrument, iceberg["leg"] + 1, iceberg["remaining_quantity"])
 
     def _match(self, token: int, quote: Quote) -> None:
+        if self._is_halted(token) or not self._is_open(self.instruments.by_token(token)):
+            return
+        for trigger, leg in self.gtts.due(token, quote.last / 100):
+            self._fire(trigger, leg)
         orders = self.book.working.get(token)
         if not orders:
             del self.board.quotes[token]
-            return
-        if self._is_halted(token):
             return
         for order in matching.in_priority(orders.values()):
             if order.status is Status.TRIGGER_PENDING and matching.triggers(order, quote.last):
                 self._trigger(order)
             elif order.status is Status.OPEN:
                 self._serve(order, quote)
+
+    def _fire(self, trigger: Gtt, number: int) -> None:
+        """A condition is met: place its order, and note what came of that."""
+        leg, results = trigger.legs[number], list[dict[str, Any] | None]([None] * len(trigger.legs))
+        form = {k: str(v) for k, v in msgspec.structs.asdict(leg).items()} | {"validity": "DAY"}
+        try:
+            outcome = {"status": "success", "order_id": self.place("regular", form).order_id, "rejection_reason": ""}
+        except KiteError as error:
+            outcome = {"status": "failed", "order_id": "", "rejection_reason": error.message}
+        results[number] = {"timestamp": time_text(self.now), "order_result": outcome}
+        self.gtts.put(msgspec.structs.replace(trigger, status="triggered", updated=self.now, results=results))
 
     def _trigger(self, order: BookOrder) -> None:
         instrument = self.instruments.by_token(order.instrument_token)
@@ -373,13 +419,22 @@ class Engine:
 
     def _age(self, order: BookOrder) -> None:
         instrument = self.instruments.by_token(order.instrument_token)
-        hours = market_hours(instrument, self.day)
+        hours = self.hours(instrument)
         if order.status is Status.AMO_RECEIVED:
             if hours.is_open(self.now):
                 self._submit(self.book.move(order, Event.RELEASE, self.now), instrument)
         elif order.expires and self.now >= order.expires:
             self._withdraw(order, "Order validity expired.")
-        elif self.now >= hours.close:
+        elif self.now >= (hours.auction_end if order.placed >= hours.close else hours.close):
+            self._close(order)
+
+    def _close(self, order: BookOrder) -> None:
+        """Trading has ended. An order of the closing auction trades whole at the last price, if its limit allows (?)."""
+        last = self.board.last_price(order.instrument_token)
+        auctioned = order.placed >= self.hours(self.instruments.by_token(order.instrument_token)).close
+        if auctioned and order.sign * (order.limit - last) >= 0:
+            self._fill(order, [matching.Piece(last, order.pending)])
+        else:
             self._withdraw(order, "Order cancelled: the market has closed.")
 
     # ------------------------------------------------------------------------------------------ memory
@@ -388,9 +443,13 @@ class Engine:
         """What has changed since the last call."""
         return self.book.drain()
 
-    def restore(self, order: BookOrder | None, execution: Execution | None) -> None:
+    def restore(
+        self, order: BookOrder | None, execution: Execution | None, conversion: Conversion | None = None
+    ) -> None:  # fmt: skip
         """Take back a change that an earlier process logged."""
         self.book.restore(order, execution)
+        if conversion is not None:
+            self.ledger.convert(conversion)
         if execution is not None:
             self.ledger.book(execution)
             self.now = max(self.now, execution.ts)

@@ -16,7 +16,7 @@ from tradealgo.domain.charges import Charges, order_charges
 from tradealgo.domain.hours import ist_date
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.domain.orders import Side
-from tradealgo.exchange.orders import Execution
+from tradealgo.exchange.orders import Conversion, Execution
 from tradealgo.exchange.protocol import rupees
 
 
@@ -91,6 +91,23 @@ class Ledger:
             holding.cost = holding.cost * after / before
         else:
             holding.cost = Fraction(after * price)
+
+    def convert(self, conversion: Conversion) -> None:
+        """Move a quantity to another product at its cost, to the nearest paisa: what one loses the other gains."""
+        token, quantity = conversion.instrument_token, conversion.quantity
+        old = self.holdings[token, conversion.old_product]
+        new = self.holdings.setdefault(
+            (token, conversion.new_product), Holding(instrument_token=token, product=conversion.new_product)
+        )
+        value = round(old.cost * quantity / old.quantity)
+        for holding, units, worth in ((old, -quantity, -value), (new, quantity, value)):
+            holding.cost = holding.cost + worth if holding.quantity + units else Fraction(0)
+            if quantity > 0:
+                holding.bought += units
+                holding.buy_value += worth
+            else:
+                holding.sold -= units
+                holding.sell_value -= worth
 
     def _charge(self, execution: Execution, value: int) -> None:
         instrument, side = self.instruments[execution.instrument_token], Side(execution.side)

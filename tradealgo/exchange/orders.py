@@ -96,6 +96,15 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     ts: int
 
 
+class Conversion(msgspec.Struct, frozen=True, kw_only=True):
+    """A held quantity (signed units) that was moved from one product to another, at its cost."""
+
+    instrument_token: int
+    old_product: str
+    new_product: str
+    quantity: int
+
+
 def order_json(order: BookOrder, account: str, status: str | None = None) -> dict[str, Any]:
     """A row of `/orders` and `/orders/{id}`, and the body of an order update."""
     form = order.form

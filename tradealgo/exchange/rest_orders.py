@@ -83,6 +83,7 @@ async def convert(request: web.Request) -> Answer:
     """PUT /portfolio/positions: move an open position to another product."""
     exchange, form = exchange_of(request), await form_of(request)
     exchange.engine.convert(form)
+    exchange.flush()
     return True
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from tradealgo.exchange.accounts import API_KEY
 from tradealgo.exchange.http import Answer, data, exchange_of, form_of, text_of
-from tradealgo.exchange.protocol import bad_input, rupees
+from tradealgo.exchange.protocol import bad_input, dead_token, rupees
 
 COOKIE = "paper_session"
 
@@ -83,6 +83,11 @@ async def session_token(request: web.Request) -> web.Response:
     login = exchange.accounts.exchange(form["api_key"], form["request_token"], form["checksum"], exchange.wall())
     exchange.remember_login()
     return data(exchange.accounts.session_json(login))
+
+
+async def session_refresh(request: web.Request) -> web.Response:
+    """Retail apps get no refresh token, so there is none that could be good."""
+    raise dead_token("Invalid `refresh_token`.")
 
 
 async def session_end(request: web.Request) -> web.Response:

@@ -18,6 +18,7 @@ from tradealgo.exchange.faults import ACTS, Fault, Faults
 from tradealgo.exchange.limits import LIMITS, RateLimiter, RequestLimits
 from tradealgo.exchange.market import MarketDay
 from tradealgo.exchange.orders import order_json
+from tradealgo.exchange.postbacks import Postbacks, payload
 from tradealgo.exchange.store import Entry, Store
 from tradealgo.exchange.tape import Tape
 from tradealgo.exchange.ws import Hub
@@ -53,17 +54,19 @@ class PaperExchange:
         capital: opening cash in rupees.
         speed: data seconds a wall-clock second; 0: only `advance` moves the market.
         state_dir: where its memory is kept; None for none.
+        postback_url: where an order's changes are POSTed; None for nowhere.
         tape: the ticks of the day; by default those that the market's candles are made of, drawn from `seed`.
     """
 
     def __init__(
         self, market: MarketDay, *, seed: int = 1, speed: float = 1.0, account: str = ACCOUNT,
         capital: float = 1_000_000.0, state_dir: Path | None = None, redirect_url: str = REDIRECT_URL,
-        limits: RequestLimits = LIMITS, tape: AnyTape | None = None,
+        limits: RequestLimits = LIMITS, tape: AnyTape | None = None, postback_url: str | None = None,
     ) -> None:  # fmt: skip
         self.market, self.tape = market, tape or Tape(market, seed)
         self.store, self.faults = Store(state_dir), Faults()
         self.accounts, self.limiter = Accounts(account, redirect_url), RateLimiter(limits)
+        self.postbacks = Postbacks(postback_url)
         self.skew_ns = 0
         position, started = self.store.load_clock() or (market.open - STANDS_BEFORE_OPEN_NS, False)
         self.engine = Engine(
@@ -73,7 +76,8 @@ class PaperExchange:
         self.hub = Hub(self.engine.board.ticks, self.faults)
         position = max(position, self._restore())
         self.engine.on_time(position)
-        self.clock = DataClock(position, speed, market.close + RUNS_AFTER_CLOSE_NS)
+        end = max(self.engine.hours(i).auction_end for i in market.instruments)
+        self.clock = DataClock(position, speed, end + RUNS_AFTER_CLOSE_NS)
         self.position = position
         if started:
             self.clock.start(time.monotonic_ns())
@@ -82,8 +86,10 @@ class PaperExchange:
         for entry in self.store.load():
             if entry.login is not None:
                 self.accounts.restore(entry.login)
-            elif entry.execution is not None or entry.order is not None:
-                self.engine.restore(entry.order, entry.execution)
+            elif entry.gtt is not None:
+                self.engine.gtts.by_id[entry.gtt.trigger_id] = entry.gtt
+            else:
+                self.engine.restore(entry.order, entry.execution, entry.conversion)
         self.engine.settle()
         self.limiter.restore(len(self.engine.book.history), self.wall())
         return self.engine.now
@@ -132,13 +138,16 @@ class PaperExchange:
 
     def flush(self) -> None:
         """Remember what the engine did, then tell the sockets. Called before any answer goes out."""
-        changes = self.engine.drain()
-        if not changes:
+        changes, triggers = self.engine.drain(), self.engine.gtts.drain()
+        if not changes and not triggers:
             return
-        self.store.append(Entry(order=c.order, execution=c.execution) for c in changes)
+        entries = [Entry(order=c.order, execution=c.execution, conversion=c.conversion) for c in changes]
+        self.store.append(entries + [Entry(gtt=g) for g in triggers])
         for change in changes:
             if change.order is not None and change.said is not None:
-                self.hub.tell(msgspec.json.encode(order_json(change.order, self.accounts.account, change.said)))
+                row = order_json(change.order, self.accounts.account, change.said)
+                self.hub.tell(msgspec.json.encode(row))
+                self.postbacks.tell(payload(row, self.accounts.account))
 
     def remember_login(self) -> None:
         if self.accounts.login is not None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 
 from tradealgo.exchange.accounts import Login
-from tradealgo.exchange.orders import BookOrder, Execution
+from tradealgo.exchange.gtt import Gtt
+from tradealgo.exchange.orders import BookOrder, Conversion, Execution
 
 _CLOCK = struct.Struct("<q?")  # position in UTC nanoseconds, whether the opening bell has rung
 
@@ -25,6 +26,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     order: BookOrder | None = None
     execution: Execution | None = None
     login: Login | None = None
+    conversion: Conversion | None = None
+    gtt: Gtt | None = None
 
 
 class Store:

@@ -121,11 +121,13 @@ def running_exchange(
     port: int = 0,
     limits: RequestLimits = UNLIMITED,
     file: str | None = None,
+    postback_url: str | None = None,
 ) -> Iterator[RunningExchange]:
     """An exchange on a free port. `speed` 0: the market moves by `advance` alone; else `start` sets it going."""
     market = Market(day=day, seed=seed, speed=speed, file=file)
     exchange = open_exchange(
-        market, instruments, account=account, capital=capital, state_dir=state_dir, limits=limits
+        market, instruments, account=account, capital=capital, state_dir=state_dir, limits=limits,
+        postback_url=postback_url,
     )  # fmt: skip
     loop = asyncio.new_event_loop()
     runner, bound = loop.run_until_complete(listen(exchange, "127.0.0.1", port))
