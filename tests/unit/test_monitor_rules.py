@@ -5,7 +5,18 @@ from __future__ import annotations
 import datetime as dt
 
 from tradealgo.domain.instruments import Instrument, Kind
-from tradealgo.domain.state import Alert, Beat, KillCause, KillState, Level, Module, SessionState, TradingState
+from tradealgo.domain.state import (
+    Action,
+    Alert,
+    Beat,
+    Control,
+    KillCause,
+    KillState,
+    Level,
+    Module,
+    SessionState,
+    TradingState,
+)
 from tradealgo.monitor.rules import HEARTBEAT_NS, NO_TICKS_NS, Hours, Outgoing, Rules
 from tradealgo.monitor.shell import notifier, trading_hours
 
@@ -87,21 +98,16 @@ def state(kill: KillState, trading: TradingState = TradingState.ACTIVE, **more: 
     return SessionState(trading=trading, kill=kill, ts=5, **more)  # type: ignore[arg-type]
 
 
-def test_a_kill_is_told_with_its_cause_then_its_flat_and_a_rearm_resolves_both() -> None:
-    """TRIPPED to LOCKED are two alerts, not five; ARMED again ends them."""
+def test_a_kills_flat_is_told_once_and_a_rearm_resolves_it() -> None:
+    """The Gatekeeper tells of the trip; that the broker says flat is told here, with how long it took."""
     rules = Rules(speed=1.0)
-    tripped = rules.apply_state(
-        state(KillState.TRIPPED, TradingState.HALTED, cause=KillCause.MTM, reason="loss", ts_tripped=S)
-    )
-    assert codes(tripped) == [("KILL", False)]
-    assert "MTM" in tripped[0].text
-    assert rules.apply_state(state(KillState.CANCELLING, TradingState.HALTED)) == []
-    assert rules.apply_state(state(KillState.FLATTENING, TradingState.HALTED)) == []
+    assert rules.apply_state(state(KillState.TRIPPED, TradingState.HALTED, cause=KillCause.MTM, ts_tripped=S)) == []
+    assert rules.apply_state(state(KillState.FLATTENING, TradingState.HALTED, ts_tripped=S)) == []
     flat = rules.apply_state(state(KillState.VERIFIED_FLAT, TradingState.HALTED, ts_tripped=S, ts_flat=3 * S))
     assert codes(flat) == [("FLAT", False)]
     assert "2.0 s" in flat[0].text
     assert rules.apply_state(state(KillState.LOCKED, TradingState.HALTED, ts_tripped=S, ts_flat=3 * S)) == []
-    assert codes(rules.apply_state(state(KillState.ARMED))) == [("KILL", True), ("FLAT", True)]
+    assert codes(rules.apply_state(state(KillState.ARMED))) == [("FLAT", True)]
 
 
 def test_reducing_and_halted_are_told_until_active_again() -> None:
@@ -112,14 +118,26 @@ def test_reducing_and_halted_are_told_until_active_again() -> None:
     assert codes(rules.apply_state(state(KillState.ARMED))) == [("NOT_ACTIVE", True)]
 
 
+def test_a_session_that_is_being_stopped_raises_nothing_new() -> None:
+    """A person's STOP halts trading and silences modules: no alarm for that."""
+    rules = Rules(speed=1.0)
+    rules.apply_beat(beat(Module.CONSUMER, S))
+    rules.apply_control(Control(action=Action.HALT, source="cli"))
+    assert codes(rules.check(10 * S)) == [("SILENT", False)]
+    rules.apply_beat(beat(Module.CONSUMER, 11 * S))
+    rules.apply_control(Control(action=Action.STOP, source="cli"))
+    assert rules.apply_state(state(KillState.ARMED, TradingState.HALTED)) == []
+    assert rules.check(20 * S) == []
+
+
 def test_a_restarted_monitor_doesnt_repeat_what_was_said() -> None:
     """What it adopts counts as said; what was resolved doesn't."""
     old = Rules(speed=1.0)
-    said = old.apply_state(state(KillState.TRIPPED, TradingState.HALTED))
+    said = old.apply_state(state(KillState.ARMED, TradingState.HALTED))
     new = Rules(speed=1.0)
     new.adopt(said)
-    assert new.apply_state(state(KillState.TRIPPED, TradingState.HALTED)) == []
-    assert codes(new.apply_state(state(KillState.ARMED))) == [("KILL", True)]
+    assert new.apply_state(state(KillState.ARMED, TradingState.HALTED)) == []
+    assert codes(new.apply_state(state(KillState.ARMED))) == [("NOT_ACTIVE", True)]
 
 
 def alert(text: str, *, resolved: bool = False) -> Alert:

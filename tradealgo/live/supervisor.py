@@ -213,6 +213,8 @@ def stop_session(folder: SessionDir, timeout_s: float = STOP_TIMEOUT_S) -> bool:
 
     Processes that outlived their supervisor (it was killed -9) are found by their command line.
     """
+    import psutil
+
     found = session_processes(folder)
     with contextlib.suppress(SessionNotFound, xmlrpc.client.Fault), rpc(folder) as supervisor:
         supervisor.shutdown()
@@ -223,6 +225,7 @@ def stop_session(folder: SessionDir, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         time.sleep(0.05)
     for number in (signal.SIGTERM, signal.SIGKILL):
         _signal_all(session_processes(folder), number)
+    psutil.wait_procs(found, timeout=2)  # also takes the supervisor's exit status, if this process started it
     shutil.rmtree(folder.sockets, ignore_errors=True)
     return bool(found)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from tradealgo.domain.state import Alert, Beat, KillState, Level, Module, SessionState, TradingState
+from tradealgo.domain.state import Action, Alert, Beat, Control, KillState, Level, Module, SessionState, TradingState
 
 HEARTBEAT_NS = 3_000_000_000
 NO_TICKS_NS = 5_000_000_000
@@ -46,6 +46,7 @@ class Rules:
         self.hours = hours
         self.beats: dict[Module, Beat] = {}
         self.open: dict[tuple[Module, str], Alert] = {}
+        self.stopping = False  # a person ends the session: what falls silent now is no news
         self._ticked = 0  # wall clock of the last beat that told of newer ticks
         self._ts_event = 0
 
@@ -69,25 +70,22 @@ class Rules:
         return self._resolved(beat.module, "SILENT", f"{beat.module} beats again", beat.ts)
 
     def apply_state(self, state: SessionState) -> list[Alert]:
-        """Hear of the trading and kill state."""
-        gatekeeper, ts = Module.GATEKEEPER, state.ts
-        reason = f": {state.reason}" if state.reason else ""
-        if state.kill is KillState.ARMED:
-            said = self._resolved(gatekeeper, "KILL", "the kill switch is armed again", ts)
-            said += self._resolved(gatekeeper, "FLAT", "trading may go on", ts)
-            if state.trading is TradingState.ACTIVE:
-                return said + self._resolved(gatekeeper, "NOT_ACTIVE", "trading is ACTIVE again", ts)
-            return said + self._raised(
-                Level.WARNING, gatekeeper, "NOT_ACTIVE", f"trading is {state.trading}{reason}", ts
-            )
-        cause = f" by {state.cause}" if state.cause else ""
-        said = self._raised(Level.CRITICAL, gatekeeper, "KILL", f"the kill switch was tripped{cause}{reason}", ts)
-        if state.ts_flat:
+        """Hear of the trading and kill state. That the kill has tripped, the Gatekeeper itself has told."""
+        module, ts = Module.GATEKEEPER, state.ts
+        if state.kill is not KillState.ARMED:
+            if not state.ts_flat:
+                return []
             took = (state.ts_flat - state.ts_tripped) / 1e9
-            said += self._raised(
-                Level.INFO, gatekeeper, "FLAT", f"the broker says flat, {took:.1f} s after the trip", ts
-            )
-        return said
+            return self._raised(Level.INFO, module, "FLAT", f"the broker says flat, {took:.1f} s after the trip", ts)
+        said = self._resolved(module, "FLAT", "the kill switch is armed again", ts)
+        if state.trading is TradingState.ACTIVE:
+            return said + self._resolved(module, "NOT_ACTIVE", "trading is ACTIVE again", ts)
+        reason = f": {state.reason}" if state.reason else ""
+        return said + self._raised(Level.WARNING, module, "NOT_ACTIVE", f"trading is {state.trading}{reason}", ts)
+
+    def apply_control(self, control: Control) -> None:
+        """Hear what a person asks of the session."""
+        self.stopping = self.stopping or control.action is Action.STOP
 
     def check(self, now: int) -> list[Alert]:
         """What has been silent for too long. `now` is the wall clock in UTC ns."""
@@ -113,7 +111,7 @@ class Rules:
         return self.hours.open <= data_now < self.hours.close
 
     def _raised(self, level: Level, module: Module, code: str, text: str, ts: int) -> list[Alert]:
-        if (module, code) in self.open:
+        if self.stopping or (module, code) in self.open:
             return []
         alert = Alert(level=level, module=module, code=code, text=text, ts=ts)
         self.open[module, code] = alert

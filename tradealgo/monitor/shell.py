@@ -60,7 +60,8 @@ class Monitor:
         self.rules.adopt(entry.message for entry in alerts)
         self.outgoing.chosen(entry.message for entry in alerts)
         health = await self.process.bus.last(Stream.HEALTH)
-        return {
+        return {  # in this order within one read: what a person asked for comes before what came of it
+            Stream.CONTROL: b"0",
             Stream.ALERTS: alerts[-1].id if alerts else b"0",
             Stream.HEALTH: health.id if health else b"0",
             Stream.STATE: b"0",
@@ -69,6 +70,8 @@ class Monitor:
     async def _hear(self, stream: Stream, message: Any) -> None:
         if stream is Stream.HEALTH:
             await self._publish(self.rules.apply_beat(message))
+        elif stream is Stream.CONTROL:
+            self.rules.apply_control(message)
         elif stream is Stream.STATE:
             await self._publish(self.rules.apply_state(message))
         else:
