@@ -16,7 +16,7 @@ import numpy as np
 from tradealgo.consumer import fold as f
 from tradealgo.domain.candles import MINUTE_NS, SECOND_NS, ClosedCandle
 from tradealgo.domain.errors import BadConfig, BadFrame
-from tradealgo.domain.hours import DAY_NS, at, market_hours
+from tradealgo.domain.hours import DAY_NS, MarketHours, at, market_hours
 from tradealgo.domain.instruments import Instrument
 
 ALLOWANCE_S = 2.0
@@ -81,13 +81,9 @@ class CandleBuilder:
         self._clock: Any = [0, f.NEVER, 0, 0, interval * SECOND_NS, int(allowance_s * SECOND_NS), 0, 0, 0, 0]
         self._clock[f.DAY_START] = at(day, dt.time(0))
         self._clock[f.DAY_END] = self._clock[f.DAY_START] + DAY_NS
-        self._integers: Any = [[0] * len(rows) for _ in range(f.INTEGERS)]
-        self._floats: Any = [[0.0] * len(rows) for _ in range(f.FLOATS)]
-        for slot, instrument in enumerate(rows):
-            hours = market_hours(instrument, day)
-            self._integers[f.OPEN_TS][slot], self._integers[f.CLOSE_TS][slot] = hours.open, hours.close
-        for row in (f.START, f.VOLUME, f.BASE, f.LAST_TS):
-            self._integers[row] = [f.NONE] * len(rows)
+        hours = {i.kind: market_hours(i, day) for i in rows}
+        self._integers: Any = [_fresh(hours[i.kind]) for i in rows]
+        self._floats: Any = [[0.0] * f.FLOATS for _ in rows]
         self._slots = {token: slot for slot, token in enumerate(self._tokens)}
         self._room = 0
         self._fold_bytes: Any = None
@@ -137,11 +133,11 @@ class CandleBuilder:
     @property
     def counts(self) -> BuilderCounts:
         """Totals over all instruments."""
-        rows = self._integers
-        total = {name: int(sum(rows[row])) for name, row in _COUNTED.items()}
+        columns = np.asarray(self._integers, np.int64).reshape(-1, f.INTEGERS).T
+        total = {name: int(columns[field].sum()) for name, field in _COUNTED.items()}
         return BuilderCounts(
             **total,
-            lateness_s=int(max(rows[f.LATENESS], default=0)) / SECOND_NS,
+            lateness_s=int(columns[f.LATENESS].max(initial=0)) / SECOND_NS,
             unknown=int(self._clock[f.UNKNOWN]),
             timeless=int(self._clock[f.TIMELESS]),
             other_day=int(self._clock[f.OTHER_DAY]),
@@ -149,7 +145,7 @@ class CandleBuilder:
 
     def late(self) -> dict[int, int]:
         """Late ticks by instrument token, of those that had any."""
-        return {t: int(n) for t, n in zip(self._tokens, self._integers[f.LATE], strict=True) if n}
+        return {t: int(row[f.LATE]) for t, row in zip(self._tokens, self._integers, strict=True) if row[f.LATE]}
 
     def snapshot(self) -> bytes:
         """The whole state."""
@@ -172,8 +168,8 @@ class CandleBuilder:
                 f"the snapshot is of {saved.day}, {saved.interval} s, {len(saved.tokens)} instruments (version "
                 f"{saved.version}); expected {self.day}, {self.interval} s, {len(self._tokens)} instruments (version {_VERSION})"
             )
-        integers = np.frombuffer(saved.integers, "<i8").reshape(f.INTEGERS, -1)
-        floats = np.frombuffer(saved.floats, "<f8").reshape(f.FLOATS, -1)
+        integers = np.frombuffer(saved.integers, "<i8").reshape(-1, f.INTEGERS)
+        floats = np.frombuffer(saved.floats, "<f8").reshape(-1, f.FLOATS)
         if self._fold_bytes:
             self._clock, self._integers, self._floats = np.array(saved.clock, np.int64), integers.copy(), floats.copy()
         else:
@@ -185,8 +181,8 @@ class CandleBuilder:
         self._fold_bytes = fold_bytes
         self._table = token_table(np.array(self._tokens, np.int64))
         self._clock = np.array(self._clock, np.int64)
-        self._integers = np.array(self._integers, np.int64).reshape(f.INTEGERS, -1)
-        self._floats = np.array(self._floats, np.float64).reshape(f.FLOATS, -1)
+        self._integers = np.array(self._integers, np.int64).reshape(-1, f.INTEGERS)
+        self._floats = np.array(self._floats, np.float64).reshape(-1, f.FLOATS)
 
     def _make_room(self, ticks: int) -> None:
         """Room for what a batch can close: everything that is open, and one more for each tick."""
@@ -194,19 +190,30 @@ class CandleBuilder:
         most = ticks + len(self._tokens)
         if self._fold_bytes:
             self._scratch = np.empty(ticks, np.int64)
-            self._out_integers: Any = np.empty((f.OUT_INTEGERS, most), np.int64)
-            self._out_floats: Any = np.empty((f.FLOATS, most), np.float64)
+            self._out_integers: Any = np.empty((most, f.OUT_INTEGERS), np.int64)
+            self._out_floats: Any = np.empty((most, f.FLOATS), np.float64)
         else:
-            self._out_integers = [[0] * most for _ in range(f.OUT_INTEGERS)]
-            self._out_floats = [[0.0] * most for _ in range(f.FLOATS)]
+            self._out_integers = [[0] * f.OUT_INTEGERS for _ in range(most)]
+            self._out_floats = [[0.0] * f.FLOATS for _ in range(most)]
 
     def _closed(self, k: int, ts_init: int, now: int) -> ClosedCandle:
-        slot, start, volume, count, ts = (int(row[k]) for row in self._out_integers)
-        opened, high, low, close, oi = (float(row[k]) for row in self._out_floats)
+        integers, floats = self._out_integers[k], self._out_floats[k]
+        if self._fold_bytes:
+            integers, floats = integers.tolist(), floats.tolist()
+        slot, start, volume, count, ts = integers
+        opened, high, low, close, oi = floats
         return ClosedCandle(
-            self._tokens[slot], self.interval, start, opened, high, low, close, float(volume), oi, count,
+            self._tokens[slot], self.interval, start, opened, high, low, close, float(volume), float(oi), count,
             ts, ts_init, now,
         )  # fmt: skip
+
+
+def _fresh(hours: MarketHours) -> list[int]:
+    """An instrument's integers before its first tick."""
+    row = [0] * f.INTEGERS
+    row[f.OPEN_TS], row[f.CLOSE_TS] = hours.open, hours.close
+    row[f.START] = row[f.VOLUME] = row[f.BASE] = row[f.LAST_TS] = f.NONE
+    return row
 
 
 _COLUMNS = ("ts_event", "last_price", "volume", "last_quantity", "oi", "flags")

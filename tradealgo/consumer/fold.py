@@ -1,6 +1,6 @@
 """Ticks into candles: the one loop that decides, written so that it runs interpreted over lists and compiled over arrays.
 
-`fold` is plain Python over columns: `x[i]` is all that it asks of them. A session of a few instruments runs it as it is, on
+`fold` is plain Python over rows and columns: `x[i]` is all that it asks of them. A session of a few instruments runs it as it is, on
 lists, and never pays for importing numba; `consumer.fold_compiled` compiles this very source for big ones.
 
 The rules, tick by tick (event time alone decides, so batches and replays change nothing):
@@ -19,17 +19,17 @@ from typing import Any
 
 from tradealgo.domain.ticks import FLAG_CACHED
 
-# Rows of the instruments' integer columns.
+# Fields of an instrument's row of integers.
 START, END, CLOSED_UNTIL, OPEN_TS, CLOSE_TS, LAST_TS, TICKS, VOLUME, BASE = range(9)
 LATE, LATENESS, MISSING, OUTSIDE, CORRECTIONS, UNPRICED = range(9, 15)
 INTEGERS = 15
-# Rows of their float columns.
+# Fields of its row of floats.
 OPEN, HIGH, LOW, CLOSE, OI = range(5)
 FLOATS = 5
 # The clock: what is one for all instruments.
 MARK, NEXT_END, DAY_START, DAY_END, INTERVAL, ALLOWANCE, UNKNOWN, TIMELESS, OTHER_DAY, LATEST = range(10)
 CLOCKS = 10
-# Rows of what comes out, integers and floats.
+# Fields of a row of integers that comes out; its floats are those of the instrument.
 OUT_SLOT, OUT_START, OUT_VOLUME, OUT_TICKS, OUT_TS = range(5)
 OUT_INTEGERS = 5
 
@@ -37,55 +37,71 @@ NEVER = 2**63 - 1
 NONE = -1
 
 
-def close_candle(slot: int, ts: int, integers: Any, floats: Any, out_integers: Any, out_floats: Any, n: int) -> int:
-    """Write the open candle of `slot` to row `n` of what comes out; returns the next row."""
-    out_integers[OUT_SLOT][n] = slot
-    out_integers[OUT_START][n] = integers[START][slot]
-    out_integers[OUT_VOLUME][n] = integers[VOLUME][slot] - integers[BASE][slot]
-    out_integers[OUT_TICKS][n] = integers[TICKS][slot]
-    out_integers[OUT_TS][n] = ts
-    for row in range(FLOATS):
-        out_floats[row][n] = floats[row][slot]
-    integers[CLOSED_UNTIL][slot] = integers[END][slot]
-    integers[BASE][slot] = integers[VOLUME][slot]
-    integers[START][slot] = NONE
-    return n + 1
+def close_candle(slot: int, ts: int, row: Any, prices: Any, out: Any, out_prices: Any) -> None:
+    """Write an instrument's open candle to a row of what comes out."""
+    out[OUT_SLOT] = slot
+    out[OUT_START] = row[START]
+    out[OUT_VOLUME] = row[VOLUME] - row[BASE]
+    out[OUT_TICKS] = row[TICKS]
+    out[OUT_TS] = ts
+    for field in range(FLOATS):
+        out_prices[field] = prices[field]
+    row[CLOSED_UNTIL] = row[END]
+    row[BASE] = row[VOLUME]
+    row[START] = NONE
 
 
 def close_due(ts: int, clock: Any, integers: Any, floats: Any, out_integers: Any, out_floats: Any, n: int) -> int:
-    """Close every candle that ends at or before the watermark, in the instruments' order."""
-    starts, ends = integers[START], integers[END]
+    """Close every candle that ends at or before the watermark, in the instruments' order; returns the next row out."""
     soonest = NEVER
-    for slot in range(len(starts)):
-        if starts[slot] == NONE:
+    for slot in range(len(integers)):
+        row = integers[slot]
+        if row[START] == NONE:
             continue
-        if ends[slot] <= clock[MARK]:
-            n = close_candle(slot, ts, integers, floats, out_integers, out_floats, n)
-        elif ends[slot] < soonest:
-            soonest = ends[slot]
+        if row[END] <= clock[MARK]:
+            close_candle(slot, ts, row, floats[slot], out_integers[n], out_floats[n])
+            n += 1
+        elif row[END] < soonest:
+            soonest = row[END]
     clock[NEXT_END] = soonest
     return n
 
 
-def open_candle(
-    slot: int, start: int, price: float, volume: int, base: int, clock: Any, integers: Any, floats: Any
-) -> None:
-    """Begin the candle of `slot` at `start`; `base` is the volume before it, where that isn't known yet."""
-    end = min(start + clock[INTERVAL], integers[CLOSE_TS][slot])
-    since = max(integers[CLOSED_UNTIL][slot], integers[OPEN_TS][slot])
-    integers[MISSING][slot] += (start - since) // clock[INTERVAL]
-    integers[START][slot] = start
-    integers[END][slot] = end
-    integers[TICKS][slot] = 0
-    integers[LAST_TS][slot] = NONE
-    if integers[BASE][slot] == NONE:
-        integers[BASE][slot] = base
-        integers[VOLUME][slot] = volume
-    floats[OPEN][slot] = price
-    floats[HIGH][slot] = price
-    floats[LOW][slot] = price
+def open_candle(start: int, price: float, volume: int, base: int, clock: Any, row: Any, prices: Any) -> None:
+    """Begin an instrument's candle; `base` is the volume before it, where that isn't known yet."""
+    end = min(start + clock[INTERVAL], row[CLOSE_TS])
+    row[MISSING] += (start - max(row[CLOSED_UNTIL], row[OPEN_TS])) // clock[INTERVAL]
+    row[START] = start
+    row[END] = end
+    row[TICKS] = 0
+    row[LAST_TS] = NONE
+    if row[BASE] == NONE:
+        row[BASE] = base
+        row[VOLUME] = volume
+    prices[OPEN] = price
+    prices[HIGH] = price
+    prices[LOW] = price
     if end < clock[NEXT_END]:
         clock[NEXT_END] = end
+
+
+def into_candle(ts: int, price: float, volume: int, oi: float, row: Any, prices: Any) -> None:
+    """Fold a tick into an instrument's open candle. One out of order touches the extremes, but not what comes last."""
+    row[TICKS] += 1
+    if price > prices[HIGH]:
+        prices[HIGH] = price
+    if price < prices[LOW]:
+        prices[LOW] = price
+    if ts < row[LAST_TS]:
+        return
+    row[LAST_TS] = ts
+    prices[CLOSE] = price
+    prices[OI] = oi
+    if volume < row[VOLUME]:
+        row[CORRECTIONS] += 1
+        if volume < row[BASE]:
+            row[BASE] = volume
+    row[VOLUME] = volume
 
 
 def unusable(slot: int, ts: int, clock: Any) -> bool:
@@ -101,38 +117,34 @@ def unusable(slot: int, ts: int, clock: Any) -> bool:
     return True
 
 
+def kept_out(ts: int, price: float, volume: int, row: Any) -> bool:
+    """Whether a tick is in no candle by rule, which is counted: outside of continuous hours, or without a price."""
+    if ts < row[OPEN_TS] or ts >= row[CLOSE_TS]:
+        row[OUTSIDE] += 1
+        if row[START] == NONE:  # what was traded by then is in no candle
+            row[VOLUME] = volume
+            row[BASE] = volume
+        return True
+    if price <= 0.0:
+        row[UNPRICED] += 1
+        return True
+    return False
+
+
+def late(start: int, ts: int, clock: Any, row: Any) -> bool:
+    """Whether the candle of a tick has ended by now, which is counted."""
+    if start >= row[CLOSED_UNTIL] and min(start + clock[INTERVAL], row[CLOSE_TS]) > clock[MARK]:
+        return False
+    row[LATE] += 1
+    row[LATENESS] = max(row[LATENESS], clock[LATEST] - ts)
+    return True
+
+
 def base_of_first(flags: int, at_open: bool, volume: int, quantity: int) -> int:
     """The day's volume before an instrument's first candle, where no pre-open tick has told it."""
     if flags & FLAG_CACHED:
         return volume
     return 0 if at_open else max(0, volume - quantity)
-
-
-def outside_hours(slot: int, volume: int, integers: Any) -> None:
-    """A pre-open, auction or after-hours tick: what was traded by then is in no candle."""
-    integers[OUTSIDE][slot] += 1
-    if integers[START][slot] == NONE:
-        integers[VOLUME][slot] = volume
-        integers[BASE][slot] = volume
-
-
-def into_candle(slot: int, ts: int, price: float, volume: int, oi: float, integers: Any, floats: Any) -> None:
-    """Fold a tick into the open candle of `slot`. One out of order touches the extremes, but not what comes last."""
-    integers[TICKS][slot] += 1
-    if price > floats[HIGH][slot]:
-        floats[HIGH][slot] = price
-    if price < floats[LOW][slot]:
-        floats[LOW][slot] = price
-    if ts < integers[LAST_TS][slot]:
-        return
-    integers[LAST_TS][slot] = ts
-    floats[CLOSE][slot] = price
-    floats[OI][slot] = oi
-    if volume < integers[VOLUME][slot]:
-        integers[CORRECTIONS][slot] += 1
-        if volume < integers[BASE][slot]:
-            integers[BASE][slot] = volume
-    integers[VOLUME][slot] = volume
 
 
 def fold(
@@ -142,7 +154,7 @@ def fold(
     """Fold a batch of ticks; returns how many candles closed, which are the first rows of what comes out."""
     n = 0
     for i in range(len(slots)):
-        slot, ts = slots[i], times[i]
+        slot, ts, price, volume = slots[i], times[i], prices[i], volumes[i]
         if unusable(slot, ts, clock):
             continue
         if ts > clock[LATEST]:
@@ -150,23 +162,21 @@ def fold(
             clock[MARK] = ts - clock[ALLOWANCE]
             if clock[MARK] >= clock[NEXT_END]:
                 n = close_due(ts, clock, integers, floats, out_integers, out_floats, n)
-        if integers[START][slot] != NONE and ts >= integers[END][slot]:
-            n = close_candle(slot, ts, integers, floats, out_integers, out_floats, n)
-        price, volume = prices[i], volumes[i]
-        opens, closes = integers[OPEN_TS][slot], integers[CLOSE_TS][slot]
-        if ts < opens or ts >= closes:
-            outside_hours(slot, volume, integers)
+        row, mine = integers[slot], floats[slot]
+        if row[START] != NONE:
+            if ts >= row[END]:
+                close_candle(slot, ts, row, mine, out_integers[n], out_floats[n])
+                n += 1
+            elif ts >= row[START] and price > 0.0:  # as nearly every tick
+                into_candle(ts, price, volume, ois[i], row, mine)
+                continue
+        if kept_out(ts, price, volume, row):
             continue
-        if price <= 0.0:
-            integers[UNPRICED][slot] += 1
+        start = row[OPEN_TS] + (ts - row[OPEN_TS]) // clock[INTERVAL] * clock[INTERVAL]
+        if late(start, ts, clock, row):
             continue
-        start = opens + (ts - opens) // clock[INTERVAL] * clock[INTERVAL]
-        if start < integers[CLOSED_UNTIL][slot] or min(start + clock[INTERVAL], closes) <= clock[MARK]:
-            integers[LATE][slot] += 1
-            integers[LATENESS][slot] = max(integers[LATENESS][slot], clock[LATEST] - ts)
-            continue
-        if integers[START][slot] == NONE:
-            base = base_of_first(flags[i], start == opens, volume, quantities[i])
-            open_candle(slot, start, price, volume, base, clock, integers, floats)
-        into_candle(slot, ts, price, volume, ois[i], integers, floats)
+        if row[START] == NONE:
+            base = base_of_first(flags[i], start == row[OPEN_TS], volume, quantities[i])
+            open_candle(start, price, volume, base, clock, row, mine)
+        into_candle(ts, price, volume, ois[i], row, mine)
     return n

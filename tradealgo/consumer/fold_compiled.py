@@ -12,8 +12,8 @@ from tradealgo.consumer import fold as source
 from tradealgo.domain.ticks import TICK
 
 for _helper in (
-    source.close_candle, source.close_due, source.open_candle, source.unusable, source.base_of_first,
-    source.outside_hours, source.into_candle,
+    source.close_candle, source.close_due, source.open_candle, source.into_candle, source.unusable, source.kept_out,
+    source.late, source.base_of_first,
 ):  # fmt: skip
     register_jitable(_helper)
 _fold = register_jitable(source.fold)

@@ -1,0 +1,110 @@
+"""Decoding ticks and building candles, in memory: `python -m benchmarks.ticks --json`.
+
+Decode: KiteTicker's own parser and ours on the same frames, in turns. `ratio_full_100` is how many times faster ours is on
+frames of 100 packets in full mode, and so on. Candles: `ticks_per_s` folded in batches of 100 ticks, 2,000 instruments,
+every candle that closes made into its message.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import struct
+import time
+from typing import Any
+
+import numpy as np
+from kiteconnect import KiteTicker
+
+from benchmarks.common import interleaved, main, rate
+from tradealgo.consumer.builder import CandleBuilder
+from tradealgo.domain.candles import SECOND_NS
+from tradealgo.domain.hours import market_hours
+from tradealgo.domain.instruments import Instrument, Kind
+from tradealgo.domain.ticks import MODE_FULL, MODE_QUOTE, empty_ticks
+from tradealgo.producer.packets import decode_frame
+from tradealgo.producer.packets_plain import decode_frame_plain
+
+DAY = dt.date(2026, 11, 20)
+INSTRUMENTS = 2_000
+BATCH = 100
+
+
+def frame(packets: int, length: int) -> bytes:
+    """A frame of random packets, tokens of shares and of derivatives, all of one moment."""
+    draw = random.Random(7)
+
+    def packet() -> bytes:
+        body = bytearray(struct.pack(">I", draw.randrange(1, 1 << 20) << 8 | draw.choice([1, 2])))
+        body += draw.randbytes(length - 4)
+        body[60:64] = struct.pack(">I", 1_795_146_300) if length == MODE_FULL else body[60:64]
+        return struct.pack(">H", length) + bytes(body[:length])
+
+    return struct.pack(">H", packets) + b"".join(packet() for _ in range(packets))
+
+
+def decoding(quick: bool) -> dict[str, Any]:
+    """Ticks a second of each parser, and the ratios."""
+    kite = KiteTicker("key", "token")
+    frames = {"full_100": frame(100, MODE_FULL), "full_3": frame(3, MODE_FULL), "quote_100": frame(100, MODE_QUOTE)}
+    cases = {}
+    for name, data in frames.items():
+        n = int.from_bytes(data[:2], "big")
+        assert len(decode_frame(data)[0]) == n
+        cases[f"kiteticker_{name}"] = rate(lambda data=data: kite._parse_binary(data), n, 0.05)
+        cases[f"plain_{name}"] = rate(lambda data=data: decode_frame_plain(data), n, 0.05)
+        cases[f"tradealgo_{name}"] = rate(lambda data=data: decode_frame(data), n, 0.05)
+    medians = interleaved(cases, 5 if quick else 21)
+    found: dict[str, Any] = {
+        f"ratio_{name}": round(medians[f"tradealgo_{name}"] / medians[f"kiteticker_{name}"], 1) for name in frames
+    }
+    return found | {f"{name}_ticks_per_s": round(value) for name, value in medians.items()}
+
+
+def day_of_ticks(minutes: int) -> tuple[list[Instrument], np.ndarray]:
+    """Every instrument ticks twice a second, in an order of its own each time."""
+    book = [
+        Instrument(instrument_token=n << 8 | 1, exchange="NSE", tradingsymbol=f"S{n}", kind=Kind.EQUITY)
+        for n in range(1, INSTRUMENTS + 1)
+    ]
+    opens = market_hours(book[0], DAY).open
+    draw, moments = np.random.default_rng(7), minutes * 120
+    ticks = empty_ticks(moments * INSTRUMENTS)
+    tokens = np.array([i.instrument_token for i in book], np.uint32)
+    grid = ticks.reshape(moments, INSTRUMENTS)
+    for moment, row in enumerate(grid):
+        row["instrument_token"] = draw.permutation(tokens)
+        row["ts_event"] = opens + moment // 2 * SECOND_NS
+        row["volume"] = moment
+    ticks["mode"], ticks["last_price"] = MODE_FULL, draw.integers(10_000, 20_000, len(ticks)) / 100
+    return book, ticks
+
+
+def candles(quick: bool) -> dict[str, Any]:
+    """Ticks a second that go into candles, compiled and interpreted."""
+    book, ticks = day_of_ticks(2)
+    batches = [ticks[at : at + BATCH] for at in range(0, len(ticks), BATCH)]
+
+    def build(compiled: bool) -> None:
+        builder = CandleBuilder(book, DAY, compiled=compiled)
+        closed = sum(len(builder.fold(batch, 1, 2)) for batch in batches)
+        assert closed >= INSTRUMENTS
+
+    cases = {"compiled": rate(lambda: build(True), len(ticks), 0.01)}
+    if not quick:
+        cases["interpreted"] = rate(lambda: build(False), len(ticks), 0.01)
+    build(True)
+    medians = interleaved(cases, 5 if quick else 9)
+    return {
+        "ticks_per_s": round(medians.pop("compiled")),
+        "interpreted_ticks_per_s": round(medians.get("interpreted", 0)),
+    }
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    """All figures."""
+    return decoding(quick) | candles(quick)
+
+
+if __name__ == "__main__":
+    main(measure, __doc__)
