@@ -40,6 +40,8 @@ CALL = Instrument(
     strike=25_000.0, tick_size=0.05, lot_size=65,
 )  # fmt: skip
 INSTRUMENTS = (INFY, RELIANCE, CALL)
+#: Rupees; small, so that the loss line of 2 % is within a day's moves.
+CAPITAL = 250_000.0
 START_PRICES = {257: 1_500.0, 513: 2_900.0, 770: 120.0}
 
 CALL_FAULTS = (
@@ -87,7 +89,7 @@ class World:
 
     def __init__(self, seed: int = 0, limits: Limits | None = None, clock_offset: int = 0) -> None:
         self.rng = random.Random(seed)
-        self.limits = limits or Limits(stale_price_s=10.0, breaker_failures=8, breaker_cooldown_s=10.0)
+        self.limits = limits or Limits(stale_price_s=10.0, breaker_failures=4 + seed % 4, breaker_cooldown_s=10.0)
         self.clock_offset = clock_offset
         self.now = DAY_START
         self.journal: list[tuple[RecordKind, Any]] = []
@@ -117,7 +119,7 @@ class World:
 
     def start_gate(self) -> None:
         self.epoch += 1
-        gate = self.gate = Gate(Terms("s1", "A1", 1_000_000.0), self.limits, INSTRUMENTS)
+        gate = self.gate = Gate(Terms("s1", "A1", CAPITAL), self.limits, INSTRUMENTS)
         gate.restore(self.journal)
         self.now += 1_000
         self.perform(gate.recover(self.now))
@@ -340,7 +342,7 @@ class World:
                 asked=asked,
             )  # fmt: skip
         else:
-            event = m.MarginsSeen(available=1_000_000.0, asked=asked)
+            event = m.MarginsSeen(available=CAPITAL, asked=asked)
 
         def deliver() -> None:
             if epoch == self.epoch:
@@ -482,7 +484,8 @@ class World:
         elif roll < 0.40:
             self.fill_some(rng.choice((0.3, 1.0, 1.0)))
         elif roll < 0.50:
-            self.move_price(rng.choice(INSTRUMENTS).instrument_token, rng.uniform(-0.01, 0.01))
+            far = 0.06 if rng.random() < 0.1 else 0.01
+            self.move_price(rng.choice(INSTRUMENTS).instrument_token, rng.uniform(-far, far))
         elif roll < 0.60:
             self.call_fault = rng.choice(CALL_FAULTS)
         elif roll < 0.66:

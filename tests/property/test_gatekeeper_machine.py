@@ -1,0 +1,98 @@
+"""Hypothesis drives the Gatekeeper's core and a faulty broker through any order of events, and shrinks what breaks it."""
+
+from __future__ import annotations
+
+import os
+
+from gate_world import CALL_FAULTS, CRASHES, INSTRUMENTS, MESSAGE_FAULTS, MS, World
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from tradealgo.domain.orders import Intent
+from tradealgo.domain.state import Action, KillState
+from tradealgo.gatekeeper import messages as m
+
+SOAK = bool(os.environ.get("TRADEALGO_SOAK"))
+
+
+class GateMachine(RuleBasedStateMachine):
+    """Rules of `gate_world.World`; the world checks the invariants at every command, and at the end the books."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world: World
+
+    @initialize(seed=st.integers(0, 2**16), offset=st.sampled_from((-400, 0, 170, 499)))
+    def begin(self, seed: int, offset: int) -> None:
+        self.world = World(seed, clock_offset=offset * MS)
+        self.world.advance(300 * MS)
+
+    @rule(instrument=st.sampled_from(INSTRUMENTS), lots=st.integers(-30, 30))
+    def ask(self, instrument, lots):
+        """A strategy changes its target."""
+        self.world.ask(instrument, lots * instrument.lot_size, Intent.ENTRY if lots else Intent.EXIT)
+
+    @rule(data=st.data())
+    def ask_again(self, data):
+        """A restarted Consumer, or an entry that wasn't acknowledged."""
+        if self.world.requests:
+            self.world.give(m.RequestReceived(data.draw(st.sampled_from(self.world.requests))))
+
+    @rule(fault=st.sampled_from(CALL_FAULTS))
+    def next_call_goes(self, fault):
+        self.world.call_fault = fault
+
+    @rule(fault=st.sampled_from(MESSAGE_FAULTS))
+    def messages_go(self, fault):
+        self.world.message_fault = fault
+
+    @rule(fails=st.booleans())
+    def questions_fail(self, fails):
+        self.world.query_fails = fails
+
+    @rule(at=st.sampled_from(CRASHES))
+    def crash(self, at):
+        """At the next thing that is worth a record."""
+        self.world.crash_next = at
+
+    @rule(ms=st.sampled_from((1, 20, 200, 1_000, 4_000)))
+    def wait(self, ms):
+        self.world.tick_all()
+        self.world.advance(ms * MS)
+
+    @rule(fraction=st.sampled_from((0.3, 1.0)))
+    def market_fills(self, fraction):
+        self.world.fill_some(fraction)
+
+    @rule(instrument=st.sampled_from(INSTRUMENTS), move=st.sampled_from((-0.08, -0.01, 0.004, 0.02)))
+    def price_moves(self, instrument, move):
+        self.world.move_price(instrument.instrument_token, move)
+
+    @rule(action=st.sampled_from((Action.KILL, Action.HALT, Action.RESUME, Action.ALIVE)))
+    def person_says(self, action):
+        self.world.say(action)
+
+    @precondition(lambda self: self.world.gate.killer.status.state is KillState.LOCKED)
+    @rule()
+    def rearm(self):
+        """Asked for, and then insisted on."""
+        self.world.say(Action.REARM)
+        self.world.say(Action.REARM, force=True)
+
+    @rule(up=st.booleans())
+    def bus(self, up):
+        self.world.give(m.BusChanged(up))
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.rest()
+
+
+GateMachine.TestCase.settings = settings(
+    max_examples=3_000 if SOAK else 100,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestGateMachine = GateMachine.TestCase
