@@ -35,7 +35,7 @@ class Outbox:
         self._waiting: deque[Item] = deque()
         self._frames = 0
         self._wake = asyncio.Event()
-        self.dropped = 0
+        self.sent = self.dropped = 0  # tick frames
         self.failures = 0
 
     def __len__(self) -> int:
@@ -66,17 +66,19 @@ class Outbox:
                 self._wake.clear()
                 await self._wake.wait()
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            self._frames -= sum(stream is Stream.TICKS for stream, _ in batch)
+            frames = sum(stream is Stream.TICKS for stream, _ in batch)
+            self._frames -= frames
             try:
                 await self._send(batch)
+                self.sent += frames
             except (redis.RedisError, OSError):
                 self.failures += 1
-                self._take_back(batch)
+                self._take_back(batch, frames)
                 await asyncio.sleep(RETRY_S)
 
-    def _take_back(self, batch: list[Item]) -> None:
+    def _take_back(self, batch: list[Item], frames: int) -> None:
         self._waiting.extendleft(reversed(batch))
-        self._frames += sum(stream is Stream.TICKS for stream, _ in batch)
+        self._frames += frames
         while self._frames > self._max_frames:
             self._drop_oldest()
 
