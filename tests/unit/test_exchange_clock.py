@@ -24,6 +24,16 @@ def test_runs_at_speed_and_never_back() -> None:
     assert clock.now(12 * SECOND) == 120 * SECOND
 
 
+def test_held_time_is_not_made_up_for() -> None:
+    """A clock that waited for its readers goes on from where it stood."""
+    clock = DataClock(0, 60.0, 10**18)
+    clock.hold(5 * SECOND)
+    assert clock.now(6 * SECOND) == 0
+    clock.start(0)
+    clock.hold(10 * SECOND)
+    assert clock.now(11 * SECOND) == 60 * SECOND
+
+
 def test_stays_at_the_end() -> None:
     """After the close it stands for ever."""
     clock = DataClock(0, 1.0, 5 * SECOND)

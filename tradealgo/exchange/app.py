@@ -192,6 +192,10 @@ async def _stepping(app: web.Application) -> AsyncIterator[None]:
     exchange.close()
 
 
+async def _goodbye(app: web.Application) -> None:
+    await app[EXCHANGE].hub.close()
+
+
 def make_app(exchange: PaperExchange) -> web.Application:
     """The aiohttp application of an exchange; the exchange steps while the application runs."""
     app = web.Application(middlewares=[envelope, misbehaving], client_max_size=MAX_BODY_BYTES)
@@ -203,6 +207,7 @@ def make_app(exchange: PaperExchange) -> web.Application:
         app.router.add_get(path, feed)
     app.on_response_prepare.append(_stamp)
     app.cleanup_ctx.append(_stepping)
+    app.on_shutdown.append(_goodbye)
     return app
 
 

@@ -32,6 +32,11 @@ class DataClock:
             self._anchor = wall
         return self._position
 
+    def hold(self, wall: int) -> None:
+        """Let the wall time up to `wall` pass without moving."""
+        if self._anchor is not None:
+            self._anchor = max(self._anchor, wall)
+
     def advance(self, ns: int, wall: int) -> int:
         """Move `ns` forward beside what the wall clock does; returns the new position."""
         self._position = max(self._position, min(self.end, self.now(wall) + max(0, ns)))

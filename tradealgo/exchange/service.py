@@ -106,8 +106,11 @@ class PaperExchange:
         self.store.save_clock(self.position, True)
 
     def step(self) -> None:
-        """Play the tape up to where the clock stands."""
-        self._play(self.clock.now(time.monotonic_ns()))
+        """Play the tape up to where the clock stands. Faster than real time, the clock waits for clients that lag."""
+        wall = time.monotonic_ns()
+        if self.clock.speed > 1 and self.hub.lagging(wall):
+            self.clock.hold(wall)
+        self._play(self.clock.now(wall))
 
     def _play(self, until: int) -> None:
         if until <= self.position:

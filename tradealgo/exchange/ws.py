@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 import numpy as np
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from tradealgo.exchange.faults import TICK_FAULTS, UPDATE_FAULTS, Faults
 from tradealgo.exchange.subscriptions import MAX_CONNECTIONS, BadRequestError, Subscriptions, read_request
@@ -19,6 +19,9 @@ HEARTBEAT_S = 1.0
 HEARTBEAT = b"\x00"
 #: A client that lets this many bytes pile up is cut off: memory stays bounded, and a real feed would not wait either.
 MAX_QUEUED_BYTES = 16 << 20
+#: A replay faster than real time waits for clients this far behind, unless they have taken nothing for `STUCK_NS`.
+LAG_BYTES = 2 << 20
+STUCK_NS = 5_000_000_000
 MAX_REQUEST_BYTES = 1 << 20
 GARBAGE = b"\xff\xfe" + bytes(range(256))
 
@@ -32,6 +35,7 @@ class Connection:
         self.mute = self.deaf = False
         self._queue: deque[bytes | str] = deque()
         self._queued = 0
+        self.took = time.monotonic_ns()  # when the system last took a message from us
         self._wake = asyncio.Event()
 
     def send(self, message: bytes | str) -> None:
@@ -66,6 +70,7 @@ class Connection:
             message = self._queue[0] if self._queue else HEARTBEAT
             if not self.mute:
                 await (self.socket.send_str(message) if isinstance(message, str) else self.socket.send_bytes(message))
+            self.took = time.monotonic_ns()
             if self._queue:
                 self._queued -= len(self._queue.popleft())
 
@@ -87,7 +92,22 @@ class Hub:
 
     @property
     def full(self) -> bool:
-        return len(self.connections) >= MAX_CONNECTIONS
+        """Whether a new connection is one too many. Those that a fault has silenced don't count: nobody is there."""
+        return sum(not c.mute for c in self.connections) >= MAX_CONNECTIONS
+
+    def lagging(self, wall: int) -> bool:
+        """Whether a client is far behind but still reading, at monotonic time `wall`; one that is stuck is cut off."""
+        behind = [c for c in self.connections if c.behind > LAG_BYTES and not c.mute]
+        for connection in behind:
+            if wall - connection.took > STUCK_NS:
+                connection.drop()
+        return any(c.behind for c in behind)
+
+    async def close(self) -> None:
+        """Say goodbye to every client: the server is going away."""
+        for connection in list(self.connections):
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(connection.socket.close(code=WSCloseCode.GOING_AWAY), 0.5)
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """One connection, from handshake to its end."""
