@@ -85,6 +85,7 @@ class Gate:
         self._unmatched = 0
         self._loss_base = 0
         self._peak = 0
+        self._next_probe = 0
         self._mtm_told = 0
         self._mtm_stale = True
         self._told: SessionState | None = None
@@ -546,10 +547,18 @@ class Gate:
         if self.ready:
             self.killer.work()
             self.calls.pump()
+        self._measure_clock()
         self.queries.pump()
         if self.killer.status.state is KillState.VERIFIED_FLAT:
             self._tell_state()
             self.killer.lock()
+
+    def _measure_clock(self) -> None:
+        """The calendar second is the broker's: find out where its seconds turn before a burst depends on it."""
+        clock = self.calls.budget.clock
+        if self.ready and clock.is_coarse and self.context.now >= self._next_probe:
+            self._next_probe = clock.next_probe(self.context.now)
+            self.queries.want(Query.ORDERS, at=self._next_probe)
 
     def _watch_login(self) -> None:
         if self.calls.token_dead:

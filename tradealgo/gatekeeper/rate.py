@@ -22,6 +22,8 @@ TRANSIT_NS = 150_000_000
 LANDED_NS = SECOND_NS
 #: A server may take its Date header from a clock that it reads now and then.
 DATE_SLACK_NS = 20_000_000
+#: Bounds wider than this cost throughput around every turn of a second.
+COARSE_NS = 150_000_000
 #: How fast two clocks may drift apart.
 DRIFT = 1e-4
 #: An order call is refused for about this long after a 429 (MARKET.md, section 3).
@@ -60,6 +62,16 @@ class ServerClock:
     def uncertainty(self) -> int:
         """Width of the bounds in nanoseconds."""
         return self.high - self.low
+
+    def next_probe(self, now: int) -> int:
+        """When to ask something, for its answer's Date to halve the bounds: as the second turns by our best guess."""
+        middle = (self.low + self.high) // 2
+        return now + -(now + middle) % SECOND_NS
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether the bounds are so wide that calls are counted in more seconds than need be."""
+        return self.uncertainty > COARSE_NS
 
     def seconds(self, earliest: int, latest: int) -> tuple[int, int]:
         """First and last second of the server in which something between two local instants may fall."""

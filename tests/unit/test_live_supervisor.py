@@ -1,0 +1,106 @@
+"""What supervisord is told: the programs of a session, who gets which secret, what of the kernel stays behind."""
+
+from __future__ import annotations
+
+import configparser
+from pathlib import Path
+
+import pytest
+
+from tradealgo.config import Manifest, Market, Mode, SessionDir
+from tradealgo.domain.errors import BadConfig, SessionNotFound
+from tradealgo.domain.sizing import Sizing
+from tradealgo.exchange import accounts
+from tradealgo.live import supervisor
+
+
+def manifest(mode: Mode = Mode.PAPER, bus_url: str = "unix:///tmp/x/bus.sock") -> Manifest:
+    return Manifest(
+        session_id="s", mode=mode, account="PAPER7", strategy="m:C", parameters={}, sizing=Sizing(lots=1),
+        instruments=("NSE:INFY",), capital=1e6, market=Market(day="2026-11-20"), bus_url=bus_url,
+    )  # fmt: skip
+
+
+def parsed(folder: Path, **arguments: object) -> configparser.RawConfigParser:
+    config = configparser.RawConfigParser()
+    config.read_string(supervisor.configuration(SessionDir(folder), manifest(**arguments)))  # type: ignore[arg-type]
+    return config
+
+
+def names(config: configparser.RawConfigParser) -> set[str]:
+    return {s.partition(":")[2] for s in config.sections() if s.startswith("program:")}
+
+
+def test_a_paper_session_has_eight_programs_and_a_live_one_no_exchange(tmp_path: Path) -> None:
+    """Nor a bus of its own where REDIS_URL names one."""
+    everything = {"bus", "exchange", "sentinel", "producer", "consumer", "gatekeeper", "recorder", "monitor"}
+    assert names(parsed(tmp_path)) == everything
+    assert names(parsed(tmp_path, mode=Mode.LIVE)) == everything - {"exchange"}
+    assert names(parsed(tmp_path, mode=Mode.LIVE, bus_url="")) == everything - {"exchange", "bus"}
+
+
+def test_who_records_outlives_who_is_recorded_and_the_bus_outlives_all(tmp_path: Path) -> None:
+    """supervisord stops the highest priority first."""
+    config = parsed(tmp_path)
+    priority = {name: int(config[f"program:{name}"]["priority"]) for name in names(config)}
+    assert sorted(priority, key=priority.__getitem__)[:2] == ["bus", "recorder"]
+    assert priority["gatekeeper"] < min(priority["consumer"], priority["producer"])
+    assert priority["exchange"] < priority["gatekeeper"]
+
+
+def test_the_control_socket_is_this_users_alone(tmp_path: Path) -> None:
+    """A unix socket, mode 0700, in a private folder; no TCP port."""
+    config = parsed(tmp_path)
+    assert config["unix_http_server"]["chmod"] == "0700"
+    assert "inet_http_server" not in config
+    assert SessionDir(tmp_path).sockets.stat().st_mode & 0o077 == 0
+
+
+def test_only_the_sentinel_sees_the_logins_secrets(tmp_path: Path) -> None:
+    """Live: they come by environment, and the others' are blanked; paper: the paper account's own, no secrets."""
+    live = parsed(tmp_path, mode=Mode.LIVE)
+    assert live["program:sentinel"]["environment"] == ""
+    for name in names(live) - {"sentinel"}:
+        assert live[f"program:{name}"]["environment"] == 'KITE_API_SECRET="",KITE_PASSWORD="",KITE_TOTP_SECRET=""'
+    paper = parsed(tmp_path)["program:sentinel"]["environment"]
+    assert f'KITE_PASSWORD="{accounts.PASSWORD}"' in paper
+    assert 'KITE_USER_ID="PAPER7"' in paper
+
+
+def test_a_paper_sessions_environment_has_no_broker_variable_at_all() -> None:
+    """Nor, in any mode, what belongs to the Jupyter server and its kernel."""
+    source = {"PATH": "/bin", "KITE_API_SECRET": "x", "KITE_ANYTHING": "x", "JPY_API_TOKEN": "x", "JUPYTER_TOKEN": "x",
+              "REDIS_URL": "redis://r", "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
+    paper = supervisor.environment(Mode.PAPER, source)
+    assert set(paper) == {"PATH", "REDIS_URL", "PYTHONUNBUFFERED"}
+    assert set(supervisor.environment(Mode.LIVE, source)) == set(paper) | {"KITE_API_SECRET", "KITE_ANYTHING"}
+
+
+def test_odd_folder_names_survive_and_impossible_ones_are_refused(tmp_path: Path) -> None:
+    """% is supervisord's own sign and spaces part words; a quote can't be carried."""
+    odd = tmp_path / "50% of a folder"
+    odd.mkdir()
+    command = parsed(odd)["program:consumer"]["command"]
+    assert f'"{tmp_path}/50%% of a folder"' in command
+    with pytest.raises(BadConfig, match="has a quote or a line break"):
+        supervisor.configuration(SessionDir(tmp_path / 'a"b'), manifest())
+
+
+def test_one_folders_processes_are_not_anothers() -> None:
+    """Marks match whole paths: a session isn't the one whose name it begins with."""
+    marks = ("/home/s/a1", "/tmp/t-1")
+    assert supervisor._belongs(["py", "-m", "tradealgo.consumer", "--session-dir", "/home/s/a1"], marks)
+    assert supervisor._belongs(["py", "-m", "supervisor.supervisord", "-c", "/home/s/a1/supervisord.conf"], marks)
+    assert supervisor._belongs(["redis-server unixsocket:/tmp/t-1/bus.sock"], marks)
+    assert not supervisor._belongs(["py", "-m", "tradealgo.consumer", "--session-dir", "/home/s/a12"], marks)
+    assert not supervisor._belongs(["vim", "/home/s/a1/manifest.json"], marks)
+
+
+def test_no_session_is_a_sentence_and_leaves_no_folder(tmp_path: Path) -> None:
+    """Asking for a past session's state makes nothing."""
+    folder = SessionDir(tmp_path)
+    assert not supervisor.is_running(folder)
+    assert not folder.has_sockets
+    with pytest.raises(SessionNotFound, match="is not running: nothing answers on its supervisor's socket"):
+        supervisor.states(folder)
+    assert supervisor.stop_session(folder) is False
