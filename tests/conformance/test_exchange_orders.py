@@ -110,16 +110,17 @@ def test_ioc_fills_what_it_can(kite: KiteConnect) -> None:
 
 def test_partial_fill_rests_and_completes_later(paper: RunningExchange, kite: KiteConnect) -> None:
     """More than is displayed: a part fills at once, the rest with later ticks."""
-    worst = quote(kite)["depth"]["sell"][4]["price"]
-    order_id = limit(kite, worst + 20, quantity=400)
+    offers = quote(kite)["depth"]["sell"]
+    wanted = sum(level["quantity"] for level in offers) + 400
+    order_id = limit(kite, offers[4]["price"] + 20, quantity=wanted)
     first = latest(kite, order_id)["filled_quantity"]
-    assert 0 < first < 400
+    assert 0 < first < wanted
     for _ in range(20):
         paper.advance(60)
         if latest(kite, order_id)["status"] == "COMPLETE":
             break
     order = latest(kite, order_id)
-    assert (order["status"], order["filled_quantity"]) == ("COMPLETE", 400)
+    assert (order["status"], order["filled_quantity"]) == ("COMPLETE", wanted)
     assert len(kite.order_trades(order_id)) > 1
 
 
