@@ -100,10 +100,7 @@ class Broker:
         self, login: BrokerSession, method: str, route: str, form: dict[str, str] | None = None
     ) -> Answer:
         headers = {"X-Kite-Version": kite.VERSION, "Authorization": login.authorization, "User-Agent": "TradeAlgo"}
-        params, data = (form, None) if method == "DELETE" else (None, form)
-        async with self._client().request(
-            method, self._url + route, headers=headers, params=params, data=data
-        ) as response:
+        async with self._client().request(method, self._url + route, headers=headers, data=form) as response:
             text = await response.read()
             return read_answer(response.status, text, response.headers.get("Date"))
 
@@ -125,7 +122,7 @@ class Broker:
             return QueryFailed(query=query, text=f"{type(error).__name__}: {error}")
 
 
-def _shape(call: Call) -> tuple[str, str, dict[str, str]]:
+def _shape(call: Call) -> tuple[str, str, dict[str, str] | None]:
     """Method, route and form of an order call, as the official client sends them."""
     order = call.order
     base = f"/orders/{kite.VARIETY}"
@@ -133,7 +130,7 @@ def _shape(call: Call) -> tuple[str, str, dict[str, str]]:
         return "POST", base, kite.place_form(order)
     if call.kind is CallKind.MODIFY:
         return "PUT", f"{base}/{order.order_id}", kite.modify_form(order, call.price)
-    return "DELETE", f"{base}/{order.order_id}", {"variety": kite.VARIETY, "order_id": order.order_id or ""}
+    return "DELETE", f"{base}/{order.order_id}", None
 
 
 def read_answer(status: int, body: bytes, date: str | None) -> Answer:

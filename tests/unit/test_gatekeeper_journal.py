@@ -1,0 +1,102 @@
+"""The journal: durable order, a chain that shows tampering, and a gate that comes back from it as it was."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from gate_world import CALL, INFY, INSTRUMENTS, SECOND, World
+
+from tradealgo.domain.orders import Intent
+from tradealgo.domain.state import Action
+from tradealgo.gatekeeper.core import Gate
+from tradealgo.gatekeeper.journal import Journal, JournalError, verify
+from tradealgo.gatekeeper.messages import Kind, Note, Record
+from tradealgo.gatekeeper.situation import Terms
+
+
+def note(text: str) -> Record:
+    return Record(Kind.NOTE, Note(code="X", text=text))
+
+
+def written(path: Path, count: int = 5) -> Path:
+    journal = Journal(path)
+    for number in range(count):
+        journal.append([note(f"a{number}"), note(f"b{number}")], number)
+    journal.close()
+    return path
+
+
+def test_what_is_appended_comes_back_in_order(tmp_path: Path) -> None:
+    """Across a restart too, with sequence numbers that go on."""
+    path = written(tmp_path / "j.db")
+    journal = Journal(path)
+    assert journal.append([note("last")], 9) == 11
+    rows = list(journal.rows(after=8))
+    assert [(r.seq, r.message.text) for r in rows] == [(9, "a4"), (10, "b4"), (11, "last")]
+    assert verify(path) == 11
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE records SET payload = x'80' WHERE seq = 4",
+        "UPDATE records SET ts = 0 WHERE seq = 7",
+        "UPDATE records SET kind = 'ALERT' WHERE seq = 7",
+        "DELETE FROM records WHERE seq = 3",
+        "UPDATE records SET hash = x'00' WHERE seq = 10",
+        "DELETE FROM records WHERE seq = 1",
+    ],
+)
+def test_tampering_shows(tmp_path: Path, tampering: str) -> None:
+    """A changed, dropped or re-stamped record breaks the chain."""
+    path = written(tmp_path / "j.db")
+    db = sqlite3.connect(path)
+    db.execute(tampering)
+    db.commit()
+    db.close()
+    with pytest.raises(JournalError, match="is not what the Gatekeeper wrote"):
+        verify(path)
+
+
+def test_a_batch_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """All of it or none, and the next one goes on from the last good record."""
+    path = tmp_path / "j.db"
+    journal = Journal(path)
+    journal.append([note("good")], 1)
+    with pytest.raises(TypeError):
+        journal.append([note("half"), Record(Kind.NOTE, object())], 2)
+    journal.append([note("next")], 3)
+    assert [r.message.text for r in journal.rows()] == ["good", "next"]
+    assert verify(path) == 2
+
+
+def test_a_gate_restored_from_its_journal_is_the_gate(tmp_path: Path) -> None:
+    """Orders, fills, positions, requests, kill and day count, through the real file."""
+    world = World(3)
+    world.advance(SECOND)
+    world.ask(INFY, 10)
+    world.ask(CALL, 65)
+    world.advance(SECOND)
+    world.fill_some(1.0)
+    world.ask(INFY, 0, Intent.EXIT)
+    world.say(Action.HALT)
+    world.advance(SECOND)
+    world.say(Action.KILL)
+    world.advance(100_000_000)
+    journal = Journal(tmp_path / "j.db")
+    journal.append([Record(kind, message) for kind, message in world.journal], 1)
+    other = Gate(Terms("s1", "A1", 250_000.0), world.limits, INSTRUMENTS)
+    other.restore((r.kind, r.message) for r in journal.rows())
+    gate = world.gate
+    assert other.book.orders == gate.book.orders
+    assert other.book.working == gate.book.working
+    assert set(other.state.seen) == set(gate.state.seen)
+    assert set(other.pending) == set(gate.pending)
+    assert other.killer.status == gate.killer.status
+    assert other.overrides.keys() == gate.overrides.keys() == {"person"}
+    assert other.calls.next_id == gate.calls.next_id
+    assert other.calls.budget.day_count(world.now) == gate.calls.budget.day_count(world.now) > 0
+    for instrument in INSTRUMENTS:
+        assert other.book.position(instrument.instrument_token) == gate.book.position(instrument.instrument_token)
