@@ -101,25 +101,26 @@ class Lab:
         button = self.page.locator(selector).first
         button.scroll_into_view_if_needed()
         button.hover()
+        before = time.time() * 1000 - 1
         self.page.mouse.down()
-        asked = self._asked()
+        asked = self._asked(before)
         self.page.mouse.up()
         return asked
 
     def hold_hotkey(self) -> float:
         """Hold Ctrl+Alt+K until it acts; when the page asked for the kill (wall clock, s)."""
         keys = ("Control", "Alt", "k")
+        before = time.time() * 1000 - 1
         for key in keys:
             self.page.keyboard.down(key)
-        asked = self._asked()
+        asked = self._asked(before)
         for key in reversed(keys):
             self.page.keyboard.up(key)
         return asked
 
-    def _asked(self) -> float:
+    def _asked(self, before: float) -> float:
         new = "before => window.__tradealgo.last?.at > before && window.__tradealgo.last.at"
-        before = time.time() * 1000 - 1
-        return self.page.wait_for_function(new, arg=before, timeout=5_000).json_value() / 1000
+        return self.page.wait_for_function(new, arg=before, timeout=10_000).json_value() / 1000
 
     def shoot(self, name: str) -> None:
         """Keep a screenshot among the artefacts."""

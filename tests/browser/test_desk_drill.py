@@ -92,10 +92,11 @@ def arm(session: LiveSession) -> None:
 
 def assert_reached(session: LiveSession, asked: float) -> None:
     """The Gatekeeper tripped within REACHES_S of the page's asking, and is flat by the broker's own word."""
-    session.wait(state="VERIFIED_FLAT", timeout_s=FLAT_S)
+    session.wait(state="VERIFIED_FLAT", timeout_s=15)
     state = session.state
     assert state is not None
     assert state.cause is KillCause.PERSON
+    assert state.ts_flat / 1e9 - asked < FLAT_S
     assert asked - 0.01 < state.ts_tripped / 1e9 < asked + REACHES_S
     assert not any(p.quantity for p in session.positions)
 
@@ -134,13 +135,11 @@ def test_the_kill_works_whatever_the_kernel_does(
     stopped = kernel_trouble(lab, trouble)
     try:
         asked = lab.hold_hotkey() if trouble == "killed" else lab.hold(".ta-kill-button")
-        lab.page.wait_for_selector(".ta-kill[data-tone='good']", timeout=FLAT_S * 1000)
-        shown = time.time() - asked
+        lab.page.wait_for_selector(".ta-kill[data-tone='good']", timeout=15_000)
     finally:
         if stopped:
             os.kill(stopped, signal.SIGCONT)
     lab.shoot(f"kill-{trouble.replace(' ', '-')}")
-    assert shown < FLAT_S
     assert_reached(session, asked)
 
 
@@ -151,7 +150,7 @@ def test_the_hotkey_works_under_a_modal_dialog(lab: Lab, jupyterlab: Jupyter, se
     lab.menu("Kernel", "Restart Kernel…")
     lab.page.wait_for_selector(".jp-Dialog")
     asked = lab.hold_hotkey()
-    lab.page.wait_for_selector(".ta-overlay:has-text('Verified flat')", timeout=FLAT_S * 1000)
+    lab.page.wait_for_selector(".ta-overlay:has-text('Verified flat')", timeout=15_000)
     lab.shoot("kill-under-dialog")
     assert_reached(session, asked)
 
@@ -171,8 +170,8 @@ def test_two_tabs_show_the_same_kill(lab: Lab, browser: Any, jupyterlab: Jupyter
     lab.page.keyboard.press("d")
     lab.page.wait_for_selector(".ta-desk", state="detached")
     asked = lab.hold(".ta-top-kill")
-    panel.wait_for_selector(".ta-kill[data-tone='good']", timeout=FLAT_S * 1000)
-    lab.page.wait_for_selector(".ta-top .good:has-text('LOCKED')", timeout=FLAT_S * 1000)
+    panel.wait_for_selector(".ta-kill[data-tone='good']", timeout=15_000)
+    lab.page.wait_for_selector(".ta-top .good:has-text('LOCKED')", timeout=15_000)
     assert_reached(session, asked)
 
 
@@ -210,6 +209,7 @@ def test_the_chart_moves_through_a_busy_cell_and_a_restart(lab: Lab, jupyterlab:
     }"""
     before = lab.page.evaluate("document.querySelector('.js-plotly-plot').data[0].x.length")
     lab.run(1, wait=False)
+    lab.page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
     busy = lab.page.evaluate(watch, 5)
     lab.jupyter.http("POST", f"/api/kernels/{lab.kernel_id()}/restart", token=TOKEN)
     restart = lab.page.evaluate(watch, 5)

@@ -96,7 +96,7 @@ def _figures(shot: dict[str, Any]) -> str:
 
 def chart(points: list[MtmPoint], shot: dict[str, Any]) -> str:
     """MTM over time with the kill line, as SVG; empty for fewer than two points."""
-    points = thin(points, CHART_POINTS)
+    points = thin([p for p in points if p.ts_event], CHART_POINTS)
     if len(points) < 2:
         return ""
     limit, values = points[-1].limit, [p.mtm for p in points]

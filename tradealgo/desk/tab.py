@@ -88,7 +88,9 @@ class Tab:
         if new:
             self._mtm_ts = new[-1].ts
         return [
-            [chart_ms(p.ts_event), p.mtm / 100, p.realised / 100, p.unrealised / 100, p.drawdown / 100] for p in new
+            [chart_ms(p.ts_event), p.mtm / 100, p.realised / 100, p.unrealised / 100, p.drawdown / 100]
+            for p in new
+            if p.ts_event  # 0 before the first tick
         ]
 
     def _new_candles(self) -> list[list[float]]:

@@ -34,41 +34,52 @@ const CONFIG = {
   locales: { tradealgo: { moduleType: "locale", name: "tradealgo", dictionary: {}, format: { currency: ["₹", ""], grouping: [3, 2, 2, 2, 2] } } },
 };
 
+// Between two drawings a chart rests this many times as long as it drew, and never longer than MOST_REST_MS.
+const REST = 6, MOST_REST_MS = 600;
+
 // A chart of a session: `traces`, `layout` and `extend` say what it shows; this draws it, when it can be seen.
 async function chart(el, id, { height, traces, layout, extend }) {
   const div = h("div", { class: "ta-chart", style: `height:${height}px` });
   el.append(div);
   let library;
   try { library = await plotly(); } catch (error) { div.textContent = `${error.message}.`; return () => {}; }
-  let stale = true, visible = true, closed = false, model = null, drawn = "";
+  let stale = true, visible = true, closed = false, model = null, drawn = "", timer = null, rested = 0, seen = {};
+  const count = () => ({ mtm: model.mtmCount, candles: model.candleCount, fills: model.fillCount });
   const whole = () => {
+    const colours = palette(div), next = layout(model, colours);
+    stale = false; drawn = JSON.stringify(next);
+    library.react(div, traces(model, colours), layoutOf(colours, next), CONFIG);
+  };
+  const more = () => {
+    extend(library, div, model, seen);
+    const colours = palette(div), next = layout(model, colours), shape = JSON.stringify(next);
+    if (shape !== drawn) { drawn = shape; library.relayout(div, layoutOf(colours, next)); }
+  };
+  const draw = () => {
+    timer = null;
     if (closed || !model || !div.clientWidth) return;
-    const colours = palette(div);
-    stale = false; drawn = "";
-    library.react(div, traces(model, colours), layoutOf(colours, layout(model, colours)), CONFIG);
+    const began = performance.now();
+    if (!stale) try { more(); } catch { stale = true; }
+    if (stale) whole();
+    seen = count();
+    rested = performance.now() + Math.min(MOST_REST_MS, REST * (performance.now() - began));
   };
-  const reshape = () => {
-    const next = layout(model, palette(div)), seen = JSON.stringify(next);
-    if (seen === drawn) return;
-    drawn = seen;
-    library.relayout(div, layoutOf(palette(div), next));
+  const soon = () => {
+    if (timer || !visible || document.hidden) return;
+    timer = setTimeout(draw, Math.max(0, rested - performance.now()));
   };
-  const observer = new IntersectionObserver(entries => {
-    visible = entries[0].isIntersecting;
-    if (visible && stale) whole();
-  });
+  const again = () => { stale = true; soon(); };
+  const observer = new IntersectionObserver(entries => { visible = entries.at(-1).isIntersecting; soon(); });
   observer.observe(div);
-  const offTheme = onTheme(() => requestAnimationFrame(whole));
-  const wake = () => { if (!document.hidden && stale) whole(); };
-  document.addEventListener("visibilitychange", wake);
+  const offTheme = onTheme(again);
+  document.addEventListener("visibilitychange", soon);
   const leave = link.follow(id, (now, news) => {
     model = now;
-    if (!visible || document.hidden) { stale = true; return; }
-    if (news.full || news.redraw || stale) { whole(); return; }
-    try { extend(library, div, now, news); reshape(); } catch { stale = true; }
+    if (news.full || news.redraw) stale = true;
+    soon();
   });
   return () => {
-    closed = true; leave(); offTheme(); observer.disconnect(); document.removeEventListener("visibilitychange", wake);
+    closed = true; clearTimeout(timer); leave(); offTheme(); observer.disconnect(); document.removeEventListener("visibilitychange", soon);
     library.purge(div); div.remove();
   };
 }
@@ -84,7 +95,6 @@ function mtmRange(model) {
 }
 
 export function mtmChart(el, id, height = 300) {
-  const columns = ["mtm", "realised", "drawdown"];
   return chart(el, id, {
     height,
     traces: (model, c) => {
@@ -113,11 +123,11 @@ export function mtmChart(el, id, height = 300) {
         xaxis: { anchor: "y2" },
       };
     },
-    extend: (library, div, model, news) => {
-      if (!news.mtm) return;
-      const x = news.mtm.map(p => date(p[0]));
-      const rows = [news.mtm.map(p => p[1]), news.mtm.map(p => p[2]), news.mtm.map(p => -Math.abs(p[4]))];
-      library.extendTraces(div, { x: columns.map(() => x), y: rows }, [0, 1, 2]);
+    extend: (library, div, model, seen) => {
+      const fresh = model.mtmCount - seen.mtm, tail = name => fresh ? model.mtm[name].slice(-fresh) : [];
+      if (!fresh) return;
+      const x = tail("x").map(date);
+      library.extendTraces(div, { x: [x, x, x], y: [tail("mtm"), tail("realised"), tail("drawdown").map(d => -Math.abs(d))] }, [0, 1, 2]);
     },
   });
 }
@@ -135,17 +145,24 @@ export function priceChart(el, id, height = 300) {
     if (model.chart && document.activeElement !== select) select.value = model.chart;
     select.disabled = rows.length < 2;
   });
-  const fills = (model, side) => model.fills.filter(f => f.instrument_token === model.chart && f.side === side);
+  // One mark an order: its fills together, at their average price.
+  const fills = (model, side) => {
+    const orders = new Map();
+    for (const f of model.fills) {
+      if (f.instrument_token !== model.chart || f.side !== side) continue;
+      const sum = orders.get(f.tag) ?? { time: f.time, quantity: 0, value: 0 };
+      orders.set(f.tag, { time: sum.time, quantity: sum.quantity + f.quantity, value: sum.value + f.quantity * f.price });
+    }
+    return [...orders.values()].map(o => ({ ...o, price: o.value / o.quantity }));
+  };
   const marks = (rows, name, marker) => ({
     type: "scatter", mode: "markers", x: rows.map(f => date(f.time)), y: rows.map(f => f.price), name, marker: { size: 11, line: { width: 1.2, color: "#fff" }, ...marker },
-    text: rows.map(f => `${name} ${f.quantity} at ${f.price}`), hoverinfo: "text",
+    text: rows.map(f => `${name} ${f.quantity} at ${f.price.toFixed(2)}`), hoverinfo: "text",
   });
   const column = (model, i) => model.candles.map(c => c[i]);
-  let drawnFills = -1;
   const drawing = chart(el, id, {
     height: height - 30,
     traces: (model, c) => {
-      drawnFills = model.fills.length;
       return [
         { type: "candlestick", x: model.candles.map(r => date(r[0])), open: column(model, 1), high: column(model, 2), low: column(model, 3), close: column(model, 4), name: "price",
           increasing: { line: { color: c.up, width: 1 }, fillcolor: c.up }, decreasing: { line: { color: c.down, width: 1 }, fillcolor: "rgba(0,0,0,0)" } },
@@ -165,11 +182,12 @@ export function priceChart(el, id, height = 300) {
         annotations: [...working.map(o => note(o.price, `${o.side} ${o.quantity}`, c.second)), ...(held ? [note(held.average_price, `holding ${held.quantity}`, c.line)] : [])],
       };
     },
-    extend: (library, div, model, news) => {
-      if (model.fills.length !== drawnFills) throw new Error("redraw: new fills");
-      if (!news.candles) return;
-      const at = i => [news.candles.map(c => c[i])];
-      library.extendTraces(div, { x: [news.candles.map(c => date(c[0]))], open: at(1), high: at(2), low: at(3), close: at(4) }, [0]);
+    extend: (library, div, model, seen) => {
+      if (model.fillCount !== seen.fills) throw new Error("new fills: draw all");
+      const fresh = model.candleCount - seen.candles;
+      if (!fresh) return;
+      const rows = model.candles.slice(-fresh), at = i => [rows.map(c => c[i])];
+      library.extendTraces(div, { x: [rows.map(c => date(c[0]))], open: at(1), high: at(2), low: at(3), close: at(4) }, [0]);
     },
   });
   return () => { offer(); drawing.then(leave => leave()); };

@@ -30,6 +30,7 @@ class Model {
 
   clear() {
     this.shot = {}; this.orders = new Map(); this.fills = []; this.candles = []; this.chart = null;
+    this.mtmCount = this.candleCount = this.fillCount = 0;  // ever, whatever of it is still kept
     this.mtm = { x: [], mtm: [], realised: [], unrealised: [], drawdown: [] };
   }
 
@@ -39,9 +40,9 @@ class Model {
     Object.assign(this.shot, news.set);
     for (const row of news.orders ?? []) { this.orders.delete(row.tag); this.orders.set(row.tag, row); }
     while (this.orders.size > 200) this.orders.delete(this.orders.keys().next().value);
-    if (news.fills) this.fills = this.fills.concat(news.fills).slice(-500);
+    if (news.fills) { this.fills = this.fills.concat(news.fills).slice(-500); this.fillCount += news.fills.length; }
     if (news.chart !== this.chart) { this.chart = news.chart; this.candles = []; news.redraw = true; }
-    if (news.candles) this.candles = this.candles.concat(news.candles).slice(-1000);
+    if (news.candles) { this.candles = this.candles.concat(news.candles).slice(-1000); this.candleCount += news.candles.length; }
     if (news.mtm) this.extend(news.mtm, news);
     if (["TRIPPED", "CANCELLING", "FLATTENING", "VERIFIED_FLAT", "LOCKED"].includes(news.set?.kill)) this.asked = null;
     this.tell(news);
@@ -49,6 +50,7 @@ class Model {
 
   extend(points, news) {
     const names = ["x", "mtm", "realised", "unrealised", "drawdown"];
+    this.mtmCount += points.length;
     for (const point of points) names.forEach((name, i) => this.mtm[name].push(point[i]));
     if (this.mtm.x.length > MOST_POINTS) { news.redraw = true; this.thin(names); }
   }

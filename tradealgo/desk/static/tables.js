@@ -78,7 +78,7 @@ export function health({ shot }) {
 export function alerts({ shot }) {
   const rows = shot.alerts ?? [];
   if (!rows.length) return none("Nothing to worry about.");
-  const sign = { INFO: "ⓘ", WARNING: "◆", CRITICAL: "✖" };
+  const sign = { INFO: "●", WARNING: "◆", CRITICAL: "✖" };
   return h("ul", { class: "ta-alerts" }, rows.slice(0, 12).map(a =>
     h("li", { class: a.level.toLowerCase() }, h("i", { "aria-label": a.level }, sign[a.level]), h("span", {}, a.text), h("small", {}, `${a.module} ${time(a.ts)}`))));
 }
