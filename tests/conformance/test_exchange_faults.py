@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import requests
 from kiteconnect import KiteConnect
-from kiteconnect.exceptions import DataException, NetworkException, OrderException, TokenException
+from kiteconnect.exceptions import (
+    DataException,
+    GeneralException,
+    InputException,
+    NetworkException,
+    OrderException,
+    PermissionException,
+    TokenException,
+)
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -42,13 +50,42 @@ def test_429_strikes_once_and_changes_nothing(paper: RunningExchange, kite: Kite
     assert len(kite.orders()) == 1
 
 
-@pytest.mark.parametrize("code", [500, 502])
+@pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
 def test_html_page_hides_the_status(paper: RunningExchange, kite: KiteConnect, code: int) -> None:
     """A proxy's page: the client says DataException 502 whatever the status was."""
     paper.fault(f"http_{code}_html")
     with pytest.raises(DataException) as caught:
         kite.orders()
     assert caught.value.code == 502
+
+
+@pytest.mark.parametrize(
+    ("code", "error_type", "text", "raised"),
+    [
+        (400, "InputException", "no", InputException),
+        (400, "OrderException", "no", OrderException),
+        (403, "TokenException", "no", TokenException),
+        (403, "PermissionException", "no", PermissionException),
+        (429, "NetworkException", "no", NetworkException),
+        (502, "DataException", "no", DataException),
+        (503, "NetworkException", "no", NetworkException),
+        (400, "MarginException", "no", GeneralException),
+        (400, "HoldingException", "no", GeneralException),
+        (403, "UserException", "no", GeneralException),
+        (500, "GeneralException", "no", GeneralException),
+        (500, "", "no", TypeError),  # the client can't name an error without a type
+        (500, "GeneralException", "", KeyError),  # nor one without a message
+    ],
+)
+def test_each_error_as_the_client_maps_it(
+    paper: RunningExchange, kite: KiteConnect, code: int, error_type: str, text: str, raised: type[Exception]
+) -> None:
+    """Every error type that the broker sends becomes the client's exception, with the HTTP code."""
+    paper.fault("error", code=code, error_type=error_type, text=text, path="/user/margins")
+    with pytest.raises(raised) as caught:
+        kite.margins()
+    assert getattr(caught.value, "code", code) == code
+    assert kite.margins()
 
 
 def test_timeout_after_accept_leaves_an_order(paper: RunningExchange) -> None:

@@ -118,6 +118,9 @@ async def misbehaving(request: web.Request, handler: Handler) -> Any:
         await asyncio.sleep(fault.seconds)
     if fault.name in ("timeout_before", "drop_request"):
         return _cut(request)
+    if fault.name == "error":
+        body = {"status": "error", "data": None, "message": fault.text, "error_type": fault.error_type}
+        return web.json_response({k: v for k, v in body.items() if v != ""}, status=fault.code)
     code = int(fault.name.split("_")[1])
     return web.Response(status=code, text=_HTML.format(code=code), content_type="text/html")
 

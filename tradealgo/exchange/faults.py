@@ -2,8 +2,8 @@
 
 name                  what happens (where `count` and `probability` say so)
 http_429              the request is refused: 429 NetworkException
-http_500_html         the request is answered by a proxy's HTML page with status 500 (`seconds` ignored)
-http_502_html         the same with 502
+http_500_html         the request is answered by a proxy's HTML page with status 500; so 429, 502, 503, 504
+error                 the request is answered with `code`, `error_type` and `text`; an empty one is left out
 drop_request          the TCP connection is closed without an answer; nothing was done
 timeout_before        no answer for `seconds`; nothing was done
 timeout_after_accept  the order call is carried out, but its answer never comes (silence for `seconds`, then close)
@@ -24,7 +24,7 @@ mute_socket           at once: open sockets answer pings but send nothing more
 half_open_socket      at once: open sockets neither read nor send
 token_death           at once: the access token is dead
 clock_skew            at once: the exchange's wall clock (Date header, rate windows) is `seconds` ahead
-circuit_halt          at once: `instrument` has no quotes and takes no orders for `seconds` of data time
+circuit_halt          at once: `instrument` takes no orders and fills none for `seconds` of data time
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ import msgspec
 
 from tradealgo.domain.errors import InvalidInput
 
-REQUEST_FAULTS = ("http_429", "http_500_html", "http_502_html", "drop_request", "timeout_before", "slow")
+HTML_FAULTS = ("http_429_html", "http_500_html", "http_502_html", "http_503_html", "http_504_html")
+REQUEST_FAULTS = ("http_429", *HTML_FAULTS, "error", "drop_request", "timeout_before", "slow")
 ORDER_FAULTS = ("timeout_after_accept", "timeout_400", "drop_after_accept", "reject", "fill_after_cancel")
 UPDATE_FAULTS = ("duplicate_update", "missing_update", "reorder_updates")
 TICK_FAULTS = ("duplicate_ticks", "late_ticks", "garbage_frame", "freak_price")
@@ -57,13 +58,17 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
     method: str = ""
     instrument: str = ""
+    code: int = 400
+    error_type: str = "GeneralException"
     text: str = "17070 : The Price is out of the current execution range"
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise InvalidInput(f"unknown fault {self.name!r}: expected one of {', '.join(NAMES)}")
-        if not 0 <= self.probability <= 1 or self.count < 0 or self.seconds < 0:
-            raise InvalidInput(f"fault {self.name!r} needs 0 <= probability <= 1, count >= 0 and seconds >= 0")
+        if not 0 <= self.probability <= 1 or self.count < 0 or not 0 <= self.seconds <= 86_400:
+            raise InvalidInput(f"fault {self.name!r} needs probability 0 to 1, count >= 0 and seconds 0 to 86,400")
+        if not 400 <= self.code < 600:
+            raise InvalidInput(f"fault {self.name!r} needs a code of 400 to 599, got {self.code}")
 
 
 class _Armed:
