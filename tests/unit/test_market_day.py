@@ -132,7 +132,7 @@ def test_days_look_like_days() -> None:
     days = [simulated_day(DAY, number, ["NSE:NIFTY 50", "NSE:RELIANCE"]) for number in range(12)]
     index = [candles(day, "NSE:NIFTY 50") for day in days]
     ranges = [c["high"].max() / c["low"].min() - 1 for c in index]
-    assert 0.004 < np.median(ranges) < 0.03
+    assert 0.007 < np.median(ranges) < 0.02
     squares = [minute_returns(c) ** 2 for c in index]
     clusters = [np.corrcoef(s[60:-61], s[61:-60])[0, 1] for s in squares]
     assert np.mean(clusters) > 0.05
