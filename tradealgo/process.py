@@ -132,14 +132,19 @@ def write_pid(folder: SessionDir, module: Module) -> None:
     (folder.pids / f"{module.value}.pid").write_text(f"{os.getpid()}\n")
 
 
-async def run_module(module: Module, main: Callable[[Process], Awaitable[None]]) -> None:
-    """Run a module's loop until it returns, raises, or SIGTERM or SIGINT asks it to stop (its task is cancelled)."""
+async def run_module(module: Module, main: Callable[[Process], Awaitable[None]], *, needs_bus: bool = True) -> None:
+    """Run a module's loop until it returns, raises, or SIGTERM or SIGINT asks it to stop (its task is cancelled).
+
+    Args:
+        needs_bus: wait for the bus first. The Gatekeeper doesn't: a kill goes on while the bus is gone.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m tradealgo.{module.value}")
     parser.add_argument("--session-dir", required=True, help="the session's folder, which holds its manifest.json")
     folder = SessionDir(parser.parse_args().session_dir)
     manifest = folder.read_manifest()
     write_pid(folder, module)
-    process = Process(module, folder, manifest, await connected_bus(manifest))
+    bus = await connected_bus(manifest) if needs_bus else Bus(connect(manifest.resolved_bus_url()), manifest.session_id)
+    process = Process(module, folder, manifest, bus)
     loop = asyncio.get_running_loop()
     work = asyncio.ensure_future(main(process))
     for number in (signal.SIGTERM, signal.SIGINT):

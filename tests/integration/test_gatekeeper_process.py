@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,10 +13,12 @@ import pytest
 from gate_session import GateSession, gate_session
 
 from tradealgo.bus.keys import GATEKEEPER_GROUP, Stream, stream_key
+from tradealgo.bus.server import EmbeddedServer
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent, OrderState, Side
 from tradealgo.domain.state import Action, Module
 from tradealgo.exchange.testing import RunningExchange, running_exchange
+from tradealgo.gatekeeper.emergency import progress
 
 INFY = "NSE:INFY"
 
@@ -176,3 +181,52 @@ async def test_order_faults_never_double(paper: RunningExchange, bus_url: str, t
         rows = [o for o in session.broker_orders() if o["tag"] == order.tag]
         assert len(rows) <= 1
         assert (order.state is OrderState.FILLED) == any(o["status"] == "COMPLETE" for o in rows)
+
+
+async def test_a_hung_gatekeeper_is_fenced_and_its_kill_finished(session: GateSession) -> None:
+    """SIGSTOP, then a kill: the emergency process ends it, takes the lease over and makes flat."""
+    request = await session.ask(INFY, Side.BUY, 10, 10)
+    await settle(session)
+    await session.order(request, OrderState.FILLED)
+    hung = session.processes[Module.GATEKEEPER]
+    os.kill(hung.pid, signal.SIGSTOP)
+    command = [sys.executable, "-m", "tradealgo.gatekeeper.emergency", "--session-dir", str(session.folder.path)]
+    moving = asyncio.create_task(keep_moving(session))
+    emergency = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    _, said = await asyncio.wait_for(emergency.communicate(), 40)
+    assert emergency.returncode == 0, said.decode()
+    assert "LOCKED" in said.decode()
+    assert hung.wait(5) == -signal.SIGKILL
+    await session.killed("LOCKED")
+    session.start(Module.GATEKEEPER)
+    await session.ready()
+    moving.cancel()
+    ledger = await asyncio.to_thread(session.paper.ledger)
+    assert all(p["quantity"] == 0 for p in ledger["positions"])
+    denied = await session.ask(INFY, Side.BUY, 10, 10)
+    assert (await session.verdict(denied.request_id)).code == "KILLED"
+
+
+async def test_without_the_bus_it_guards_what_is_open(paper: RunningExchange, tmp_path: Path) -> None:
+    """The bus dies: a kill by flag file makes flat all the same, also after a restart without any bus."""
+    with EmbeddedServer() as server:
+        async with gate_session(paper, server.url, tmp_path) as session:
+            request = await session.ask(INFY, Side.BUY, 10, 10)
+            await settle(session)
+            await session.order(request, OrderState.FILLED)
+            server.stop()
+            await asyncio.sleep(0.5)
+            session.kill_9()
+            session.start(Module.GATEKEEPER)
+            session.folder.kill_flag.write_text("{}")
+            for _ in range(300):
+                if not any(p["quantity"] for p in (await asyncio.to_thread(paper.ledger))["positions"]):
+                    break
+                await session.advance(1)
+                await asyncio.sleep(0.1)
+            assert not any(p["quantity"] for p in (await asyncio.to_thread(paper.ledger))["positions"])
+
+            async def locked() -> bool:
+                return progress(session.folder)[1] == "LOCKED"
+
+            await session.until(locked, what="LOCKED in the journal")

@@ -17,7 +17,7 @@ LEASE_HELD = 3
 def main() -> None:
     """Run the module; one sentence and exit code 3 if another process holds the account."""
     try:
-        asyncio.run(run_module(Module.GATEKEEPER, gatekeeper))
+        asyncio.run(run_module(Module.GATEKEEPER, gatekeeper, needs_bus=False))
     except LeaseHeld as error:
         print(error, file=sys.stderr)
         sys.exit(LEASE_HELD)

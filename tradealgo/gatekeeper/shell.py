@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tradealgo.bus.redis_bus import Bus
 from tradealgo.config import BrokerSession, Manifest, SessionDir, token_file
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.state import Action, Control
@@ -203,14 +204,15 @@ async def gatekeeper(process: Process) -> None:
         login = LoginFile(process.manifest.account)
         while login() is None:  # noqa: ASYNC110 (a file that another process writes)
             await asyncio.sleep(IDLE_S)
-        await process.say("RECONCILING")
+        process.state = "RECONCILING"
         await shell.start()
-        connect(shell, process)
+        connect(shell, process.bus)
+        shell.inbox = Inbox(process.bus, shell.put, control_after=shell.gate.control_cursor.encode())
         async with asyncio.TaskGroup() as group:
             group.create_task(shell.run())
             group.create_task(_report(shell, process))
-            if shell.inbox and shell.outbox:
-                group.create_task(shell.inbox.run())
+            group.create_task(shell.inbox.run())
+            if shell.outbox:
                 group.create_task(shell.outbox.run())
 
 
@@ -219,21 +221,26 @@ def signal_loop(shell: Shell) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, shell.look_at_flag)
 
 
-def connect(shell: Shell, process: Process) -> None:
-    """Attach the bus."""
-    shell.inbox = Inbox(process.bus, shell.put, control_after=shell.gate.control_cursor.encode())
+def connect(shell: Shell, bus: Bus) -> None:
+    """Tell what happens on the bus."""
 
     def reload(after: int) -> list[tuple[int, Record]]:
         with contextlib.closing(open_readonly(shell.folder.journal)) as db:  # the writer's own is in use
             return [(row.seq, Record(row.kind, row.message)) for row in read(db, after, tuple(STREAMS))]
 
-    shell.outbox = Outbox(process.bus, reload, shell.bus_changed)
+    shell.outbox = Outbox(bus, reload, shell.bus_changed)
+
+
+def journaled_instruments(journal: Journal) -> list[Instrument]:
+    """The session's instruments as of its first start; none if it never came so far."""
+    return next((row.message for row in journal.rows(kinds=(Kind.INSTRUMENTS,))), [])
 
 
 async def known_instruments(process: Process, journal: Journal) -> list[Instrument]:
     """The session's instruments: from the journal, or at the first start from the bus, and then journaled."""
-    for row in journal.rows(kinds=(Kind.INSTRUMENTS,)):
-        return row.message
+    found = journaled_instruments(journal)
+    if found:
+        return found
     wanted = set(process.manifest.instruments)
     found = list(await process.instruments())
     journal.append([Record(Kind.INSTRUMENTS, found)], time.time_ns())

@@ -1,0 +1,164 @@
+"""Finishes a kill when the Gatekeeper hangs or is dead: `python -m tradealgo.gatekeeper.emergency --session-dir DIR`.
+
+It puts the kill's flag file in place and waits a second for the Gatekeeper to take it: the trip in the journal is the
+acknowledgement. If none comes, or the kill stops getting on, it fences: the process that holds the account's lease is
+ended for good, the lease passes over, and the kill goes on here, from the journal and the broker's book, with or
+without a bus. Whoever starts afterwards finds it LOCKED.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tradealgo.bus.redis_bus import Bus, connect
+from tradealgo.config import Manifest, SessionDir
+from tradealgo.domain.errors import LeaseHeld, TradeAlgoError
+from tradealgo.domain.state import KillState
+from tradealgo.gatekeeper import shell as shells
+from tradealgo.gatekeeper.journal import Journal, open_readonly, read
+from tradealgo.gatekeeper.lease import holder
+from tradealgo.gatekeeper.messages import Kind
+
+#: A Gatekeeper that is well takes the flag within its poll of 50 ms.
+ACKNOWLEDGE_S = 1.0
+#: A kill under way writes to its journal more often than this, except while it waits for an unknown order.
+STALL_S = 20.0
+GIVE_UP_S = 600.0
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def write_flag(folder: SessionDir) -> None:
+    """The kill's flag file, if nobody has put it there."""
+    with contextlib.suppress(FileExistsError), open(folder.kill_flag, "x") as file:
+        json.dump({"source": "emergency", "reason": "the Gatekeeper did not answer"}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def progress(folder: SessionDir) -> tuple[int, KillState]:
+    """The journal's last sequence number, and the kill's state as it stands there."""
+    if not folder.journal.exists():
+        return 0, KillState.ARMED
+    with contextlib.closing(open_readonly(folder.journal)) as db:
+        states = [row.message.kill for row in read(db, kinds=(Kind.STATE,))]
+        (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM records").fetchone()
+    return last, states[-1] if states else KillState.ARMED
+
+
+def watch(folder: SessionDir) -> bool:
+    """Whether the Gatekeeper finishes the kill by itself; False once it doesn't answer or gets no further."""
+    began = moved = time.monotonic()
+    seen = progress(folder)
+    while True:
+        now, state = time.monotonic(), progress(folder)
+        if state[1] is KillState.LOCKED:
+            return True
+        if state != seen:
+            seen, moved = state, now
+        if state[1] is KillState.ARMED and now - began > ACKNOWLEDGE_S:
+            return False
+        if now - moved > STALL_S:
+            return False
+        time.sleep(0.05)
+
+
+def fence(folder: SessionDir, manifest: Manifest) -> None:
+    """End the process that holds the lease, if it is this session's Gatekeeper: then it can send nothing more."""
+    other = holder(manifest.account)
+    if other is None or other.session_id != manifest.session_id or other.pid == os.getpid():
+        return
+    if _command(other.pid).count("tradealgo.gatekeeper"):
+        say(f"the Gatekeeper (process {other.pid}) does not answer: ending it")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(other.pid, signal.SIGKILL)
+
+
+def _command(pid: int) -> str:
+    """The command line of a process; empty if there is none. Numbers are used again: never end one by its number alone."""
+    if sys.platform == "linux":
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            return ""
+    asked = subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
+    return asked.stdout
+
+
+async def finish(folder: SessionDir, manifest: Manifest) -> None:
+    """Hold the lease and run the kill to LOCKED. Raises LeaseHeld, TimeoutError."""
+    async with shells.leased(manifest, folder):
+        journal = Journal(folder.journal)
+        instruments = shells.journaled_instruments(journal)
+        if not instruments:
+            say("the session never placed an order: there is nothing to flatten")
+            return
+        shell = shells.Shell(folder, manifest, journal, instruments)
+        await shell.start()
+        bus = Bus(connect(manifest.resolved_bus_url()), manifest.session_id)
+        shells.connect(shell, bus)
+        assert shell.outbox is not None
+        tasks = [asyncio.create_task(shell.run()), asyncio.create_task(shell.outbox.run())]
+        try:
+            await asyncio.wait_for(_locked(shell), GIVE_UP_S)
+            await asyncio.sleep(0.5)  # for the bus to hear of it
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await bus.close()
+
+
+async def _locked(shell: shells.Shell) -> None:
+    told = None
+    while (state := shell.gate.killer.status.state) is not KillState.LOCKED:
+        if state is not told:
+            told = state
+            say(f"kill: {state}")
+        await asyncio.sleep(0.02)
+    say("kill: LOCKED, the broker's positions are flat")
+
+
+def run(folder: SessionDir) -> int:
+    """See the kill through; returns the exit code. 0: LOCKED. 1: not within GIVE_UP_S."""
+    manifest = folder.read_manifest()
+    write_flag(folder)
+    deadline = time.monotonic() + GIVE_UP_S
+    while time.monotonic() < deadline:
+        if watch(folder):
+            say("the Gatekeeper has finished the kill: LOCKED")
+            return 0
+        fence(folder, manifest)
+        try:
+            asyncio.run(finish(folder, manifest))
+        except LeaseHeld:
+            continue  # a restarted Gatekeeper was quicker: it finds the flag
+        except TimeoutError:
+            break
+        return 0
+    say("the kill is not finished: look at the broker's own terminal")
+    return 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tradealgo.gatekeeper.emergency", description=__doc__)
+    parser.add_argument("--session-dir", required=True, help="the session's folder, which holds its manifest.json")
+    try:
+        sys.exit(run(SessionDir(parser.parse_args().session_dir)))
+    except TradeAlgoError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
