@@ -54,13 +54,18 @@ class Lab:
         )
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
         if kernel:
-            self.wait_idle()
+            self.wait_connected()
         return self
 
-    def wait_idle(self, timeout_s: float = 60) -> None:
-        """Wait until the kernel has nothing to do."""
-        indicator = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook-ExecutionIndicator[data-status='idle']"
-        self.page.wait_for_selector(indicator, state="attached", timeout=timeout_s * 1000)
+    def wait_connected(self, timeout_s: float = 60) -> None:
+        """Wait until a kernel is there, idle, and this page is connected to it: JupyterLab itself says idle before."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            kernels = self.jupyter.http("GET", "/api/kernels", token=TOKEN)[1]
+            if any(k["connections"] and k["execution_state"] == "idle" for k in kernels):
+                return
+            assert time.monotonic() < deadline, f"no idle kernel: {kernels}"
+            self.page.wait_for_timeout(100)
 
     def run(self, cell: int, wait: bool = True) -> None:
         """Run one cell. JupyterLab may drop what is run while it still connects to the kernel: then once more."""
