@@ -18,6 +18,7 @@ from tradealgo.domain.candles import MINUTE_NS, SECOND_NS, ClosedCandle
 from tradealgo.domain.errors import BadConfig, BadFrame
 from tradealgo.domain.hours import DAY_NS, MarketHours, at, market_hours
 from tradealgo.domain.instruments import Instrument
+from tradealgo.domain.ticks import empty_ticks
 
 ALLOWANCE_S = 2.0
 #: From this many instruments on the compiled loop is worth numba's second or two at the start.
@@ -90,6 +91,10 @@ class CandleBuilder:
         if len(rows) >= COMPILE_FROM if compiled is None else compiled:
             self._compile()
         self._make_room(256)
+        if self._fold_bytes:  # compiles, or loads from the cache, now and not at the first tick
+            nothing = empty_ticks(0)
+            nothing.flags.writeable = False  # as frames from the bus are, which is a type of its own to numba
+            self._fold_compiled(nothing)
 
     def fold(self, ticks: np.ndarray, ts_init: int, now: int) -> list[ClosedCandle]:
         """Fold one frame's ticks (a TICK array); the candles that they closed, in order.

@@ -17,6 +17,7 @@ from tradealgo.producer.connection import Connection
 from tradealgo.producer.health import QUIET_AFTER_NS, Feed, FeedHealth, worst
 from tradealgo.producer.intake import Intake
 from tradealgo.producer.outbox import Outbox
+from tradealgo.producer.packets import decode_frame
 from tradealgo.producer.subscriptions import shards
 
 WATCH_S = 0.1
@@ -35,6 +36,9 @@ async def produce(process: Process) -> None:
         for n, tokens in enumerate(shards([i.instrument_token for i in book]))
     ]
     process.state = Feed.CONNECTING
+    await asyncio.to_thread(
+        decode_frame, b"\0\0"
+    )  # compiled on a machine's first run, else loaded: not at the first tick
     async with asyncio.TaskGroup() as group:
         group.create_task(outbox.run())
         for connection in connections:
