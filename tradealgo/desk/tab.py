@@ -61,7 +61,7 @@ class Tab:
         return {"type": "view", "session": self.view.manifest.session_id, "chart": self.chart} | news
 
     def _sections(self, shot: dict[str, Any], now: int) -> dict[str, Any]:
-        slow_too = now - self._slow_ts >= SLOW_NS
+        slow_too = not self._told or now - self._slow_ts >= SLOW_NS
         changed = {
             name: value
             for name, value in shot.items()
