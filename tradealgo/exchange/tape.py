@@ -117,7 +117,7 @@ class Tape:
         self._salt = np.uint64(seed * int(_GOLDEN) % 2**64)
         self._ticks = (min_ticks, max_ticks)
         self._sheet = _Sheet(market_day)
-        self._kept: dict[int, np.ndarray] = {}
+        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def between(self, t0_ns: int, t1_ns: int) -> np.ndarray:
         """Ticks with `t0_ns < ts_event <= t1_ns`: a read-only `TICK` array."""
@@ -126,8 +126,8 @@ class Tape:
         last = min(t1_ns // MINUTE_NS - sheet.first, sheet.minutes)
         parts = []
         for minute in (first + np.flatnonzero(sheet.busy[first + 1 : last + 2])).tolist():
-            block = self._block(minute)
-            low, high = np.searchsorted(block["ts_event"], (t0_ns, t1_ns), side="right")
+            block, times = self._block(minute)
+            low, high = np.searchsorted(times, (t0_ns, t1_ns), side="right")
             if high > low:
                 parts.append(block[low:high])
         if len(parts) == 1:
@@ -150,15 +150,16 @@ class Tape:
         found["ts_event"][closed] = sheet.close_ts[closed]
         return found[found["ts_event"] <= t_ns]
 
-    def _block(self, minute: int) -> np.ndarray:
-        block = self._kept.get(minute)
-        if block is None:
+    def _block(self, minute: int) -> tuple[np.ndarray, np.ndarray]:
+        """A minute's ticks, and their times side by side: searching a column of records would copy it each time."""
+        kept = self._kept.get(minute)
+        if kept is None:
             block = self._made_block(minute)
             block.setflags(write=False)
             while len(self._kept) >= _KEPT_MINUTES:
                 del self._kept[next(iter(self._kept))]
-            self._kept[minute] = block
-        return block
+            kept = self._kept[minute] = block, np.ascontiguousarray(block["ts_event"])
+        return kept
 
     def _made_block(self, minute: int) -> np.ndarray:
         sheet, start = self._sheet, (self._sheet.first + minute) * MINUTE_NS
