@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tradealgo.bus.codec import TickFrame
-from tradealgo.bus.keys import GATEKEEPER_GROUP, Stream, snapshot_key, stream_key
+from tradealgo.bus.keys import GATEKEEPER_GROUP, KEEP_S, Stream, snapshot_key, stream_key
 from tradealgo.bus.redis_bus import BlockingBus, Bus, connect_blocking
 from tradealgo.domain.orders import BrokerUpdate
 from tradealgo.domain.state import Action, Alert, Control, Level, Module
@@ -80,13 +80,27 @@ async def test_last_and_range(bus: Bus) -> None:
     assert [e.id for e in await bus.range(Stream.UPDATES, b"(" + ids[0], ids[3])] == ids[1:4]
 
 
-async def test_old_frames_are_trimmed(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream with a limit stays near it; one without keeps everything."""
-    monkeypatch.setitem(__import__("tradealgo.bus.keys", fromlist=["MAX_ENTRIES"]).MAX_ENTRIES, Stream.TICKS, 200)
-    frame = TickFrame(empty_ticks(1), 1)
-    for _ in range(10):
-        await bus.publish_many([(Stream.TICKS, frame)] * 100)
-    assert 200 <= await bus.client.xlen(stream_key(bus.session_id, Stream.TICKS)) < 400
+async def test_old_frames_are_trimmed_by_time(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is older than a stream's time goes; a stream without one keeps everything."""
+    monkeypatch.setitem(KEEP_S, Stream.TICKS, 1)
+    frame = TickFrame(empty_ticks(32), 1)  # a node of the stream each
+    await bus.publish_frames([frame] * 100)
+    await bus.publish(Stream.UPDATES, update(1))
+    await asyncio.sleep(1.2)
+    await bus.publish_frames([frame] * 2)
+    await bus.publish(Stream.TICKS, frame)
+    assert await bus.client.xlen(stream_key(bus.session_id, Stream.TICKS)) == 3
+    assert len(await bus.range(Stream.UPDATES)) == 1
+
+
+async def test_frames_published_together_keep_their_order(bus: Bus) -> None:
+    """One command for many frames gives an entry each, as single ones would."""
+    frames = [TickFrame(empty_ticks(n), n, n, 1, n == 2) for n in range(4)]
+    await bus.publish_frames(frames)
+    got = [entry.message for entry in await bus.range(Stream.TICKS)]
+    assert [(len(f.ticks), f.ts_init, f.ts_published, f.shard, f.gap) for f in got] == [
+        (n, n, n, 1, n == 2) for n in range(4)
+    ]
 
 
 async def test_blocking_bus_speaks_to_the_same_streams(bus: Bus, bus_url: str) -> None:
