@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
+from tradealgo.domain.hours import DAY_NS, IST_OFFSET_NS, MarketHours, ist_date, market_hours
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.orders import WORKING_STATES, Fill, Intent, Order, OrderState, Side
 from tradealgo.domain.portfolio import Portfolio, to_paise
@@ -54,6 +55,11 @@ class Book:
         self.available: float | None = None  # rupees, the broker's own figure
         self.ts_event = 0
         self.changed_at = 0  # wall clock of the last change of an own order or fill
+        self.day = (0, 0)  # the exchange's Indian day, from and until, UTC ns
+        self._hours: dict[int, MarketHours] = {}
+        self._by_token: dict[int, dict[str, Order]] = {}
+        self._own_tokens: set[int] = set()
+        self._held: dict[int, int] = {}
         self._booked: dict[str, int] = {}
         self._unbooked: dict[str, int] = {}
         self._exposure: dict[int, float] = {}
@@ -65,10 +71,13 @@ class Book:
     def put(self, order: Order, now: int) -> None:
         """Take an order's new record."""
         self.orders[order.tag] = order
+        self._own_tokens.add(order.instrument_token)
+        here = self._by_token.setdefault(order.instrument_token, {})
         if order.state in WORKING_STATES:
-            self.working[order.tag] = order
+            self.working[order.tag] = here[order.tag] = order
         else:
             self.working.pop(order.tag, None)
+            here.pop(order.tag, None)
         if order.order_id:
             self.by_order_id[order.order_id] = order.tag
         self._count_unbooked(order.tag)
@@ -80,6 +89,7 @@ class Book:
         if not self.portfolio.apply(fill):
             return False
         self._booked[fill.tag] = self._booked.get(fill.tag, 0) + fill.quantity
+        self._held[fill.instrument_token] = self.portfolio.position(fill.instrument_token).quantity
         self._count_unbooked(fill.tag)
         self._moved.add(fill.instrument_token)
         if price := self.prices.get(fill.instrument_token):
@@ -100,7 +110,12 @@ class Book:
         if not last > 0:
             return
         self.prices[token] = Price(last, ts_event, ts_init)
-        self.ts_event = max(self.ts_event, ts_event)
+        if ts_event > self.ts_event:
+            self.ts_event = ts_event
+            if ts_event >= self.day[1]:
+                start = (ts_event + IST_OFFSET_NS) // DAY_NS * DAY_NS - IST_OFFSET_NS
+                self.day = start, start + DAY_NS
+                self._hours.clear()
         self.portfolio.mark(token, last)
         if token in self._exposure:
             self._moved.add(token)
@@ -118,7 +133,9 @@ class Book:
 
     def position(self, token: int) -> int:
         """Signed units of our own in an instrument."""
-        held = self.portfolio.position(token).quantity
+        held = self._held.get(token, 0)
+        if not self._unbooked:
+            return held
         for tag, signed in self._unbooked.items():
             if self.orders[tag].instrument_token == token:
                 held += signed
@@ -126,19 +143,27 @@ class Book:
 
     def own_tokens(self) -> set[int]:
         """Instruments that an order of ours has been in."""
-        return {o.instrument_token for o in self.orders.values()}
+        return self._own_tokens
 
     def open_tokens(self) -> list[int]:
         """Instruments with a position of ours, in order of token."""
-        return sorted(t for t in self.own_tokens() if self.position(t))
+        return sorted(t for t in self._own_tokens if self.position(t))
 
-    def working_in(self, token: int, side: Side | None = None) -> Iterator[Order]:
-        """Own orders that may still fill."""
-        return (o for o in self.working.values() if o.instrument_token == token and (side is None or o.side is side))
+    def working_in(self, token: int) -> Iterable[Order]:
+        """Own orders of an instrument that may still fill."""
+        return self._by_token.get(token, {}).values()
 
     def pending(self, token: int, side: Side) -> int:
         """Units that may still fill on one side: UNKNOWN orders count whole."""
-        return sum(o.pending_quantity for o in self.working_in(token, side))
+        return sum([o.pending_quantity for o in self._by_token.get(token, {}).values() if o.side is side])
+
+    def hours(self, instrument: Instrument) -> MarketHours:
+        """The instrument's trading hours on the exchange's day."""
+        found = self._hours.get(instrument.instrument_token)
+        if found is None:
+            found = market_hours(instrument, ist_date(self.ts_event))
+            self._hours[instrument.instrument_token] = found
+        return found
 
     def last_price(self, token: int) -> float:
         """Rupees; the portfolio's own price if no tick has been seen; 0.0 if there is none."""
@@ -147,12 +172,17 @@ class Book:
 
     # ------------------------------------------------------------------ figures
 
-    def worst_quantity(self, token: int, extra: int = 0) -> int:
-        """Largest position, unsigned, that working orders may lead to, with `extra` signed units asked for."""
+    def worst_quantity(self, token: int) -> int:
+        """Largest position, unsigned, that working orders may lead to."""
         held = self.position(token)
-        longest = held + self.pending(token, Side.BUY) + max(extra, 0)
-        shortest = held - self.pending(token, Side.SELL) + min(extra, 0)
-        return max(abs(longest), abs(shortest))
+        return max(abs(held + self.pending(token, Side.BUY)), abs(held - self.pending(token, Side.SELL)))
+
+    def worst_added(self, token: int, extra: int) -> int:
+        """How much larger `worst_quantity` gets with `extra` signed units asked for."""
+        held = self.position(token)
+        longest, shortest = held + self.pending(token, Side.BUY), held - self.pending(token, Side.SELL)
+        before = max(abs(longest), abs(shortest))
+        return max(abs(longest + max(extra, 0)), abs(shortest + min(extra, 0))) - before
 
     @property
     def gross_exposure(self) -> float:

@@ -158,7 +158,7 @@ class Killer:
 
     def _crossing(self, token: int, side: Side) -> bool:
         """An order on `side` that is known to work would trade with our exit; one without an answer can't be waited for."""
-        return any(o.state is not OrderState.UNKNOWN for o in self._book.working_in(token, side))
+        return any(o.side is side and o.state is not OrderState.UNKNOWN for o in self._book.working_in(token))
 
     def _last_price(self, token: int) -> float:
         last = self._book.last_price(token)

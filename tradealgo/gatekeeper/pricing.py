@@ -21,8 +21,10 @@ def band(instrument: Instrument, last_price: float) -> float:
 
 def slippage(instrument: Instrument, last_price: float, default: float) -> float:
     """How far beyond the last price a limit goes, as a fraction: options by premium, all else `default` within the band."""
-    limit = band(instrument, last_price)
-    return limit if instrument.is_option else min(default, limit)
+    option = instrument.is_option
+    rows = OPTION_BANDS if option else SHARE_BANDS
+    limit = next(fraction for below, fraction in rows if last_price < below)
+    return limit if option else min(default, limit)
 
 
 def to_tick(price: float, tick: float, side: Side) -> float:

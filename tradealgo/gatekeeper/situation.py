@@ -60,13 +60,14 @@ class GateState(msgspec.Struct):
 
 
 class Proposal:
-    """A request on its way through the checks: the instrument once known, the quantity as cut down, the limit price."""
+    """A request on its way through the checks: the instrument once known, the quantity as cut down, its slices, the limit price."""
 
-    __slots__ = ("exits", "instrument", "price", "quantity", "request")
+    __slots__ = ("exits", "instrument", "price", "quantity", "request", "slices")
 
     def __init__(self, request: OrderRequest) -> None:
         self.request = request
         self.instrument: Instrument
         self.quantity = request.quantity
         self.price = 0.0
+        self.slices: tuple[int, ...] = ()
         self.exits = False  # only lowers risk: entry checks don't apply

@@ -13,7 +13,7 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
         return None
     token = proposal.request.instrument_token
     signed = proposal.request.side.sign * proposal.quantity
-    added = (book.worst_quantity(token, signed) - book.worst_quantity(token)) * proposal.price
+    added = book.worst_added(token, signed) * proposal.price
     total = book.gross_exposure + added
     if total <= limits.max_gross_exposure:
         return None

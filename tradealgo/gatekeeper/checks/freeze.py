@@ -10,8 +10,10 @@ from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
 
 def largest_order(instrument: Instrument) -> int | None:
     """Units that one order may have, whole lots; None where the exchange sets no limit that matters."""
-    freeze = FREEZE_QUANTITIES.get(instrument.name) if instrument.is_derivative else None
-    return freeze // instrument.lot_size * instrument.lot_size if freeze else None
+    freeze = FREEZE_QUANTITIES.get(instrument.name)
+    if freeze is None or not instrument.is_derivative:
+        return None
+    return freeze // instrument.lot_size * instrument.lot_size
 
 
 def slice_up(quantity: int, largest: int | None) -> tuple[int, ...]:
@@ -22,14 +24,10 @@ def slice_up(quantity: int, largest: int | None) -> tuple[int, ...]:
     return (largest,) * full + ((rest,) if rest else ())
 
 
-def slices(proposal: Proposal) -> tuple[int, ...]:
-    """The quantities of the orders that a proposal becomes."""
-    return slice_up(proposal.quantity, largest_order(proposal.instrument))
-
-
 def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:
     """More than ten slices can't be had."""
-    count = len(slices(proposal))
+    proposal.slices = slice_up(proposal.quantity, largest_order(proposal.instrument))
+    count = len(proposal.slices)
     if count > MAX_SLICES:
         return Denial(
             "TOO_MANY_SLICES",

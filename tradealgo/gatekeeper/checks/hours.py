@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tradealgo.domain.hours import ist_date, ist_text, market_hours
+from tradealgo.domain.hours import ist_text
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent
 from tradealgo.gatekeeper.book import Book
@@ -14,19 +14,18 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
     ts = book.ts_event
     if not ts:
         return Denial("NO_PRICE", "no tick has come yet: the exchange's time is not known")
-    hours = market_hours(proposal.instrument, ist_date(ts))
-    figures = {"ts_event": ts, "open": hours.open, "close": hours.close}
+    hours = book.hours(proposal.instrument)
     if not hours.is_open(ts):
         return Denial(
             "MARKET_CLOSED",
             f"it is {ist_text(ts)} IST: {proposal.instrument.key} trades {ist_text(hours.open)} to {ist_text(hours.close)}",
-            figures,
+            {"ts_event": ts, "open": hours.open, "close": hours.close},
         )
     if proposal.request.intent is Intent.ENTRY and ts >= hours.square_off and not _reduces(proposal, book):
         return Denial(
             "SQUARE_OFF",
             f"it is {ist_text(ts)} IST: no entries in {proposal.instrument.key} after {ist_text(hours.square_off)}",
-            figures | {"square_off": hours.square_off},
+            {"ts_event": ts, "square_off": hours.square_off},
         )
     return None
 

@@ -16,7 +16,7 @@ SKEW_NS = SECOND_NS
 def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:
     """The candle's day by the exchange's clock; an entry's age by the wall clock."""
     request = proposal.request
-    if book.ts_event and request.start and ist_date(request.start) != ist_date(book.ts_event):
+    if book.ts_event and request.start and not book.day[0] <= request.start < book.day[1]:
         return Denial(
             "OLD_REQUEST",
             f"the request is for a candle of {ist_date(request.start)}, today is {ist_date(book.ts_event)}",
