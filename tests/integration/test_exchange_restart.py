@@ -23,7 +23,7 @@ from tradealgo.bus.redis_bus import Bus
 from tradealgo.config import Manifest, Market, Mode, SessionDir
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Module
-from tradealgo.exchange.testing import login_at
+from tradealgo.exchange.testing import login_at, running_exchange
 
 
 def free_port() -> int:
@@ -134,3 +134,37 @@ def test_taken_port_is_one_sentence(folder: SessionDir) -> None:
     assert ended.returncode != 0
     assert f"can't listen on 127.0.0.1:{port}" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_everything_else_survives_too(tmp_path: Path) -> None:
+    """Resting orders, stops, AMO, GTT and converted positions are there again, and go on working."""
+    with running_exchange(state_dir=tmp_path) as paper:
+        before = paper.kite()
+        order = {"variety": "regular", "exchange": "NSE", "tradingsymbol": "INFY", "product": "MIS", "quantity": 6}
+        amo = before.place_order(
+            **(order | {"variety": "amo"}), transaction_type="BUY", order_type="MARKET", market_protection=-1
+        )
+        last = before.ltp("NSE:INFY")["NSE:INFY"]["last_price"]
+        leg = {"transaction_type": "SELL", "quantity": 1, "order_type": "LIMIT", "product": "MIS", "price": 1500}
+        trigger = before.place_gtt("single", "INFY", "NSE", [round(last * 1.2)], last, [leg])["trigger_id"]
+    with running_exchange(state_dir=tmp_path) as paper:
+        kite = KiteConnect("paper", access_token=before.access_token, root=paper.url)
+        assert kite.order_history(amo)[-1]["status"] == "AMO REQ RECEIVED"
+        assert kite.get_gtt(trigger)["status"] == "active"
+        paper.open_market()
+        assert kite.order_history(amo)[-1]["status"] == "COMPLETE"
+        kite.convert_position("NSE", "INFY", "BUY", "day", 2, "MIS", "CNC")
+        low = round(kite.ltp("NSE:INFY")["NSE:INFY"]["last_price"] * 0.98)
+        resting = kite.place_order(**order, transaction_type="BUY", order_type="LIMIT", price=low)
+        stop = kite.place_order(**order, transaction_type="SELL", order_type="SL", price=low - 5, trigger_price=low)
+        ledger, position = paper.ledger(), paper.exchange.position
+    with running_exchange(state_dir=tmp_path) as paper:
+        kite = KiteConnect("paper", access_token=before.access_token, root=paper.url)
+        assert paper.exchange.position == position
+        assert paper.ledger() == ledger
+        assert {p["product"]: p["quantity"] for p in kite.positions()["net"]} == {"MIS": 4, "CNC": 2}
+        assert kite.order_history(resting)[-1]["status"] == "OPEN"
+        assert kite.order_history(stop)[-1]["status"] == "TRIGGER PENDING"
+        kite.modify_order("regular", resting, price=low - 3)
+        kite.cancel_order("regular", stop)
+        assert kite.order_history(stop)[-1]["status"] == "CANCELLED"

@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 
@@ -25,6 +25,7 @@ from tradealgo.exchange.app import listen, open_exchange
 from tradealgo.exchange.limits import RequestLimits
 from tradealgo.exchange.service import PaperExchange
 
+T = TypeVar("T")
 DAY = "2026-11-20"
 #: No limits a test could meet by accident.
 UNLIMITED = RequestLimits(
@@ -55,8 +56,8 @@ def login_at(url: str, account: str = ACCOUNT) -> str:
 class RunningExchange:
     """A handle on an exchange that runs in a thread. `url` and `ws_url` are what clients need."""
 
-    def __init__(self, exchange: PaperExchange, loop: asyncio.AbstractEventLoop, port: int) -> None:
-        self.exchange, self._loop, self.port = exchange, loop, port
+    def __init__(self, exchange: PaperExchange, port: int) -> None:
+        self.exchange, self.port = exchange, port
         self.url = f"http://127.0.0.1:{port}"
         self.ws_url = f"ws://127.0.0.1:{port}/ws"
         self.api_key = API_KEY
@@ -103,10 +104,6 @@ class RunningExchange:
         """The reference books, in paise."""
         return self.control("GET", "ledger")
 
-    def close(self) -> None:
-        """Stop as a kill would: without a word to anyone."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-
 
 @contextlib.contextmanager
 def running_exchange(
@@ -130,13 +127,19 @@ def running_exchange(
         postback_url=postback_url,
     )  # fmt: skip
     loop = asyncio.new_event_loop()
-    runner, bound = loop.run_until_complete(listen(exchange, "127.0.0.1", port))
     thread = threading.Thread(target=loop.run_forever, name="paper-exchange", daemon=True)
     thread.start()
+
+    def in_thread(work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(10)
+
     try:
-        yield RunningExchange(exchange, loop, bound)
+        runner, bound = in_thread(listen(exchange, "127.0.0.1", port))
+        try:
+            yield RunningExchange(exchange, bound)
+        finally:
+            in_thread(runner.cleanup())
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(5)
-        loop.run_until_complete(runner.cleanup())
         loop.close()
