@@ -5,6 +5,7 @@ The cores never see it. Every module's shell and every notebook goes through the
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
@@ -66,7 +67,14 @@ def _stream_entries(stream: Stream, rows: Any) -> list[Entry]:
 
 
 def connect(url: str, **options: Any) -> redis.asyncio.Redis:
-    """An asyncio client for `redis://…`, `rediss://…` or `unix:///path`. Answers are bytes."""
+    """An asyncio client for `redis://…`, `rediss://…` or `unix:///path`. Answers are bytes.
+
+    redis-py's own socket time-out sends each command through `asyncio.wait_for`, which costs a task, and which before
+    Python 3.12 swallows a cancellation that comes as the send ends: a module would ignore its SIGTERM. A server on
+    this machine needs no time-out: where it ends, the socket ends at once.
+    """
+    if url.startswith("unix:") or sys.version_info < (3, 12):
+        options.setdefault("socket_timeout", None)
     return redis.asyncio.Redis.from_url(url, decode_responses=False, **options)
 
 
