@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tradealgo.research.backtest import backtest as backtest
     from tradealgo.research.parity import parity as parity
     from tradealgo.research.report import write_report as write_report
+    from tradealgo.research.sweep import sweep as sweep
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ _HOMES = {
     "backtest": "tradealgo.research.backtest",
     "launch": "tradealgo.live.launch",
     "parity": "tradealgo.research.parity",
+    "sweep": "tradealgo.research.sweep",
     "write_report": "tradealgo.research.report",
 }
 
@@ -42,6 +44,7 @@ __all__ = [
     "backtest",
     "launch",
     "parity",
+    "sweep",
     "write_report",
 ]
 

@@ -66,11 +66,11 @@ def backtest(
         BadCandles, BadConfig, UnknownInstrument: with what was received and the mend.
     """
     strategy = strategy() if isinstance(strategy, type) else strategy
-    _check(strategy, capital, fill, engine)
-    named = candles if isinstance(candles, Mapping) else {_only_key(instruments): candles}
+    check_options(strategy, capital, fill, engine)
+    named = candles if isinstance(candles, Mapping) else {only_key(instruments): candles}
     chosen = sizing or default_sizing(len(named))
     runs = []
-    for instrument, given in _paired(named, instruments):
+    for instrument, given in paired(named, instruments):
         data = columns(given, instrument.key, interval)
         if intraday and data.interval >= 86_400:
             raise BadConfig(
@@ -88,7 +88,7 @@ def default_sizing(instruments: int) -> Sizing:
     return Sizing(fraction=0.9 / instruments)
 
 
-def _check(strategy: Any, capital: float, fill: str, engine: str) -> None:
+def check_options(strategy: Any, capital: float, fill: str, engine: str) -> None:
     if not isinstance(strategy, Strategy):
         raise BadConfig(f"strategy is {strategy!r}: expected a Strategy such as EmaCross(fast=10)")
     if not capital > 0:
@@ -99,7 +99,7 @@ def _check(strategy: Any, capital: float, fill: str, engine: str) -> None:
         raise BadConfig(f"engine is {engine!r}: expected 'compiled' or 'interpreted'")
 
 
-def _only_key(instruments: Any) -> str:
+def only_key(instruments: Any) -> str:
     if isinstance(instruments, Instrument):
         return instruments.key
     if instruments is not None and not isinstance(instruments, str) and len(found := list(instruments)) == 1:
@@ -107,7 +107,7 @@ def _only_key(instruments: Any) -> str:
     return instruments if isinstance(instruments, str) else "NSE:CANDLES"
 
 
-def _paired(named: Mapping[Any, Any], instruments: Any) -> Iterable[tuple[Instrument, Any]]:
+def paired(named: Mapping[Any, Any], instruments: Any) -> Iterable[tuple[Instrument, Any]]:
     book = _book(instruments)
     for token, (key, given) in enumerate(named.items(), 1):
         if isinstance(key, Instrument):
@@ -218,6 +218,10 @@ class Backtest:
     def drawdown(self) -> pd.Series:
         """Fraction below the highest equity so far (0 or negative)."""
         return self.equity / self.equity.cummax().clip(lower=self.capital) - 1.0
+
+    def raw_figures(self) -> np.ndarray:
+        """One instrument's figures as a sweep keeps them (`sweep_loop.FIGURES`)."""
+        return stats.raw(self)
 
     def stats(self) -> pd.Series:
         """The figures that people ask for."""

@@ -71,3 +71,18 @@ def _of_trades(trades: pd.DataFrame) -> dict[str, Any]:
         "profit factor": float(won.sum() / -lost.sum()) if lost.sum() < 0 else math.nan,
         "average candles held": float(trades["candles"].mean()) if n else math.nan,
     }
+
+
+def raw(test: Backtest) -> np.ndarray:
+    """A sweep's raw figures, by the way of the tables."""
+    pnl = test.trades["pnl"]
+    returns = daily_returns(test.equity, test.capital)
+    won = pnl[pnl > 0]
+    return np.array(
+        [
+            test.final_equity, test.order_count, len(pnl), len(won), won.sum(), pnl[pnl <= 0].sum(),
+            float(test.orders["fees"].sum()), float(test.drawdown.min()),
+            len(returns), returns.sum(), (returns**2).sum(),
+        ],
+        float,
+    )  # fmt: skip

@@ -8,10 +8,12 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from tradealgo.domain.candles import CANDLE
 from tradealgo.research.simulate import CHARGE_KINDS, SCHEDULED, charge_table
 
 if TYPE_CHECKING:
     from tradealgo.research.backtest import Backtest, InstrumentRun
+    from tradealgo.research.columns import Columns
 
 INDIA = "Asia/Kolkata"
 
@@ -19,6 +21,14 @@ INDIA = "Asia/Kolkata"
 def times(starts: Any) -> pd.DatetimeIndex:
     """UTC nanoseconds as Indian time."""
     return pd.DatetimeIndex(np.asarray(starts, np.int64), tz="UTC").tz_convert(INDIA)
+
+
+def candle_array(data: Columns) -> np.ndarray:
+    """Columns as a CANDLE array."""
+    array = np.empty(data.size, CANDLE)
+    for name, column in zip(CANDLE.names or (), data.arrays, strict=True):
+        array[name] = column
+    return array
 
 
 def signals(test: Backtest) -> pd.DataFrame:

@@ -115,6 +115,8 @@ def _checked(owner: str, name: str, kind: type, value: Any) -> Any:
     value = value.item() if hasattr(value, "item") and hasattr(value, "dtype") else value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():  # a row of a table of results has only floats
+        value = int(value)
     if type(value) is not kind:
         raise BadConfig(f"{owner}.{name} is {value!r} ({type(value).__name__}): it takes a {kind.__name__}")
     if isinstance(value, float) and not math.isfinite(value):

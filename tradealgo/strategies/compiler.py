@@ -106,34 +106,35 @@ class Compiled:
         out = (numba.int8[::1], numba.float64[::1], numba.int64[::1])
         return self.kernel("signals", SIGNALS, numba.int64(*CANDLES, *self.parameter_types, *out))
 
-    def kernel(self, name: str, template: str, signature: Any, extra: dict[str, Any] | None = None) -> Any:
+    def kernel(self, name: str, template: str, signature: Any, source: types.ModuleType | None = None) -> Any:
         """A compiled function from a template that defines `name`. Raises NotCompilable.
 
-        The template's `{prologue}` makes `strategy` and `guard` from arguments called as the parameters
-        (`{parameters}` lists them). `extra` are globals that it needs; their text must be part of the template's
-        own fingerprint, so pass only functions, whose code is hashed.
+        The template's `{prologue}` makes `strategy` and `guard` from arguments called as the parameters: `{parameters}`
+        lists their names, `{columns}` names of arrays of them, `{picked}` the elements at `k` of these. `source` is a
+        module whose functions the template calls.
         """
         if self.refused:
             raise NotCompilable(self.refused)
         if name not in self._kernels:
             try:
-                self._kernels[name] = self._build(name, template, signature, extra or {})
+                self._kernels[name] = self._build(name, template, signature, source)
             except Exception as error:  # numba has no common base for what it can't do
                 self.refused = _sentence(self.cls, error)
                 raise NotCompilable(self.refused) from error
         return self._kernels[name]
 
-    def _build(self, name: str, template: str, signature: Any, extra: dict[str, Any]) -> Any:
+    def _build(self, name: str, template: str, signature: Any, source: types.ModuleType | None) -> Any:
         assignments = "\n".join(f"    strategy.{n} = {n}" for n in self.names)
         text = template.format(
-            prologue=PROLOGUE.format(assignments=assignments).strip(), parameters=", ".join(self.names)
-        )
+            prologue=PROLOGUE.format(assignments=assignments).strip(), parameters=", ".join(self.names),
+            columns=", ".join(f"{n}_all" for n in self.names), picked=", ".join(f"{n}_all[k]" for n in self.names),
+        )  # fmt: skip
         namespace = {
             "new_strategy": structs.new_in_frame(self._value), "new_guard": structs.new_in_frame(self._guard),
             "init_guard": self._guard.methods["__init__"], "release": structs.release,
-            "Candle": Candle, "inf": np.inf, **extra,
+            "Candle": Candle, "inf": np.inf, "njit": njit, **_globals_of(source),
         }  # fmt: skip
-        prints = [self._fingerprint, text, str(signature), *(_code_print(f) for f in extra.values())]
+        prints = [self._fingerprint, text, str(signature), _code_print(source) if source else ""]
         file = cache_folder() / f"{self.cls.__name__}_{name}_{_digest(*prints)}.py"
         if file.exists():
             return _jit(file, text, name, namespace, signature)
@@ -185,6 +186,11 @@ def _shape(instance: Any) -> tuple[Any, ...]:
     return tuple(parts)
 
 
+def _globals_of(source: types.ModuleType | None) -> dict[str, Any]:
+    """What a template may call by name; not the module's own name and file."""
+    return {n: v for n, v in vars(source).items() if not n.startswith("__")} if source else {}
+
+
 def _tree(value: structs.StructValue) -> list[structs.StructValue]:
     nested = [f for _, f in value.fields if isinstance(f, structs.StructValue)]
     return [value, *(v for n in nested for v in _tree(n))]
@@ -231,7 +237,7 @@ def _digest(*texts: str) -> str:
     return hashlib.blake2b("\0".join(texts).encode(), digest_size=12).hexdigest()
 
 
-_PLACE = re.compile(r'File "([^"]+)", line (\d+)')
+_PLACE = re.compile(r'(?:File "|Raised from |at )([^"\n]+?)"?(?:, line | \()(\d+)')
 
 
 def _sentence(cls: type, error: Exception) -> str:
@@ -244,7 +250,8 @@ def _sentence(cls: type, error: Exception) -> str:
         places.append((loc.filename, loc.line))
     where = f"{os.path.basename(file)}, line {places[-1][1]}" if places else os.path.basename(file)
     lines = [t.strip(" -\n") for t in text.splitlines() if t.strip() and not t.startswith(("Failed in", "During:"))]
-    return f"{cls.__name__} can't be compiled ({where}): {lines[0] if lines else error}"
+    said = (lines[0] if lines else str(error)).partition(" Raised from ")[0]
+    return f"{cls.__name__} can't be compiled ({where}): {said}"
 
 
 class _Builder:
@@ -272,7 +279,7 @@ class _Builder:
             value.methods.update({n: self._twin_function(f) for n, f in _methods(cls).items()})
 
     def fingerprint(self) -> str:
-        return _digest(*self._prints, *(v.layout for v in self._types.values()))
+        return _digest(*sorted(self._prints), *(v.layout for v in self._types.values()))
 
     def _struct(self, instance: Any) -> structs.StructValue:
         cls, texts = type(instance), {}
@@ -298,8 +305,12 @@ class _Builder:
         self._twins[id(function)] = (function, None)
         code = function.__code__
         self._prints.append(_code_print(function))
+        named = [(n, function.__globals__[n]) for n in sorted(_names(code)) if n in function.__globals__]
+        self._prints += [
+            f"{code.co_name}: {n} is {_code_print(f)}" for n, f in named if isinstance(f, types.FunctionType)
+        ]
         self.texts |= set(_strings(code))
-        scope = {n: self._twin(function.__globals__[n]) for n in _names(code) if n in function.__globals__}
+        scope = {n: self._twin(value) for n, value in named}
         cells = tuple(types.CellType(self._twin(c.cell_contents)) for c in function.__closure__ or ())
         scope = {**function.__globals__, **scope}
         twin = types.FunctionType(code, scope, function.__name__, function.__defaults__, cells)
@@ -328,7 +339,7 @@ class _Builder:
         if isinstance(value, types.FunctionType) and not hasattr(value, "__wrapped__") and not _is_library(value):
             return self._twin_function(value)
         if not isinstance(value, (types.ModuleType, type, types.BuiltinFunctionType)):
-            self._prints.append(repr(value))
+            self._prints.append(value.tobytes().hex() if isinstance(value, np.ndarray) else repr(value))
         return value
 
 
