@@ -456,6 +456,7 @@ class World:
         )  # fmt: skip
         for token, price in self.prices.items():
             reference.mark(token, price)
+        insist(gate.book.mtm == reference.mtm, f"running MTM {gate.book.mtm}, the broker's {reference.mtm}")
         insist(gate.book.portfolio.mtm == reference.mtm, f"MTM {gate.book.portfolio.mtm}, the broker's {reference.mtm}")
         for order in self.orders.values():
             ours = gate.book.orders.get(order.tag)

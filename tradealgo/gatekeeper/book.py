@@ -60,6 +60,8 @@ class Book:
         self._by_token: dict[int, dict[str, Order]] = {}
         self._own_tokens: set[int] = set()
         self._held: dict[int, int] = {}
+        self._pnl: dict[int, int] = {}
+        self._gross_pnl = 0
         self._booked: dict[str, int] = {}
         self._unbooked: dict[str, int] = {}
         self._exposure: dict[int, float] = {}
@@ -92,8 +94,8 @@ class Book:
         self._held[fill.instrument_token] = self.portfolio.position(fill.instrument_token).quantity
         self._count_unbooked(fill.tag)
         self._moved.add(fill.instrument_token)
-        if price := self.prices.get(fill.instrument_token):
-            self.portfolio.mark(fill.instrument_token, price.last)
+        price = self.prices.get(fill.instrument_token)
+        self._mark(fill.instrument_token, price.last if price else fill.price)
         self.changed_at = now
         return True
 
@@ -116,9 +118,17 @@ class Book:
                 start = (ts_event + IST_OFFSET_NS) // DAY_NS * DAY_NS - IST_OFFSET_NS
                 self.day = start, start + DAY_NS
                 self._hours.clear()
-        self.portfolio.mark(token, last)
+        if token in self._held:
+            self._mark(token, last)
         if token in self._exposure:
             self._moved.add(token)
+
+    def _mark(self, token: int, last: float) -> None:
+        """Value one instrument anew: the sum over all of them is kept, not made at each tick."""
+        self.portfolio.mark(token, last)
+        pnl = self.portfolio.position(token).pnl
+        self._gross_pnl += pnl - self._pnl.get(token, 0)
+        self._pnl[token] = pnl
 
     # ------------------------------------------------------------------ positions
 
@@ -202,7 +212,7 @@ class Book:
     @property
     def mtm(self) -> int:
         """Paise: realised and unrealised after charges, and what fills not booked yet have gained or lost."""
-        total = self.portfolio.mtm
+        total = self._gross_pnl - self.portfolio.charges.total
         for tag, signed in self._unbooked.items():
             order = self.orders[tag]
             total += signed * to_paise(self.last_price(order.instrument_token) - order.average_price)

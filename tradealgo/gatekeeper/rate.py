@@ -20,6 +20,8 @@ LAUNCH_NS = 100_000_000
 TRANSIT_NS = 150_000_000
 #: An unanswered call is taken to have landed by then.
 LANDED_NS = SECOND_NS
+#: No call that left this long ago can land in the present second, whatever the bounds of the clock.
+FORGET_NS = 3 * SECOND_NS
 #: A server may take its Date header from a clock that it reads now and then.
 DATE_SLACK_NS = 20_000_000
 #: Bounds wider than this cost throughput around every turn of a second.
@@ -130,16 +132,20 @@ class RateBudget:
             return "MINUTE"
         room = self.limits.orders_per_second - (self.limits.exit_reserve_per_second if entry else 0)
         first, last = self.clock.seconds(now, now + LAUNCH_NS + TRANSIT_NS)
-        if any(self._landing_in(s, now) >= room for s in range(first, last + 1)):
+        if self._most_landings(first, last, now) >= room:
             return "SECOND"
         return "SHAPER" if entry and self._bucket.level(now) < 1 else ""
 
-    def _landing_in(self, second: int, now: int) -> int:
-        count = 0
+    def _most_landings(self, first: int, last: int, now: int) -> int:
+        """Calls that may land in the fullest of some seconds of the server."""
+        counts = [0] * (last - first + 1)
         for landing in reversed(self._landings):
-            first, last = self.clock.seconds(landing.earliest, landing.latest)
-            count += first <= second <= last
-        return count
+            if landing.earliest < now - FORGET_NS:
+                break
+            begin, end = self.clock.seconds(landing.earliest, landing.latest)
+            for second in range(max(begin, first), min(end, last) + 1):
+                counts[second - first] += 1
+        return max(counts)
 
     def take(self, call_id: int, intent: Intent, now: int) -> None:
         """Count a call that leaves now."""
@@ -192,14 +198,15 @@ class RateBudget:
         self.cooling_until = 0
 
     def _forget(self, now: int) -> None:
-        while self._landings and self._landings[0].latest < now - 3 * SECOND_NS:
+        while self._landings and self._landings[0].earliest < now - FORGET_NS:
             self._landings.popleft()
         while self._sent and self._sent[0] < now - 61 * SECOND_NS:
             self._sent.popleft()
 
     def second_count(self, now: int) -> int:
         """Calls that may have landed in the server's present second."""
-        return self._landing_in((now + self.clock.offset) // SECOND_NS, now)
+        second = (now + self.clock.offset) // SECOND_NS
+        return self._most_landings(second, second, now)
 
     def minute_count(self, now: int) -> int:
         """Calls of the last 61 s: no calendar minute holds more."""
