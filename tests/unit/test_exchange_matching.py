@@ -83,6 +83,13 @@ def test_no_fill_of_the_past() -> None:
     assert matching.rest(order(limit=9_995), quote(last=9_990, traded=1_000))[0] == []
 
 
+def test_an_empty_other_side_is_waited_for() -> None:
+    """A market order that finds no offers takes the first ones at their price, not at its own limit."""
+    assert not matching.is_passive(order(limit=10_500), quote(asks=[]))
+    assert matching.is_passive(order(limit=10_000), quote())
+    assert not matching.is_passive(order(limit=10_005), quote())
+
+
 def test_priority_is_price_then_time() -> None:
     """The dearer bid first, then the older one."""
     orders = [order(limit=100, placed=1), order(limit=101, placed=3), order(limit=101, placed=2)]

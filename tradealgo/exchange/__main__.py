@@ -34,7 +34,8 @@ async def exchange(process: Process) -> None:
                 "ticks_sent": paper.hub.ticks_sent,
                 "orders": len(paper.engine.book.history),
             }
-            await process.say("OPEN" if paper.clock.running else "WAITING")
+            open_now = "CLOSED" if paper.position >= paper.market.close else "OPEN"
+            await process.say(open_now if paper.clock.running else "WAITING")
             done, _ = await asyncio.wait({stepping(runner)}, timeout=REPORT_S)
             for market in done:
                 market.result()

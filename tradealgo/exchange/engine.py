@@ -340,7 +340,7 @@ class Engine:
         quote = self.board.quote(order.instrument_token)
         if not self._is_open(self.instruments.by_token(order.instrument_token)):
             return order  # in the closing auction orders wait for its end
-        passive = not matching.crosses(order, quote)
+        passive = matching.is_passive(order, quote)
         order = self._fill(order, matching.take(order, quote))
         if order.status is not Status.OPEN:
             return order
@@ -462,5 +462,5 @@ class Engine:
         for by_id in list(self.book.working.values()):
             for order in list(by_id.values()):
                 if order.status is Status.OPEN:
-                    passive = not matching.crosses(order, self.board.quote(order.instrument_token))
+                    passive = matching.is_passive(order, self.board.quote(order.instrument_token))
                     self.book.note_queue(msgspec.structs.replace(order, passive=passive), -1, force=True)

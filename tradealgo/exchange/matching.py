@@ -7,7 +7,8 @@ Rules, chosen to be never kinder than the market shown:
 - An order that rests fills at its own limit: when the opposite quote reaches it, up to the size displayed there; when
   the last trade prints through it, up to that trade's size; when the last trade prints at it, after the quantity that
   was displayed at its price when it joined (or when its price first became the best) has traded.
-- An order that crossed when it came and was not filled whole goes on taking the quote at the quote's price.
+- An order that crossed when it came and was not filled whole goes on taking the quote at the quote's price; so does one
+  that came while the other side showed nothing.
 - A stop order is triggered by the last price, and then is a limit order that has just arrived.
 - Open orders of one instrument are served by price, then by time.
 """
@@ -56,6 +57,12 @@ def crosses(order: BookOrder, quote: Quote) -> bool:
     """Whether the order could trade at once."""
     levels = quote.asks if order.is_buy else quote.bids
     return bool(levels) and order.sign * (order.limit - levels[0].price) >= 0
+
+
+def is_passive(order: BookOrder, quote: Quote) -> bool:
+    """Whether the order comes to rest behind its limit. Where the other side shows nothing it waits for a quote to take."""
+    levels = quote.asks if order.is_buy else quote.bids
+    return bool(levels) and not crosses(order, quote)
 
 
 def take(order: BookOrder, quote: Quote) -> list[Piece]:

@@ -69,10 +69,6 @@ def too_many() -> KiteError:
     return KiteError(429, "NetworkException", "Too many requests")
 
 
-def not_found() -> KiteError:
-    return KiteError(404, "GeneralException", "Route not found")
-
-
 def time_text(ts: int) -> str | None:
     """`2026-11-20 09:15:00` in IST, as Kite writes times; None for 0 (no time)."""
     return dt.datetime.fromtimestamp(ts // 1_000_000_000, IST).strftime("%Y-%m-%d %H:%M:%S") if ts else None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from tradealgo.exchange.faults import Fault
-from tradealgo.exchange.http import Answer, exchange_of, form_of, text_of
+from tradealgo.exchange.http import Answer, exchange_of, form_of
 from tradealgo.exchange.ledger import position_json
 from tradealgo.exchange.orders import execution_json, order_json
-from tradealgo.exchange.protocol import bad_order, not_found
+from tradealgo.exchange.protocol import bad_order
 
 
 async def place(request: web.Request) -> Answer:
@@ -46,10 +46,10 @@ async def orders(request: web.Request) -> Answer:
 
 
 async def order_history(request: web.Request) -> Answer:
-    """All records of an order, oldest first. Kite answers `/orders/regular` by GET with a 405; so does this."""
+    """All records of an order, oldest first."""
     exchange, order_id = exchange_of(request), request.match_info["order_id"]
     if order_id not in exchange.engine.book:
-        raise bad_order("Couldn't find that `order_id`.", 404 if order_id.isdigit() else 400)
+        raise bad_order("Couldn't find that `order_id`.", 404)
     return [order_json(o, exchange.accounts.account) for o in exchange.engine.book.history[order_id]]
 
 
@@ -95,8 +95,3 @@ async def holdings(request: web.Request) -> Answer:
 async def nothing(request: web.Request) -> Answer:
     """Lists that are always empty on paper."""
     return []
-
-
-async def unknown(request: web.Request) -> Answer:
-    text_of(request, "api_key")
-    raise not_found()
