@@ -143,7 +143,7 @@ class Connection:
         self.health.on(Event.RETRY, time.time_ns())
         self._cause = ""
 
-    async def watch(self) -> None:
+    def watch(self) -> None:
         """Close the socket once no frame has come for too long: `run` then connects again."""
         if self.health.at(time.time_ns()) is Feed.STALLED and self._socket is not None:
             self._cause = "no frame came, not even a heartbeat"

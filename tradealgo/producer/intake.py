@@ -10,6 +10,7 @@ import numpy as np
 from tradealgo.bus.codec import TickFrame
 from tradealgo.domain.orders import BrokerUpdate
 from tradealgo.domain.ticks import FLAG_CACHED, empty_ticks
+from tradealgo.producer.liveness import Liveness
 from tradealgo.producer.packets import decode_frame, in_time_order
 
 
@@ -46,6 +47,7 @@ class Intake:
         self.shard = shard
         self.tokens = list(tokens)
         self.counters = Counters()
+        self.liveness = Liveness(self.tokens)
         self._latest = empty_ticks(0)
         self._ts_event = 0
         self._cached_due: set[int] = set()
@@ -60,6 +62,7 @@ class Intake:
     def opened(self) -> None:
         """A connection is open and all its instruments will be subscribed: each one's first tick will be a cached one."""
         self._cached_due = set(self.tokens)
+        self.liveness.restart(self.ts_event / 1e9)
 
     def lost(self) -> None:
         """Ticks were or may have been lost: the next frame carries the gap flag."""
@@ -83,6 +86,7 @@ class Intake:
         if bad.disordered:
             ticks = in_time_order(ticks)
         self._latest = ticks
+        self.liveness.saw(ticks["instrument_token"])
         if self._cached_due:
             self._mark_cached(ticks)
         gap, self._lost = self._lost, False
