@@ -61,8 +61,8 @@ class Lab:
         """Wait until a kernel is there, idle, and this page is connected to it: JupyterLab itself says idle before."""
         deadline = time.monotonic() + timeout_s
         while True:
-            kernels = self.jupyter.http("GET", "/api/kernels", token=TOKEN)[1]
-            if any(k["connections"] and k["execution_state"] == "idle" for k in kernels):
+            status, kernels = self.jupyter.http("GET", "/api/kernels", token=TOKEN)
+            if status == 200 and any(k["connections"] and k["execution_state"] == "idle" for k in kernels):
                 return
             assert time.monotonic() < deadline, f"no idle kernel: {kernels}"
             self.page.wait_for_timeout(100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import time
@@ -18,6 +19,8 @@ from tradealgo.config import Manifest, Mode, SessionDir, session_dirs
 from tradealgo.domain.errors import TradeAlgoError
 from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.live.view import VIEW_STREAMS, SessionView
+
+log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 #: Between two tries to reach a session's bus.
@@ -84,7 +87,9 @@ class Feed:
         while not self.past:
             try:
                 await self._follow()
-            except (redis.RedisError, OSError, TradeAlgoError):
+            except Exception as error:  # whatever it was, the desk must say that it no longer sees the session
+                if not isinstance(error, (redis.RedisError, OSError, TradeAlgoError)):
+                    log.exception("reading session %s failed", self.view.manifest.session_id)
                 if self.connected:
                     self.connected, self._lost_at = False, time.monotonic()
                     self._announce()

@@ -35,7 +35,7 @@ const CONFIG = {
 };
 
 // Between two drawings a chart rests this many times as long as it drew, and never longer than MOST_REST_MS.
-const REST = 6, MOST_REST_MS = 600;
+const REST = 5, MOST_REST_MS = 400;
 
 // A chart of a session: `traces`, `layout` and `extend` say what it shows; this draws it, when it can be seen.
 async function chart(el, id, { height, traces, layout, extend }) {
@@ -71,6 +71,14 @@ async function chart(el, id, { height, traces, layout, extend }) {
   const again = () => { stale = true; soon(); };
   const observer = new IntersectionObserver(entries => { visible = entries.at(-1).isIntersecting; soon(); });
   observer.observe(div);
+  let width = 0;
+  const sizes = new ResizeObserver(() => {  // a side bar that opens is no resize of the window
+    if (closed || !div.clientWidth || div.clientWidth === width) return;
+    if (width && div.layout) library.Plots.resize(div);
+    width = div.clientWidth;
+    soon();
+  });
+  sizes.observe(div);
   const offTheme = onTheme(again);
   document.addEventListener("visibilitychange", soon);
   const leave = link.follow(id, (now, news) => {
@@ -79,7 +87,7 @@ async function chart(el, id, { height, traces, layout, extend }) {
     soon();
   });
   return () => {
-    closed = true; clearTimeout(timer); leave(); offTheme(); observer.disconnect(); document.removeEventListener("visibilitychange", soon);
+    closed = true; clearTimeout(timer); leave(); offTheme(); observer.disconnect(); sizes.disconnect(); document.removeEventListener("visibilitychange", soon);
     library.purge(div); div.remove();
   };
 }
