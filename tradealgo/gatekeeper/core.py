@@ -122,6 +122,8 @@ class Gate:
                 step()
             except Exception as error:  # one bad event must not stop the guard of all that is open
                 self._fault(f"{type(event).__name__}: {type(error).__name__}: {error}")
+        if isinstance(event, m.PricesSeen | m.Timer):
+            self._tell_mtm()
         self.orders.flush()
         self._tell_state()
         return self.context.take()
@@ -327,18 +329,18 @@ class Gate:
         self._mtm_stale = True
 
     def _guard(self) -> None:
-        """Trip on the loss line, and tell the MTM, at most ten times a second."""
-        if not self._mtm_stale and self.book.changed_at < self._mtm_told:
-            return
-        worst, now = self.book.worst_mtm, self.context.now
+        """Trip on the loss line."""
+        worst = self.book.worst_mtm
         if self.killer.is_armed and worst <= self.loss_line:
             self._trip(
                 KillCause.MTM, f"MTM Rs {worst / 100:,.2f} is at or below the limit of Rs {self.loss_line / 100:,.2f}"
             )
-        if now - self._mtm_told >= MTM_GAP_NS:
-            self._tell_mtm(now)
 
-    def _tell_mtm(self, now: int) -> None:
+    def _tell_mtm(self) -> None:
+        """At most ten times a second, and never on the way of an order."""
+        now = self.context.now
+        if now - self._mtm_told < MTM_GAP_NS or not (self._mtm_stale or self.book.changed_at >= self._mtm_told):
+            return
         portfolio, mtm = self.book.portfolio, self.book.mtm
         self._peak = max(self._peak, mtm)
         self._mtm_told, self._mtm_stale = now, False
