@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from gate_world import CALL, INFY, INSTRUMENTS, SECOND, World
 
+from tradealgo.domain.errors import InvalidInput
 from tradealgo.domain.orders import Intent
 from tradealgo.domain.state import Action
 from tradealgo.gatekeeper.core import Gate
+from tradealgo.gatekeeper.explain import explain
 from tradealgo.gatekeeper.journal import Journal, JournalError, verify
 from tradealgo.gatekeeper.messages import Kind, Note, Record
 from tradealgo.gatekeeper.situation import Terms
@@ -100,3 +102,29 @@ def test_a_gate_restored_from_its_journal_is_the_gate(tmp_path: Path) -> None:
     assert other.calls.budget.day_count(world.now) == gate.calls.budget.day_count(world.now) > 0
     for instrument in INSTRUMENTS:
         assert other.book.position(instrument.instrument_token) == gate.book.position(instrument.instrument_token)
+
+
+def test_an_order_is_explained_from_request_to_fill(tmp_path: Path) -> None:
+    """By tag, by order id, by the beginning of its request id; a name that fits nothing says what would."""
+    world = World(3)
+    world.advance(SECOND)
+    asked = world.ask(INFY, 10, reason="crossed above", ts_event=world.now, ts_signalled=world.now)
+    assert asked is not None
+    world.advance(SECOND)
+    world.fill_some(1.0)
+    world.advance(SECOND)
+    denied = world.ask(INFY, 10_000, reference_price=1.0)
+    assert denied is not None
+    path = tmp_path / "j.db"
+    Journal(path).append([Record(kind, message) for kind, message in world.journal], world.now)
+    order = next(iter(world.gate.book.orders.values()))
+    story = explain(path, order.tag)
+    assert story == explain(path, asked.request_id) == explain(path, str(order.order_id))
+    places = [
+        story.index(word)
+        for word in ("tick ", "crossed above", "request ", "verdict  yes", "call ", "answer ", "fill ")
+    ]
+    assert places == sorted(places)
+    assert "FAT_FINGER" in explain(path, denied.request_id)
+    with pytest.raises(InvalidInput, match="expected a tag"):
+        explain(path, "nobody")
