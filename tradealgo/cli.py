@@ -108,23 +108,40 @@ def demo(data: str | None) -> None:
 @click.option("--speed", type=float, help="Paper: times real time.")
 @click.option("--account", help="The broker's user id; PAPER1 on paper.")
 @click.option("--port", type=int, help="Paper: of the exchange; a free one by default.")
+@click.option("--foreground", is_flag=True, help="Stay until the session ends, and end it on SIGTERM or Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with the session's id.")
 def launch(
-    strategy: str, instruments: tuple[str, ...], parameters: tuple[str, ...], as_json: bool, **options: Any
-) -> None:
+    strategy: str, instruments: tuple[str, ...], parameters: tuple[str, ...], foreground: bool, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
     """Start a session: STRATEGY is a shipped class (EmaCross), module:Class or file.py:Class."""
     from tradealgo.live.arguments import market_of, sizing_of, strategy_of
     from tradealgo.live.launch import launch as start
 
-    market = (
-        market_of(*(options.pop(name) for name in ("day", "seed", "file", "speed")))
-        if options["mode"] == "paper"
-        else None
-    )
+    of_market = [options.pop(name) for name in ("day", "seed", "file", "speed")]
     sizing = sizing_of(*(options.pop(name) for name in ("units", "lots", "fraction")))
-    options = {k: v for k, v in options.items() if k not in ("day", "seed", "file", "speed")}
+    market = market_of(*of_market) if options["mode"] == "paper" else None
     session = start(strategy_of(strategy, parameters), instruments, sizing=sizing, market=market, **options)
     click.echo(json.dumps({"session_id": session.id}) if as_json else repr(session))
+    if foreground:
+        _stay(session)
+
+
+def _stay(session: LiveSession) -> None:
+    """For a container or a service manager, which watch this process: its end is the session's."""
+    import signal
+    import threading
+
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    while session.is_running:
+        if told.wait(1.0):
+            session.stop(source="cli")
+            click.echo(f"{session.id}: stopped")
+            return
+    click.secho(f"{session.id} ended", fg="red", err=True)
+    sys.exit(FAILED)
 
 
 @command()
