@@ -11,6 +11,7 @@ import datetime as dt
 import random
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ from tradealgo.domain.candles import SECOND_NS
 from tradealgo.domain.hours import market_hours
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.domain.ticks import MODE_FULL, MODE_QUOTE, empty_ticks
+from tradealgo.exchange.packets import encode_frame
 from tradealgo.producer.packets import decode_frame
 from tradealgo.producer.packets_plain import decode_frame_plain
+from tradealgo.producer.subscriptions import MAX_PER_CONNECTION
 
 DAY = dt.date(2026, 11, 20)
 INSTRUMENTS = 2_000
@@ -100,9 +103,36 @@ def candles(quick: bool) -> dict[str, Any]:
     return {name: round(value) for name, value in medians.items()}
 
 
+def scaling(quick: bool) -> dict[str, Any]:
+    """Microseconds a tick, decoded and folded, when so many instruments tick at once: flat means that cost is linear."""
+    sizes = (10, 100, 1_000, 3_000, 9_000)
+
+    def cost(instruments: int) -> Callable[[], float]:
+        book = [
+            Instrument(instrument_token=n << 8 | 1, exchange="NSE", tradingsymbol=f"S{n}", kind=Kind.EQUITY)
+            for n in range(1, instruments + 1)
+        ]
+        ticks = empty_ticks(instruments)
+        ticks["instrument_token"] = [i.instrument_token for i in book]
+        ticks["ts_event"], ticks["last_price"], ticks["mode"] = market_hours(book[0], DAY).open, 100.0, MODE_FULL
+        frames = [encode_frame(ticks[at : at + MAX_PER_CONNECTION]) for at in range(0, instruments, MAX_PER_CONNECTION)]
+        builder = CandleBuilder(book, DAY, compiled=True)
+
+        def work() -> None:
+            for data in frames:
+                builder.fold(decode_frame(data)[0], 1, 2)
+
+        work()
+        per_second = rate(work, instruments, 0.02)
+        return lambda: 1e6 / per_second()
+
+    medians = interleaved({str(n): cost(n) for n in sizes}, 3 if quick else 15)
+    return {"us_per_tick_by_instruments": {name: round(value, 4) for name, value in medians.items()}}
+
+
 def measure(quick: bool) -> dict[str, Any]:
     """All figures."""
-    return decoding(quick) | candles(quick)
+    return decoding(quick) | candles(quick) | scaling(quick)
 
 
 if __name__ == "__main__":

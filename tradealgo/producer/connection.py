@@ -41,6 +41,7 @@ class Connection:
 
     def __init__(self, manifest: Manifest, intake: Intake, health: FeedHealth, outbox: Outbox) -> None:
         self.intake = intake
+        self.changed = asyncio.Event()  # set when the connection comes or goes, for who wants to know at once
         self.health = health
         self.attempts = 0
         self.losses: list[Loss] = []
@@ -69,6 +70,7 @@ class Connection:
                     refused = session.created
                     self.denied_since = time.time_ns()
                     self.health.on(Event.REFUSED, self.denied_since)
+                    self.changed.set()
                     continue
             except (OSError, TimeoutError, WebSocketException) as error:
                 self._cause = str(error) or type(error).__name__
@@ -107,6 +109,7 @@ class Connection:
         if self._lost_at:
             self.losses.append(Loss(self.intake.shard, self._lost_at, now, self._cause))
             self._lost_at = 0
+        self.changed.set()
         self._log.info("connected", instruments=len(self.intake.tokens))
 
     async def _read(self, socket: ClientConnection) -> None:
@@ -136,6 +139,7 @@ class Connection:
             self._lost_at = now
             self.intake.lost()
         self.health.on(Event.CLOSED, now)
+        self.changed.set()
         delay = full_jitter(self.attempts, random.random())
         self._log.info("connection lost", cause=self._cause or "closed by the broker", retry_s=round(delay, 3))
         self.attempts += 1

@@ -54,4 +54,16 @@ async def _watch(process: Process, watch: Watch, connections: list[Connection]) 
                 del news[0]
         except (redis.RedisError, OSError) as error:
             process.log.warning("the bus is away", error=str(error), untold=len(news))
-        await asyncio.sleep(WATCH_S)
+        await _changed(connections)
+
+
+async def _changed(connections: list[Connection]) -> None:
+    """Wait until a connection comes or goes, but not for long."""
+    waits = [asyncio.ensure_future(c.changed.wait()) for c in connections]
+    try:
+        await asyncio.wait(waits, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    for connection in connections:
+        connection.changed.clear()
