@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import websockets
 from jupyter_desk import TOKEN, Jupyter, WrittenSession
+
+from tradealgo.bus.keys import Stream
+from tradealgo.bus.redis_bus import Entry
+from tradealgo.config import Manifest, Mode, SessionDir
+from tradealgo.domain.sizing import Sizing
+from tradealgo.domain.state import KillState, MtmPoint, SessionState, TradingState
+from tradealgo.journal.store import Record, database_url
 
 
 def wait_for(check: Callable[[], Any], timeout_s: float = 15.0) -> Any:
@@ -26,6 +35,18 @@ def shot(server: Jupyter, session: WrittenSession) -> dict[str, Any]:
     """The session's figures as the status route tells them; {} while it isn't known."""
     status, body = server.http("GET", f"/tradealgo/status?session={session.id}", token=TOKEN)
     return body if status == 200 else {}
+
+
+def past_session(home: Path, name: str) -> SessionDir:
+    """A folder whose processes are long gone."""
+    folder = SessionDir(home / "sessions" / name)
+    folder.write_manifest(
+        Manifest(
+            session_id=name, mode=Mode.PAPER, account="PAPER1", strategy="a:B", parameters={}, instruments=(),
+            capital=1.0, sizing=Sizing(units=1), bus_url=f"unix://{folder.bus_socket}", created=1,
+        )
+    )  # fmt: skip
+    return folder
 
 
 def kill_state(server: Jupyter, session: WrittenSession) -> str | None:
@@ -136,27 +157,26 @@ async def test_a_tab_gets_history_then_increments(server: Jupyter, written: Writ
     assert sum(len(json.dumps(v)) for v in views[1:]) / 3.0 * 60 < 2_000_000
 
 
-async def test_a_slow_tab_gets_fewer_messages(server: Jupyter, written: WrittenSession) -> None:
-    """A tab that stops reading gets one message for all it missed, no larger than a fresh one, once it reads again."""
-    await asyncio.to_thread(wait_for, lambda: shot(server, written).get("orders"))
-    whole, _ = [m for m in await hear(server, written, 1.5) if m["type"] == "view"][:2]
-    from tradealgo.desk.tab import MTM_POINTS
+def test_a_past_session_is_shown_from_its_record(server: Jupyter, home: Path) -> None:
+    """Its bus gone, a session still shows its last figures, marked as past."""
+    folder = past_session(home, "recorded-one")
+    with contextlib.closing(Record(database_url(folder))) as record:
+        point = MtmPoint(9 * 10**18, 5, 100, 0, 0, 12_345, 0, -2_000)
+        state = SessionState(trading=TradingState.HALTED, kill=KillState.LOCKED, ts_tripped=1, ts_flat=2)
+        record.save_session(folder.read_manifest(), [])
+        record.save("recorded-one", [Entry(Stream.MTM, b"1-0", point), Entry(Stream.STATE, b"1-0", state)])
 
-    assert len(whole["mtm"]) <= MTM_POINTS + 2
+    def figures() -> dict[str, Any]:
+        return server.http("GET", "/tradealgo/status?session=recorded-one", token=TOKEN)[1]
+
+    wait_for(lambda: figures().get("status") == "PAST")
+    assert figures()["mtm"]["mtm"] == 123.45
+    assert figures()["kill"] == "LOCKED"
 
 
-def test_a_session_whose_bus_is_gone_is_past(server: Jupyter, home: Any) -> None:
+def test_a_session_whose_bus_is_gone_is_past(server: Jupyter, home: Path) -> None:
     """A folder without a bus or a supervisor is shown as past, not as running or lost."""
-    from tradealgo.config import Manifest, Mode, SessionDir
-    from tradealgo.domain.sizing import Sizing
-
-    folder = SessionDir(home / "sessions" / "old-one")
-    folder.write_manifest(
-        Manifest(
-            session_id="old-one", mode=Mode.PAPER, account="PAPER1", strategy="a:B", parameters={}, instruments=(),
-            capital=1.0, sizing=Sizing(units=1), bus_url=f"unix://{folder.bus_socket}", created=1,
-        )
-    )  # fmt: skip
+    past_session(home, "old-one")
 
     def status() -> str:
         rows = server.http("GET", "/tradealgo/status", token=TOKEN)[1]["sessions"]

@@ -203,10 +203,12 @@ def read_record(folder: SessionDir, view: SessionView) -> InstrumentBook | None:
     if not folder.record.exists() and not os.environ.get("TRADEALGO_DATABASE_URL"):
         return None
     from tradealgo.journal.store import open_record
+    from tradealgo.live.session import PAST_BEATS
 
     with contextlib.closing(open_record(folder)) as record:
         for stream in VIEW_STREAMS:
-            for entry in record.entries(view.manifest.session_id, stream):
+            last = PAST_BEATS if stream is Stream.HEALTH else None
+            for entry in record.entries(view.manifest.session_id, stream, last=last):
                 view.apply(entry)
         instruments = record.instruments(view.manifest.session_id)
     return InstrumentBook(instruments) if instruments else None

@@ -19,7 +19,8 @@ STYLE = (
     ".ta-still header.live{border-top:10px solid;border-image:repeating-linear-gradient(-45deg,#111 0 12px,#ffc400 12px 24px) 10}"
     ".ta-still .mode{background:#0b6fae;color:#fff;font-weight:700;padding:0 8px;border-radius:3px}"
     ".ta-still header.live .mode{background:#111;color:#ffc400}.ta-still div{padding:4px 12px}"
-    ".ta-still table{border-collapse:collapse;margin:4px 12px 10px}.ta-still td,.ta-still th{padding:2px 12px 2px 0;text-align:left}"
+    ".ta-still table{border-collapse:collapse;margin:4px 12px 10px;font:inherit;font-variant-numeric:tabular-nums}"
+    ".ta-still td,.ta-still th{padding:2px 14px 2px 0;text-align:left;font-weight:400}.ta-still th{opacity:.65}"
     ".ta-still .big{font-size:24px;font-weight:650}.ta-still .dim{opacity:.65}</style>"
 )
 
