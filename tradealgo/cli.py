@@ -244,7 +244,7 @@ def stop(session: str | None, every: bool) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on as lines come, until Ctrl-C.")
 def logs(module: str, session: str | None, lines: int, follow: bool) -> None:
     """The log of a MODULE (gatekeeper, producer, …) of a session."""
-    found = _find(session)
+    found = _newest(session)
     click.echo(found.logs(module, lines))
     if follow:
         _follow(found.folder.logs / f"{module}.log")
@@ -270,6 +270,32 @@ def _inode(file: Any) -> int:
     import os
 
     return os.fstat(file.fileno()).st_ino
+
+
+@command()
+@click.argument("order")
+@click.argument("session", required=False)
+def explain(order: str, session: str | None) -> None:
+    """The story of an ORDER (its tag, order id or request id): tick, candle, signal, request, verdict, calls, fills."""
+    from tradealgo.gatekeeper.explain import explain as tell
+
+    found = _newest(session)
+    click.echo(tell(found.folder.journal, order))
+
+
+def _newest(session: str | None) -> LiveSession:
+    """A session by id; without, the newest that is running, else the newest of all."""
+    from tradealgo.config import session_dirs
+    from tradealgo.domain.errors import SessionNotFound
+    from tradealgo.live.session import LiveSession
+
+    try:
+        return _find(session)
+    except SessionNotFound:
+        folders = session_dirs()
+        if session is not None or not folders:
+            raise
+        return LiveSession(folders[-1])
 
 
 @command()

@@ -64,7 +64,7 @@ def test_a_kill_takes_all_three_ways(tmp_path: Path, bus_url: str, listener: sub
     folder = session_dir(tmp_path, bus_url)
     (folder.pids / "gatekeeper.pid").write_text(f"{listener.pid}\n")
     reached = request(folder, Control(action=Action.KILL, source="desk", reason="drill"))
-    assert reached == {"action": "KILL", "flag": True, "bus": True, "signalled": listener.pid}
+    assert reached == {"action": "KILL", "flag": True, "bus": True, "signalled": listener.pid, "watched": False}
     flag = json.loads(folder.kill_flag.read_text())
     assert (flag["source"], flag["reason"]) == ("desk", "drill")
     assert abs(flag["ts"] - time.time_ns()) < 60e9

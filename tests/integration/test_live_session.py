@@ -145,6 +145,14 @@ def tradealgo(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "tradealgo.cli", *words], capture_output=True, text=True, timeout=120)
 
 
+def test_an_order_is_explained_in_words(session: LiveSession) -> None:
+    """`tradealgo explain TAG` tells the chain from request to fill."""
+    run = tradealgo("explain", session.orders[0].tag)
+    assert run.returncode == 0, run.stderr
+    assert session.orders[0].instrument in run.stdout
+    assert session.orders[0].tag in run.stdout
+
+
 def test_a_killed_module_comes_back(session: LiveSession) -> None:
     """kill -9 of the Consumer: the supervisor starts it again, the Monitor tells, and candles go on without a gap."""
     old = supervisor.states(session.folder)[Module.CONSUMER].pid
@@ -169,6 +177,7 @@ def test_a_kill_is_verified_flat_and_locked(session: LiveSession) -> None:
     assert all(p.quantity == 0 for p in session.positions)
     assert not session.view.working_orders
     assert session.folder.kill_flag.exists()
+    session.wait(lambda s: "needed no help" in s.logs("emergency"), timeout_s=60)
 
 
 def test_a_rearm_needs_a_reason_and_trading_goes_on(session: LiveSession) -> None:
@@ -183,7 +192,7 @@ def test_a_rearm_needs_a_reason_and_trading_goes_on(session: LiveSession) -> Non
 def test_stop_leaves_no_process_and_a_readable_past(session: LiveSession) -> None:
     """All processes end, sockets go, and a new object reads everything from the record."""
     pids = [p.pid for p in supervisor.session_processes(session.folder)]
-    assert len(pids) == 9  # supervisord and eight programs
+    assert len(pids) >= 9  # supervisord and eight programs; perhaps what watched over the kill
     fills = list(session.fills)
     session.stop()
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
@@ -198,6 +207,18 @@ def test_stop_leaves_no_process_and_a_readable_past(session: LiveSession) -> Non
     assert past.df("candles", "NSE:INFY").index.is_monotonic_increasing
     with pytest.raises(SessionNotFound, match=f"no session is running: there are {session.id}"):
         attach()
+
+
+def test_a_kill_while_the_gatekeeper_hangs_is_finished_for_it(home: Path) -> None:
+    """SIGSTOP: it neither reads the bus nor the flag. The watcher ends it, takes the lease over and makes flat."""
+    session = started(account="PAPER4")
+    with contextlib.closing(Stopped(session)):
+        session.wait(lambda s: any(p.quantity for p in s.positions), timeout_s=START_S)
+        os.kill(supervisor.states(session.folder)[Module.GATEKEEPER].pid, signal.SIGSTOP)
+        assert session.kill("drill")["watched"]
+        session.wait(state="VERIFIED_FLAT", timeout_s=120)
+        session.wait(lambda s: all(p.quantity == 0 for p in s.positions), timeout_s=30)
+        assert "does not answer: ending it" in session.logs("emergency")
 
 
 def test_a_strategy_of_a_script_travels_as_source_and_its_error_is_seen(home: Path, tmp_path: Path) -> None:

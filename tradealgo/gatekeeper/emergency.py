@@ -58,12 +58,15 @@ def progress(folder: SessionDir) -> tuple[int, KillState]:
 
 
 def watch(folder: SessionDir) -> bool:
-    """Whether the Gatekeeper finishes the kill by itself; False once it doesn't answer or gets no further."""
+    """Whether the kill needs nobody's help; False once the Gatekeeper doesn't answer or gets no further.
+
+    Without the flag file it is over: a person has re-armed, perhaps before this process had started.
+    """
     began = moved = time.monotonic()
     seen = progress(folder)
     while True:
         now, state = time.monotonic(), progress(folder)
-        if state[1] is KillState.LOCKED:
+        if state[1] is KillState.LOCKED or not folder.kill_flag.exists():
             return True
         if state != seen:
             seen, moved = state, now
@@ -130,14 +133,19 @@ async def _locked(shell: shells.Shell) -> None:
     say("kill: LOCKED, the broker's positions are flat")
 
 
-def run(folder: SessionDir) -> int:
-    """See the kill through; returns the exit code. 0: LOCKED. 1: not within GIVE_UP_S."""
+def run(folder: SessionDir, flagged: bool = False) -> int:
+    """See the kill through; returns the exit code. 0: LOCKED. 1: not within GIVE_UP_S.
+
+    Args:
+        flagged: whoever started this has put the flag file in place already.
+    """
     manifest = folder.read_manifest()
-    write_flag(folder)
+    if not flagged:
+        write_flag(folder)
     deadline = time.monotonic() + GIVE_UP_S
     while time.monotonic() < deadline:
         if watch(folder):
-            say("the Gatekeeper has finished the kill: LOCKED")
+            say("the kill is done, and needed no help")
             return 0
         fence(folder, manifest)
         try:
@@ -154,8 +162,10 @@ def run(folder: SessionDir) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tradealgo.gatekeeper.emergency", description=__doc__)
     parser.add_argument("--session-dir", required=True, help="the session's folder, which holds its manifest.json")
+    parser.add_argument("--flagged", action="store_true", help="the kill's flag file is in place already")
+    arguments = parser.parse_args()
     try:
-        sys.exit(run(SessionDir(parser.parse_args().session_dir)))
+        sys.exit(run(SessionDir(arguments.session_dir), arguments.flagged))
     except TradeAlgoError as error:
         sys.exit(str(error))
 

@@ -146,6 +146,10 @@ class Shell:
     async def _perform(self, commands: list[Command], entry_ids: list[bytes]) -> None:
         """Records first, durably; then the rest, none of which is waited for."""
         records = [c for c in commands if isinstance(c, Record)]
+        if any(record.kind is Kind.REARM for record in records):
+            # Before the journal has it: what looks at the flag next would take it for a new kill. A crash in between
+            # leaves the kill latched in the journal.
+            self.folder.kill_flag.unlink(missing_ok=True)
         if records:
             await self._write(records)
         for command in commands:
@@ -164,8 +168,6 @@ class Shell:
         for seq, record in enumerate(records, first):
             if self.outbox:
                 self.outbox.put(seq, record)
-            if record.kind is Kind.REARM:
-                self.folder.kill_flag.unlink(missing_ok=True)
 
     def _spawn(self, command: Call | Ask) -> None:
         task = asyncio.create_task(self._do(command))

@@ -1,7 +1,8 @@
 """What people ask of a running session goes this way: notebook, desk, panel and CLI alike. Blocking, and quick.
 
 A kill takes two ways at once: a flag file that outlives everything, with a signal to the Gatekeeper, and the control
-stream. Either is enough; the answer says which were reached.
+stream. Either is enough; the answer says which were reached. A process of its own watches that the Gatekeeper gets on
+with it, and finishes the kill where it doesn't.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import msgspec
 import redis
 
 from tradealgo.bus.redis_bus import BlockingBus, connect_blocking
-from tradealgo.config import SessionDir
+from tradealgo.config import Mode, SessionDir
 from tradealgo.domain.errors import BadConfig, BusUnavailable
 from tradealgo.domain.state import Action, Control, Module
 
@@ -28,7 +29,7 @@ BUS_TIMEOUT_S = 1.0
 
 
 def request(folder: SessionDir, control: Control) -> dict[str, Any]:
-    """Ask it, and say what was reached: `{"action", "flag", "bus", "signalled"}`.
+    """Ask it, and say what was reached: `{"action", "flag", "bus", "signalled"}`, of a kill also `"watched"`.
 
     "Reached" is not "done": the session's own state says what became of it.
     Raises BadConfig for a re-arm without a reason, BusUnavailable where nothing was reached.
@@ -43,6 +44,8 @@ def request(folder: SessionDir, control: Control) -> dict[str, Any]:
         reached["flag"] = True
         reached["signalled"] = _signal_gatekeeper(folder)
     error = _publish(folder, control)
+    if control.action is Action.KILL:
+        reached["watched"] = _start_emergency(folder)
     reached["bus"] = error is None
     if error is not None and not reached["flag"]:
         raise BusUnavailable(f"{control.action} did not reach session {folder.path.name}: {error}; is it running?")
@@ -76,6 +79,22 @@ def _publish(folder: SessionDir, control: Control) -> str | None:
     except (redis.RedisError, BadConfig) as error:
         return f"the bus can't be reached ({error})"
     return None
+
+
+def _start_emergency(folder: SessionDir) -> bool:
+    """Start the process that takes the kill over from a Gatekeeper that doesn't answer; whether there was need to.
+
+    A paper session that was stopped has neither positions nor an exchange; a live one may have both after a power cut.
+    """
+    if not folder.has_sockets and folder.read_manifest().mode is Mode.PAPER:
+        return False
+    folder.logs.mkdir(parents=True, exist_ok=True)
+    with open(folder.logs / "emergency.log", "ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "tradealgo.gatekeeper.emergency", "--session-dir", str(folder.path), "--flagged"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=folder.path,
+        )  # fmt: skip
+    return True
 
 
 def _signal_gatekeeper(folder: SessionDir) -> int:
