@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tradealgo.bus.codec import TickFrame
-from tradealgo.bus.keys import GATEKEEPER_GROUP, KEEP_S, Stream, snapshot_key, stream_key
+from tradealgo.bus.keys import GATEKEEPER_GROUP, KEEP_S, MAX_ENTRIES, Stream, snapshot_key, stream_key
 from tradealgo.bus.redis_bus import BlockingBus, Bus, connect_blocking
 from tradealgo.domain.orders import BrokerUpdate
 from tradealgo.domain.state import Action, Alert, Control, Level, Module
@@ -84,23 +84,34 @@ async def test_old_frames_are_trimmed_by_time(bus: Bus, monkeypatch: pytest.Monk
     """What is older than a stream's time goes; a stream without one keeps everything."""
     monkeypatch.setitem(KEEP_S, Stream.TICKS, 1)
     frame = TickFrame(empty_ticks(32), 1)  # a node of the stream each
-    await bus.publish_frames([frame] * 100)
+    await bus.publish_many([(Stream.TICKS, frame)] * 100)
     await bus.publish(Stream.UPDATES, update(1))
     await asyncio.sleep(1.2)
-    await bus.publish_frames([frame] * 2)
+    await bus.publish_many([(Stream.TICKS, frame)] * 2)
     await bus.publish(Stream.TICKS, frame)
     assert await bus.client.xlen(stream_key(bus.session_id, Stream.TICKS)) == 3
     assert len(await bus.range(Stream.UPDATES)) == 1
 
 
-async def test_frames_published_together_keep_their_order(bus: Bus) -> None:
-    """One command for many frames gives an entry each, as single ones would."""
+async def test_what_is_published_together_keeps_its_order(bus: Bus) -> None:
+    """Frames and messages in one command give the entries that single ones would; nothing at all is nothing."""
     frames = [TickFrame(empty_ticks(n), n, n, 1, n == 2) for n in range(4)]
-    await bus.publish_frames(frames)
+    mixed = [each for n, f in enumerate(frames) for each in ((Stream.TICKS, f), (Stream.UPDATES, update(n)))]
+    await bus.publish_many(mixed)
+    await bus.publish_many([])
     got = [entry.message for entry in await bus.range(Stream.TICKS)]
     assert [(len(f.ticks), f.ts_init, f.ts_published, f.shard, f.gap) for f in got] == [
         (n, n, n, 1, n == 2) for n in range(4)
     ]
+    assert [entry.message for entry in await bus.range(Stream.UPDATES)] == [update(n) for n in range(4)]
+
+
+async def test_streams_with_a_limit_are_trimmed(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By number of entries, near the limit, alone or together."""
+    monkeypatch.setitem(MAX_ENTRIES, Stream.UPDATES, 200)
+    for n in range(10):
+        await bus.publish_many([(Stream.UPDATES, update(n))] * 100)
+    assert 200 <= await bus.client.xlen(stream_key(bus.session_id, Stream.UPDATES)) < 400
 
 
 async def test_blocking_bus_speaks_to_the_same_streams(bus: Bus, bus_url: str) -> None:

@@ -55,7 +55,7 @@ def stream_key(session_id: str, stream: Stream) -> str:
 
 
 def snapshot_key(session_id: str, module: str) -> str:
-    """Key of a module's restart snapshot: bytes, written in one MULTI with what it published."""
+    """Key of a module's restart snapshot: bytes, written in one transaction with what it published."""
     return f"tradealgo:{{{session_id}}}:snapshot:{module}"
 
 

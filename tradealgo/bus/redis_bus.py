@@ -14,13 +14,24 @@ import msgspec
 import redis
 import redis.asyncio
 
-from tradealgo.bus.codec import TICKS_FIELD, TickFrame, decode, encode, encode_ticks
+from tradealgo.bus.codec import TickFrame, decode, encode, encode_ticks
 from tradealgo.bus.keys import GATEKEEPER_GROUP, KEEP_S, MAX_ENTRIES, Stream, stream_key
 
-#: Entries of one field each, onto one stream. Arguments: the field, the oldest id kept, the values.
+#: Entries onto streams, and perhaps a snapshot: atomic as a MULTI is, for half of the client's work. Keys: the streams, then
+#: the snapshot's. Arguments: how many streams; each one's way of trimming and bound; each entry's stream number, field
+#: and value; the snapshot.
 _ADD_ALL = """
-for i = 3, #ARGV do
-  redis.call('XADD', KEYS[1], 'MINID', '~', ARGV[2], '*', ARGV[1], ARGV[i])
+local streams = tonumber(ARGV[1])
+for i = 2 + 2 * streams, #ARGV - (#KEYS - streams), 3 do
+  local n = tonumber(ARGV[i])
+  if ARGV[2 * n] == '' then
+    redis.call('XADD', KEYS[n], '*', ARGV[i + 1], ARGV[i + 2])
+  else
+    redis.call('XADD', KEYS[n], ARGV[2 * n], '~', ARGV[2 * n + 1], '*', ARGV[i + 1], ARGV[i + 2])
+  end
+end
+if #KEYS > streams then
+  redis.call('SET', KEYS[#KEYS], ARGV[#ARGV])
 end
 """
 
@@ -33,21 +44,36 @@ class Entry(NamedTuple):
     message: Any
 
 
-def _xadd_arguments(session_id: str, stream: Stream, message: Any) -> tuple[str, Any, dict[str, Any]]:
-    fields = encode_ticks(message) if isinstance(message, TickFrame) else encode(message)
-    return stream_key(session_id, stream), fields, _trimming(stream)
+def _fields(message: Any) -> dict[bytes, bytes]:
+    return encode_ticks(message) if isinstance(message, TickFrame) else encode(message)
 
 
-def _trimming(stream: Stream) -> dict[str, Any]:
+def _trimming(stream: Stream) -> tuple[str, int]:
+    """How a stream is kept short, in XADD's words: ("", 0) for one that isn't."""
     if stream in KEEP_S:
-        return {"minid": _oldest_kept(stream), "approximate": True}
+        return "MINID", int(time.time() * 1_000) - KEEP_S[
+            stream
+        ] * 1_000  # ids begin with the wall clock's milliseconds
     limit = MAX_ENTRIES[stream]
-    return {"maxlen": limit, "approximate": True} if limit else {}
+    return ("MAXLEN", limit) if limit else ("", 0)
 
 
-def _oldest_kept(stream: Stream) -> int:
-    """The entry id before which a stream that is trimmed by time keeps nothing: milliseconds of the wall clock."""
-    return int(time.time() * 1_000) - KEEP_S[stream] * 1_000
+def _xadd_arguments(session_id: str, stream: Stream, message: Any) -> tuple[str, Any, dict[str, Any]]:
+    way, bound = _trimming(stream)
+    options = {way.lower(): bound, "approximate": True} if way else {}
+    return stream_key(session_id, stream), _fields(message), options
+
+
+def _all_arguments(session_id: str, messages: Iterable[tuple[Stream, Any]]) -> tuple[list[str], list[Any]]:
+    """Keys and arguments of `_ADD_ALL`, without a snapshot."""
+    numbers: dict[Stream, int] = {}
+    entries: list[Any] = []
+    for stream, message in messages:
+        number = numbers.setdefault(stream, len(numbers) + 1)
+        for field, value in _fields(message).items():
+            entries += (number, field, value)
+    trimming = [word for stream in numbers for word in _trimming(stream)]
+    return [stream_key(session_id, s) for s in numbers], [len(numbers), *trimming, *entries]
 
 
 def _entries(streams: dict[bytes, Stream], reply: Any) -> list[Entry]:
@@ -99,19 +125,13 @@ class Bus:
     async def publish_many(
         self, messages: Iterable[tuple[Stream, msgspec.Struct]], *, snapshot: tuple[str, bytes] | None = None
     ) -> None:
-        """Append all in one MULTI, in order, with a restart snapshot (key, bytes) if given: all of it or nothing."""
-        async with self.client.pipeline(transaction=True) as pipe:
-            for stream, message in messages:
-                key, fields, options = _xadd_arguments(self.session_id, stream, message)
-                pipe.xadd(key, fields, **options)
-            if snapshot is not None:
-                pipe.set(*snapshot)
-            await pipe.execute()
-
-    async def publish_frames(self, frames: Sequence[TickFrame]) -> None:
-        """Append many tick frames in one command: all or nothing, and half the client's work of a MULTI for each."""
-        key, payloads = stream_key(self.session_id, Stream.TICKS), [*(encode_ticks(f)[TICKS_FIELD] for f in frames)]
-        await self._add_all(keys=[key], args=[TICKS_FIELD, _oldest_kept(Stream.TICKS), *payloads])
+        """Append all at once, in order, with a restart snapshot (key, bytes) if given: all of it or nothing."""
+        keys, arguments = _all_arguments(self.session_id, messages)
+        if snapshot is not None:
+            keys.append(snapshot[0])
+            arguments.append(snapshot[1])
+        if keys:
+            await self._add_all(keys=keys, args=arguments)
 
     async def read(self, after: dict[Stream, bytes], *, block_ms: int | None = None, count: int = 100) -> list[Entry]:
         """Entries later than `after` (b"0": from the beginning, b"$": only new ones), in stream order. Waits up to `block_ms`."""

@@ -1,6 +1,6 @@
 """The Consumer's loop: ticks in; candles, signals and order requests out, each exactly once whatever kills it.
 
-What a frame of ticks gives rise to is published in one MULTI together with the frame's entry id (the cursor). Every few
+What a frame of ticks gives rise to is published in one transaction together with the frame's entry id (the cursor). Every few
 seconds the candle builder's whole state goes into a second key. A restart takes that state, folds the frames up to the
 cursor again in silence, hears all published candles to rebuild the strategy, and goes on.
 """
@@ -85,7 +85,7 @@ class Consumer:
         session = process.bus.session_id
         self._state_key = snapshot_key(session, "consumer")
         self._cursor_key = snapshot_key(session, "consumer:cursor")
-        # A client that tries a MULTI again after a lost connection may publish it twice: this one never does
+        # A client that tries again after a lost connection may publish twice: this one never does
         client = connect(process.manifest.resolved_bus_url(), retry=Retry(NoBackoff(), 0))
         self._publisher = Bus(client, session)
 

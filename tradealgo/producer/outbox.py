@@ -83,17 +83,11 @@ class Outbox:
             self._drop_oldest()
 
     async def _send(self, batch: list[Item]) -> None:
-        """Publish in order: ticks that wait together go in one command, whatever else there is in one transaction."""
         now = time.time_ns()
-        ticks, others = [], []
-        for stream, message in batch:
-            if isinstance(message, TickFrame):
-                ticks.append(msgspec.structs.replace(message, ts_published=now))
-            else:
-                others.append((stream, message))
-        if len(ticks) == 1:
-            await self._bus.publish(Stream.TICKS, ticks[0])
-        elif ticks:
-            await self._bus.publish_frames(ticks)
-        if others:
-            await self._bus.publish_many(others)
+        stamped = [
+            (s, msgspec.structs.replace(m, ts_published=now) if isinstance(m, TickFrame) else m) for s, m in batch
+        ]
+        if len(stamped) == 1:
+            await self._bus.publish(*stamped[0])
+        else:
+            await self._bus.publish_many(stamped)
