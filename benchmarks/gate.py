@@ -88,7 +88,7 @@ def decisions(seconds: float) -> float:
     """Full passes through all checks, a second."""
     gate = ready_gate()
     asked = [request(n) for n in range(60)]
-    state = gate._checked_state()
+    state = gate.look()
     assert all(isinstance(decide(r, gate.book, LIMITS, state, NOW), Submit) for r in asked)
     count, began = 0, time.perf_counter()
     while (spent := time.perf_counter() - began) < seconds:

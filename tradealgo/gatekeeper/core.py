@@ -19,7 +19,7 @@ from tradealgo.domain.hours import ist_date
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.order_machine import OrderEvent
-from tradealgo.domain.orders import Intent, Order, OrderRequest, OrderState, Verdict
+from tradealgo.domain.orders import Intent, Order, OrderState
 from tradealgo.domain.state import (
     Action,
     Control,
@@ -35,8 +35,8 @@ from tradealgo.gatekeeper import messages as m
 from tradealgo.gatekeeper.book import Book, Foreign
 from tradealgo.gatekeeper.breaker import Breaker
 from tradealgo.gatekeeper.calls import Calls
-from tradealgo.gatekeeper.checks import decide
 from tradealgo.gatekeeper.context import Context
+from tradealgo.gatekeeper.intake import DUPLICATE, Intake
 from tradealgo.gatekeeper.killer import Killer
 from tradealgo.gatekeeper.kite import KNOWN, BrokerOrder, BrokerTrade, Query
 from tradealgo.gatekeeper.lifecycle import Lifecycle
@@ -44,7 +44,7 @@ from tradealgo.gatekeeper.messages import Command, Event, Kind
 from tradealgo.gatekeeper.orders import Orders
 from tradealgo.gatekeeper.queries import Queries
 from tradealgo.gatekeeper.reconcile import is_quiet, mismatches, own_net, told
-from tradealgo.gatekeeper.situation import Deny, GateState, Submit, Terms
+from tradealgo.gatekeeper.situation import GateState, Terms
 
 SECOND_NS = 1_000_000_000
 #: MTM points a second on the bus.
@@ -75,11 +75,11 @@ class Gate:
         self.lifecycle = Lifecycle(self.context, self.orders, self.calls, self.queries)
         self.killer = Killer(self.context, self.orders, self.calls, self.queries, self.lifecycle, self._own_net)
         self.state = GateState(terms)
-        self.pending: dict[str, OrderRequest] = {}  # journaled, not decided
+        self.intake = Intake(self.context, self.orders, self.calls, self.lifecycle, self.breaker, self.state, self.look)
+        self.pending = self.intake.pending
         self.overrides: dict[str, m.Override] = {}
         self.control_cursor = ""
         self.started = 0
-        self._held_since: dict[str, int] = {}
         self._trades: list[BrokerTrade] = []
         self._trades_asked = 0
         self._unmatched = 0
@@ -93,8 +93,8 @@ class Gate:
         self._last_person = 0
         self._rearm_refused = 0
         self._take: dict[type, Callable[[Any], None]] = {
-            m.RequestReceived: self._take_request,
-            m.BadRequest: self._take_bad_request,
+            m.RequestReceived: lambda e: self.intake.take(e.request),
+            m.BadRequest: self.intake.take_bad,
             m.PricesSeen: self._take_prices,
             m.OrderSeen: lambda e: self._take_row(e.row),
             m.CallDone: self.calls.done,
@@ -156,7 +156,7 @@ class Gate:
                 self.book.book(message, message.ts_init)
             case Kind.REQUEST:
                 self.state.seen[message.request_id] = self.pending[message.request_id] = message
-            case Kind.VERDICT:
+            case Kind.VERDICT if message.code != DUPLICATE:
                 self.pending.pop(message.request_id, None)
             case Kind.STATE:
                 self.killer.restore(message)
@@ -210,61 +210,8 @@ class Gate:
 
     # ------------------------------------------------------------------ requests
 
-    def _take_request(self, event: m.RequestReceived) -> None:
-        request = event.request
-        before = self.state.seen.get(request.request_id)
-        if before == request:
-            return  # heard before: a restarted Consumer, or an entry that wasn't acknowledged
-        if before is not None:
-            self._answer(request, decide(request, self.book, self.limits, self._checked_state(), self.context.now))
-            return
-        self.state.seen[request.request_id] = self.pending[request.request_id] = request
-        self._held_since[request.request_id] = self.context.now
-        self.context.record(Kind.REQUEST, request)
-
-    def _take_bad_request(self, event: m.BadRequest) -> None:
-        verdict = Verdict(
-            request_id=f"?{event.entry_id}", instrument="", code="MALFORMED", text=event.text, figures={},
-            ts=self.context.now,
-        )  # fmt: skip
-        self.context.record(Kind.VERDICT, verdict)
-
-    def _decide_pending(self) -> None:
-        """Decide what may be decided, for each instrument in the order of arrival."""
-        waiting: set[int] = set()
-        for request in list(self.pending.values()):
-            if not self.ready or request.instrument_token in waiting or self._must_wait(request):
-                waiting.add(request.instrument_token)
-                continue
-            state = self._checked_state()
-            answer = decide(request, self.book, self.limits, state, self.context.now)
-            del self.pending[request.request_id]
-            self._held_since.pop(request.request_id, None)
-            self._answer(request, answer)
-
-    def _must_wait(self, request: OrderRequest) -> bool:
-        """While an own order works on the other side, which may fill yet and must not trade with this one; and an entry
-        while an exit works on its own side, so that the exit can't end as an entry nor the entry as an exit.
-        """
-        if not self.killer.is_armed or self._age_s(request) > self.limits.entry_max_age_s:
-            return False
-        side, intent = request.side, request.intent
-        blocking = [
-            o for o in self.book.working_in(request.instrument_token) if o.side is not side or o.intent is not intent
-        ]
-        held_since = self._held_since.setdefault(request.request_id, self.context.now)
-        if self.context.now - held_since > self.limits.superseded_after_s * SECOND_NS:
-            for order in blocking:
-                if order.side is not side or order.intent is Intent.ENTRY:
-                    self.lifecycle.want_cancelled(order)
-        return bool(blocking)
-
-    def _age_s(self, request: OrderRequest) -> float:
-        """Seconds since an entry was asked for; 0 for an exit, which never grows stale."""
-        entry = request.intent is Intent.ENTRY and request.ts_requested
-        return (self.context.now - request.ts_requested) / SECOND_NS if entry else 0.0
-
-    def _checked_state(self) -> GateState:
+    def look(self) -> GateState:
+        """What checks may know of this moment."""
         state = self.state
         state.trading, state.kill = self.trading, self.killer.status.state
         state.reason = self.killer.status.reason or "; ".join(o.reason for o in self.overrides.values())
@@ -272,36 +219,6 @@ class Gate:
         state.breaker_passes, state.breaker_failures = self.breaker.passes, self.breaker.failures
         state.calls_today = self.calls.budget.day_count(self.context.now)
         return state
-
-    def _answer(self, request: OrderRequest, answer: Submit | Deny) -> None:
-        if isinstance(answer, Deny):
-            code, text, figures = answer.denial.code, answer.denial.text, dict(answer.denial.figures)
-        else:
-            code, figures = "SUBMIT", self._submit_figures(request, answer)
-            text = f"{request.side} {answer.quantity} {request.instrument} at {answer.price:g} or better"
-        verdict = Verdict(
-            request_id=request.request_id, instrument=request.instrument, code=code, text=text, figures=figures,
-            ts=self.context.now,
-        )  # fmt: skip
-        self.context.record(Kind.VERDICT, verdict)
-        if isinstance(answer, Submit):
-            for number, quantity in enumerate(answer.slices):
-                order = self.orders.add(self.orders.from_request(request, quantity, answer.price, number))
-                self.calls.place(order)
-            if request.intent is Intent.ENTRY:
-                self.breaker.trial(self.context.now)
-
-    def _submit_figures(self, request: OrderRequest, answer: Submit) -> dict[str, float | int | str | None]:
-        return {
-            "quantity": answer.quantity,
-            "asked": request.quantity,
-            "price": answer.price,
-            "last_price": self.book.last_price(request.instrument_token),
-            "position": self.book.position(request.instrument_token),
-            "exposure": round(self.book.gross_exposure, 2),
-            "mtm": self.state.mtm,
-            "slices": len(answer.slices),
-        }
 
     def _refuses(self, order: Order) -> str:
         """Why a queued order may not leave any more. Asked right before it would."""
@@ -311,15 +228,13 @@ class Gate:
             return f"the kill switch is {self.killer.status.state}"
         if order.intent is Intent.EXIT:
             return ""
-        if self.trading is not TradingState.ACTIVE and not self._lowers_risk(order):
+        lowers_risk = -self.book.position(order.instrument_token) * order.side.sign >= order.quantity
+        if self.trading is not TradingState.ACTIVE and not lowers_risk:
             return f"trading is {self.trading}"
         age = (self.context.now - order.ts_checked) / SECOND_NS
         if age > self.limits.entry_max_age_s:
             return f"grew stale in the queue: {age:.1f} s old, waiting for {self.calls.waiting_for or 'its turn'}"
         return ""
-
-    def _lowers_risk(self, order: Order) -> bool:
-        return -self.book.position(order.instrument_token) * order.side.sign >= order.quantity
 
     # ------------------------------------------------------------------ prices and MTM
 
@@ -544,7 +459,8 @@ class Gate:
         self._watch_login()
         self._watch_person()
         self._guard()
-        self._decide_pending()
+        if self.ready:
+            self.intake.decide_pending()
         self.lifecycle.tend()
         if self.ready:
             self.killer.work()

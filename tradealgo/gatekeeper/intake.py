@@ -1,0 +1,127 @@
+"""Requests on their way in: journaled at once, decided when nothing of ours stands in their way, answered with a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tradealgo.domain.orders import Intent, OrderRequest, Verdict
+from tradealgo.domain.state import KillState
+from tradealgo.gatekeeper.breaker import Breaker
+from tradealgo.gatekeeper.calls import Calls
+from tradealgo.gatekeeper.checks import decide
+from tradealgo.gatekeeper.context import Context
+from tradealgo.gatekeeper.lifecycle import Lifecycle
+from tradealgo.gatekeeper.messages import BadRequest, Kind
+from tradealgo.gatekeeper.orders import Orders
+from tradealgo.gatekeeper.situation import Denial, Deny, GateState, Submit
+
+SECOND_NS = 1_000_000_000
+#: The code of a verdict that isn't the first one's of its request id.
+DUPLICATE = "DUPLICATE"
+
+
+class Intake:
+    """Takes each request once.
+
+    Args:
+        state: what checks see of the gate; its `seen` is kept here.
+        look: brings `state` up to now.
+    """
+
+    def __init__(
+        self, context: Context, orders: Orders, calls: Calls, lifecycle: Lifecycle, breaker: Breaker,
+        state: GateState, look: Callable[[], GateState],
+    ) -> None:  # fmt: skip
+        self.context, self.orders, self.calls, self.lifecycle = context, orders, calls, lifecycle
+        self.breaker, self.state, self.look = breaker, state, look
+        self.book, self.limits = context.book, context.limits
+        self.pending: dict[str, OrderRequest] = {}  # journaled, not decided
+        self._held_since: dict[str, int] = {}
+
+    def take(self, request: OrderRequest) -> None:
+        """Journal a request. One that was heard before (a restarted Consumer, an entry that wasn't acknowledged) is known."""
+        before = self.state.seen.get(request.request_id)
+        if before == request:
+            return
+        if before is not None:
+            text = f"request {request.request_id} was here before: {before.side} {before.quantity} {before.instrument}"
+            self._answer(request, Deny(Denial(DUPLICATE, text, {"request_id": request.request_id})))
+            return
+        self.state.seen[request.request_id] = self.pending[request.request_id] = request
+        self._held_since[request.request_id] = self.context.now
+        self.context.record(Kind.REQUEST, request)
+
+    def take_bad(self, event: BadRequest) -> None:
+        """Say no to an entry that isn't a request."""
+        verdict = Verdict(
+            request_id=f"?{event.entry_id}", instrument="", code="MALFORMED", text=event.text, figures={},
+            ts=self.context.now,
+        )  # fmt: skip
+        self.context.record(Kind.VERDICT, verdict)
+
+    def decide_pending(self) -> None:
+        """Decide what may be decided, for each instrument in the order of arrival."""
+        waiting: set[int] = set()
+        if not self.pending:
+            return
+        self.look()
+        for request in list(self.pending.values()):
+            if request.instrument_token in waiting or self._must_wait(request):
+                waiting.add(request.instrument_token)
+                continue
+            answer = decide(request, self.book, self.limits, self.look(), self.context.now)
+            del self.pending[request.request_id]
+            self._held_since.pop(request.request_id, None)
+            self._answer(request, answer)
+
+    def _must_wait(self, request: OrderRequest) -> bool:
+        """While an own order works on the other side, which may fill yet and must not trade with this one; and an entry
+        while an exit works on its own side, so that the exit can't end as an entry nor the entry as an exit.
+        """
+        if self.state.kill is not KillState.ARMED or self._age_s(request) > self.limits.entry_max_age_s:
+            return False
+        side, intent = request.side, request.intent
+        blocking = [
+            o for o in self.book.working_in(request.instrument_token) if o.side is not side or o.intent is not intent
+        ]
+        held_since = self._held_since.setdefault(request.request_id, self.context.now)
+        if self.context.now - held_since > self.limits.superseded_after_s * SECOND_NS:
+            for order in blocking:
+                if order.side is not side or order.intent is Intent.ENTRY:
+                    self.lifecycle.want_cancelled(order)
+        return bool(blocking)
+
+    def _age_s(self, request: OrderRequest) -> float:
+        """Seconds since an entry was asked for; 0 for an exit, which never grows stale."""
+        entry = request.intent is Intent.ENTRY and request.ts_requested
+        return (self.context.now - request.ts_requested) / SECOND_NS if entry else 0.0
+
+    def _answer(self, request: OrderRequest, answer: Submit | Deny) -> None:
+        if isinstance(answer, Deny):
+            code, text, figures = answer.denial.code, answer.denial.text, dict(answer.denial.figures)
+        else:
+            code, figures = "SUBMIT", self._submit_figures(request, answer)
+            text = f"{request.side} {answer.quantity} {request.instrument} at {answer.price:g} or better"
+        verdict = Verdict(
+            request_id=request.request_id, instrument=request.instrument, code=code, text=text, figures=figures,
+            ts=self.context.now,
+        )  # fmt: skip
+        self.context.record(Kind.VERDICT, verdict)
+        if isinstance(answer, Submit):
+            for number, quantity in enumerate(answer.slices):
+                order = self.orders.add(self.orders.from_request(request, quantity, answer.price, number))
+                self.calls.place(order)
+            if request.intent is Intent.ENTRY:
+                self.breaker.trial(self.context.now)
+
+    def _submit_figures(self, request: OrderRequest, answer: Submit) -> dict[str, float | int | str | None]:
+        return {
+            "quantity": answer.quantity,
+            "asked": request.quantity,
+            "price": answer.price,
+            "last_price": self.book.last_price(request.instrument_token),
+            "position": self.book.position(request.instrument_token),
+            "exposure": round(self.book.gross_exposure, 2),
+            "mtm": self.book.worst_mtm,
+            "slices": len(answer.slices),
+        }
