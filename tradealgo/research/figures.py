@@ -39,11 +39,11 @@ def backtest_figure(test: Backtest, instrument: str | None = None) -> Any:
     place = pd.Series(np.arange(len(equity)), equity.index)
     _add_price(figure, run, place)
     for row, series, color, name in ((2, equity, EQUITY, "equity"), (3, drawdown, LOSS, "drawdown")):
-        _add_line(figure, row, series, place, color, name)
+        add_line(figure, row, series, place, color, name)
     figure.update_yaxes(title_text=run.instrument.tradingsymbol, row=1, col=1)
     figure.update_yaxes(title_text="equity, Rs", tickformat=",.0f", row=2, col=1)
     figure.update_yaxes(title_text="drawdown", ticksuffix=" %", row=3, col=1)
-    _label_times(figure, equity.index)
+    label_times(figure, equity.index)
     title = f"{test.strategy!r}: {test.order_count} orders, net {test.final_equity - test.capital:+,.0f} rupees"
     figure.update_layout(
         title=title, height=640, margin={"l": 70, "r": 20, "t": 60, "b": 40}, template="plotly_white",
@@ -67,7 +67,7 @@ def _add_price(figure: Any, run: InstrumentRun, place: pd.Series) -> None:
     from tradealgo.research.tables import times
 
     closes = pd.Series(run.data.close, times(run.data.start))
-    _add_line(figure, 1, closes, place, PRICE, "close")
+    add_line(figure, 1, closes, place, PRICE, "close")
     o = run.orders
     spots = place.reindex(times(run.data.start[o["fill"]])).to_numpy()
     for name, chosen, symbol, color in (
@@ -81,7 +81,8 @@ def _add_price(figure: Any, run: InstrumentRun, place: pd.Series) -> None:
         )  # fmt: skip
 
 
-def _add_line(figure: Any, row: int, series: pd.Series, place: pd.Series, color: str, name: str) -> None:
+def add_line(figure: Any, row: int, series: pd.Series, place: pd.Series, color: str, name: str) -> None:
+    """A series over `place`, which gives each time its number of candles from the start."""
     few = thinned(series)
     figure.add_scattergl(
         x=place.reindex(few.index).to_numpy(), y=few.to_numpy(), mode="lines", name=name, showlegend=False,
@@ -90,7 +91,8 @@ def _add_line(figure: Any, row: int, series: pd.Series, place: pd.Series, color:
     )  # fmt: skip
 
 
-def _label_times(figure: Any, index: pd.DatetimeIndex) -> None:
+def label_times(figure: Any, index: pd.DatetimeIndex) -> None:
+    """Times for axes that count candles."""
     spots = np.unique(np.linspace(0, len(index) - 1, 8).astype(int))
     one_day = index[0].date() == index[-1].date()
     texts = [index[i].strftime("%H:%M" if one_day else "%d %b %y") for i in spots]

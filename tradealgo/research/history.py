@@ -18,7 +18,7 @@ import numpy as np
 
 from tradealgo.domain.candles import CANDLE, MINUTE_NS, SECOND_NS
 from tradealgo.domain.errors import BadCandles
-from tradealgo.domain.hours import DAY_NS, at, ist_date
+from tradealgo.domain.hours import DAY_NS, at, ist_date, previous_trading_day
 from tradealgo.domain.instruments import Instrument
 from tradealgo.research.candle_files import COLUMNS, INDIA, read_raw
 from tradealgo.research.kite_history import history
@@ -154,12 +154,29 @@ def candles(
     return to_array(frame if minutes == 1 else resample(frame, minutes))
 
 
-def simulated(day: dt.date | str, seed: int = 1, instruments: Sequence[str] | None = None) -> dict[str, pd.DataFrame]:
-    """A simulated day's candles by key: what the paper exchange plays for Market(day, seed)."""
+def simulated(
+    day: dt.date | str, seed: int = 1, instruments: Sequence[str] | None = None, *, days: int = 1
+) -> dict[str, pd.DataFrame]:
+    """A simulated day's candles by key: what the paper exchange plays for Market(day, seed).
+
+    Args:
+        days: that many trading days, `day` (or the last one before it) being the last of them.
+    """
+    import pandas as pd
+
     from tradealgo.exchange.market import simulated_day
 
-    market_day = simulated_day(_date(day), seed, instruments)
-    return {i.key: to_frame(market_day.candles[i.instrument_token]) for i in market_day.instruments}
+    if days == 1:
+        market_day = simulated_day(_date(day), seed, instruments)
+        return {i.key: to_frame(market_day.candles[i.instrument_token]) for i in market_day.instruments}
+    found: dict[str, list[pd.DataFrame]] = {}
+    last = _date(day)
+    for _ in range(days):
+        last = previous_trading_day(last)
+        for key, frame in simulated(last, seed, instruments).items():
+            found.setdefault(key, []).append(frame)
+        last -= dt.timedelta(days=1)
+    return {key: pd.concat(frames[::-1]) for key, frames in found.items()}
 
 
 class Replay(NamedTuple):
