@@ -21,7 +21,7 @@ from tradealgo.domain.sizing import Sizing
 from tradealgo.research import records, stats, tables
 from tradealgo.research.columns import Columns, columns
 from tradealgo.research.runs import Signals, run
-from tradealgo.research.simulate import Costs, Size, costs, equity_curve, simulated, size
+from tradealgo.research.simulate import Costs, Size, costs, equity_curve, last_value, simulated, size
 from tradealgo.strategies.base import Strategy
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def backtest(
             )
         signals = run(strategy, instrument, data, intraday=intraday, engine=engine)
         how_much, cost = size(chosen, capital, instrument.lot_size), costs(instrument, charges, slippage)
-        orders = simulated(data, signals.target, signals.changes, FILLS[fill], how_much, cost)
+        orders = simulated(data, signals.at, signals.targets, FILLS[fill], how_much, cost)
         runs.append(InstrumentRun(instrument, data, signals, orders, how_much, cost))
     return Backtest(strategy, runs, capital, chosen, fill, session_id)
 
@@ -212,7 +212,9 @@ class Backtest:
 
     @property
     def final_equity(self) -> float:
-        return self.capital + sum(float(self.equity_of(r)[-1]) - self.capital for r in self.runs)
+        if len(self.runs) == 1:
+            return float(last_value(self.runs[0].data.close, self.runs[0].orders, self.capital))
+        return self.capital + sum(last_value(r.data.close, r.orders, self.capital) - self.capital for r in self.runs)
 
     @property
     def drawdown(self) -> pd.Series:

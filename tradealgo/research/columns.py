@@ -87,26 +87,32 @@ def _starts(index: Any, name: str) -> np.ndarray:
     """UTC nanoseconds; times without a zone are Indian."""
     if not hasattr(index, "as_unit"):
         raise BadCandles(f"{name}'s index is {type(index).__name__}: expected the candles' start times (DatetimeIndex)")
-    values = index.as_unit("ns").asi8
+    values = (index if index.unit == "ns" else index.as_unit("ns")).asi8
     return np.ascontiguousarray(values if index.tz is not None else values - IST_OFFSET_NS)
 
 
 @njit(cache=True, nogil=True)
 def _scan(start, open_, high, low, close, volume, days):  # type: ignore[no-untyped-def]
     """(first bad row or -1, smallest step, number of days); fills `days`."""
-    step, count, until = 0, 0, start[0]
+    step, count, until = np.int64(0), 0, start[0]
+    for block in range(0, len(start), 256):  # without a branch within a block, so that SIMD lanes do the comparing
+        good = True
+        for i in range(block, min(block + 256, len(start))):
+            good &= (low[i] > 0.0) & (high[i] < np.inf) & (low[i] <= open_[i]) & (open_[i] <= high[i])
+            good &= (low[i] <= close[i]) & (close[i] <= high[i]) & (volume[i] >= 0.0)
+        if not good:
+            for i in range(block, len(start)):
+                inside = low[i] <= open_[i] <= high[i] and low[i] <= close[i] <= high[i]
+                if not (inside and low[i] > 0.0 and high[i] < np.inf and volume[i] >= 0.0):
+                    return i, step, count
+    if len(start) > 1:
+        step = start[1] - start[0]
+    for i in range(1, len(start)):
+        gap = start[i] - start[i - 1]
+        if gap <= 0:
+            return i, step, count
+        step = min(step, gap)
     for i in range(len(start)):
-        highest, lowest = high[i], low[i]
-        if not (lowest > 0.0 and highest < np.inf and lowest <= open_[i] <= highest and lowest <= close[i] <= highest):
-            return i, step, count
-        if not volume[i] >= 0.0:
-            return i, step, count
-        if i > 0:
-            gap = start[i] - start[i - 1]
-            if gap <= 0:
-                return i, step, count
-            if step == 0 or gap < step:
-                step = gap
         if start[i] >= until:
             days[count] = i
             count += 1

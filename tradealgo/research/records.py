@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tradealgo.consumer.requests import RequestMaker
 from tradealgo.domain.candles import SECOND_NS, ClosedCandle
 from tradealgo.domain.orders import OrderRequest
@@ -26,7 +24,7 @@ def signal_records(test: Backtest) -> list[SignalRecord]:
 def request_records(test: Backtest) -> list[OrderRequest]:
     """In the order of time, then of instruments. Only changes of target can give rise to one."""
     maker = RequestMaker(test.session_id, type(test.strategy).__name__, test.sizing, test.capital)
-    moments = [(int(r.data.start[i]), n, i) for n, r in enumerate(test.runs) for i in _changes(r)]
+    moments = [(int(r.data.start[i]), n, i) for n, r in enumerate(test.runs) for i in r.signals.changes]
     found: list[OrderRequest] = []
     for _, n, i in sorted(moments):
         run = test.runs[n]
@@ -36,11 +34,6 @@ def request_records(test: Backtest) -> list[OrderRequest]:
         else:
             found += maker.on_signal(signal_record(run, i), run.instrument, closed, closed.ts_closed)
     return found
-
-
-def _changes(run: InstrumentRun) -> list[int]:
-    target = run.signals.target
-    return np.flatnonzero(np.diff(target, prepend=target.dtype.type(0))).tolist()
 
 
 def signal_record(run: InstrumentRun, i: int) -> SignalRecord:

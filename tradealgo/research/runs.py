@@ -3,31 +3,67 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from tradealgo.domain.candles import Candle
 from tradealgo.domain.errors import NotCompilable, StrategyError
 from tradealgo.domain.instruments import Instrument
+from tradealgo.domain.signals import Signal
 from tradealgo.research.columns import Columns, late_mask
 from tradealgo.strategies.base import Strategy
 from tradealgo.strategies.runner import Runner
 
 
-class Signals(NamedTuple):
-    """What a strategy said. Arrays by candle; `reason` are codes of `texts`; `changes` of target.
+class Signals:
+    """What a strategy said, kept as spans: most candles say what the one before said.
 
-    `error` is the sentence of a strategy that raised; then `said` candles have signals, and the target is flat after.
+    Args:
+        size: candles of the run.
+        at: the candles that begin a span, with the span's `targets`, `stops` and `reasons` (codes of `texts`).
+        error: the sentence of a strategy that raised at candle `said`; from there on it says nothing and is flat.
     """
 
-    target: np.ndarray
-    stop: np.ndarray
-    reason: np.ndarray
-    texts: dict[int, str]
-    changes: int
-    said: int
-    error: str | None = None
-    compiled: bool = True
+    def __init__(
+        self,
+        size: int,
+        spans: tuple[np.ndarray, ...],
+        texts: dict[int, str],
+        said: int,
+        error: str | None,
+        compiled: bool,
+    ) -> None:
+        self.size = size
+        self.at, self.targets, self.stops, self.reasons = spans
+        self.texts = texts
+        self.said = said
+        self.error = error
+        self.compiled = compiled
+
+    def _by_candle(self, values: np.ndarray) -> np.ndarray:
+        return np.repeat(values, np.diff(self.at, append=self.size))
+
+    @cached_property
+    def target(self) -> np.ndarray:
+        """By candle."""
+        return self._by_candle(self.targets)
+
+    @cached_property
+    def stop(self) -> np.ndarray:
+        """By candle, in rupees; nan for none."""
+        return self._by_candle(self.stops)
+
+    @cached_property
+    def reason(self) -> np.ndarray:
+        """Codes by candle."""
+        return self._by_candle(self.reasons)
+
+    @property
+    def changes(self) -> list[int]:
+        """The candles that changed the target."""
+        return self.at[np.diff(self.targets, prepend=np.int8(0)) != 0].tolist()
 
 
 def run(strategy: Strategy, instrument: Instrument, data: Columns, *, intraday: bool, engine: str) -> Signals:
@@ -49,35 +85,46 @@ def _compiled(strategy: Strategy, instrument: Instrument, data: Columns, intrada
 
     code = compiled(strategy)
     n = data.size
-    target, stop, reason = np.empty(n, np.int8), np.empty(n), np.empty(n, np.int64)
+    # Pages of these that no span reaches are never touched, which is most of them
+    spans = np.empty(n, np.int64), np.empty(n, np.int8), np.empty(n), np.empty(n, np.int64)
     late = late_mask(data, instrument, intraday)
     loop = code.signals()
     try:
-        changes = loop(*data.arrays, late, *code.values(strategy), target, stop, reason)
+        count = loop(*data.arrays, late, *code.values(strategy), *spans)
     except Exception:
         return None
-    return Signals(target, stop, reason, code.reasons, changes, n) if changes >= 0 else None
+    if count < 0:
+        return None
+    at, target, stop, reason = (s[:count] for s in spans)
+    return Signals(n, (at, target, stop, reason), code.reasons, n, None, compiled=True)
 
 
 def _interpreted(strategy: Strategy, instrument: Instrument, data: Columns, intraday: bool) -> Signals:
-    n = data.size
-    target, stop, reason = np.zeros(n, np.int8), np.full(n, np.nan), np.zeros(n, np.int64)
     codes: dict[str, int] = {"": 0}
-    runner, error, said = Runner(strategy, instrument, data.interval, intraday=intraday), None, n
+    runner, error, said = Runner(strategy, instrument, data.interval, intraday=intraday), None, data.size
+    rows: list[tuple[int, int, float, int]] = []
+    last: Signal | None = None
     for i, candle in enumerate(_candles(data)):
         try:
             signal = runner.on_candle(candle)
         except StrategyError as raised:
             error, said = str(raised), i
+            rows.append((i, 0, np.nan, 0))
             break
-        target[i], stop[i] = signal.target, signal.stop
-        reason[i] = codes.setdefault(signal.reason, len(codes))
-    changes = int(np.count_nonzero(np.diff(target, prepend=np.int8(0))))
-    texts = {number: text for text, number in codes.items()}
-    return Signals(target, stop, reason, texts, changes, said, error, compiled=False)
+        if last is None or not _same(signal, last):
+            rows.append((i, signal.target, signal.stop, codes.setdefault(signal.reason, len(codes))))
+            last = signal
+    columns = list(zip(*rows, strict=True))
+    kinds = (np.int64, np.int8, np.float64, np.int64)
+    spans = tuple(np.array(c, k) for c, k in zip(columns, kinds, strict=True))
+    return Signals(data.size, spans, {n: t for t, n in codes.items()}, said, error, compiled=False)
+
+
+def _same(a: Signal, b: Signal) -> bool:
+    return (
+        a.target == b.target and a.reason == b.reason and (a.stop == b.stop or (a.stop != a.stop and b.stop != b.stop))
+    )
 
 
 def _candles(data: Columns) -> Any:
-    from tradealgo.domain.candles import Candle
-
     return map(Candle, *(column.tolist() for column in data.arrays))

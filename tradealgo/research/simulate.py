@@ -124,14 +124,18 @@ def fill_price(price, quantity, costs):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def simulate(start, open_, close, target, delay, size, costs, orders):  # type: ignore[no-untyped-def]
-    """Fills `orders` and returns their number. `delay` 1 fills at the next open, 0 at the signal's close."""
+def simulate(start, open_, close, at, targets, delay, size, costs, orders):  # type: ignore[no-untyped-def]
+    """Fills `orders` and returns their number. `at` are candles and `targets` the targets from there on; `delay` 1 fills
+    at the next open, 0 at the signal's close."""
     last, held, count = 0, 0, 0
-    for i in range(len(close) - delay):
-        if target[i] == last:
+    for j in range(len(at)):
+        if targets[j] == last:
             continue
-        last = target[i]
+        last = targets[j]
+        i = at[j]
         fill = i + delay
+        if fill >= len(close):
+            break
         price = open_[fill] if delay else close[i]
         for leg in range(2):
             quantity = -held if leg == 0 else last * quantity_at(close[i], size)
@@ -169,7 +173,17 @@ def charge_table(start, orders, costs, out):  # type: ignore[no-untyped-def]
             out[k, j] = kinds[j]
 
 
-def simulated(data: Any, target: np.ndarray, changes: int, delay: int, size: Size, costs: Costs) -> np.ndarray:
-    """The orders of an array of targets that changes `changes` times."""
-    orders = np.empty(2 * changes, ORDER)
-    return orders[: simulate(data.start, data.open, data.close, target, delay, size, costs, orders)]
+@njit(cache=True)
+def last_value(close, orders, capital):  # type: ignore[no-untyped-def]
+    """The last point of `equity_curve`."""
+    cash, held = capital, 0
+    for k in range(len(orders)):
+        cash = cash + (-orders[k].quantity * orders[k].price - orders[k].fees)
+        held += orders[k].quantity
+    return cash + held * close[-1]
+
+
+def simulated(data: Any, at: np.ndarray, targets: np.ndarray, delay: int, size: Size, costs: Costs) -> np.ndarray:
+    """The orders of spans of targets."""
+    orders = np.empty(2 * len(at), ORDER)
+    return orders[: simulate(data.start, data.open, data.close, at, targets, delay, size, costs, orders)]

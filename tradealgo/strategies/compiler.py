@@ -50,25 +50,26 @@ PROLOGUE = """
 """
 
 SIGNALS = """
-def signals(start, open_, high, low, close, volume, oi, late, {parameters}, target, stop, reason):
+def signals(start, open_, high, low, close, volume, oi, late, {parameters}, at, target, stop, reason):
     {prologue}
-    changes = 0
-    last = 0
+    count = 0
     for i in range(len(close)):
         candle = Candle(start[i], open_[i], high[i], low[i], close[i], volume[i], oi[i])
         wanted = strategy.on_candle(candle)
         if wanted.target > 1 or wanted.target < -1 or wanted.stop <= 0.0 or wanted.stop == inf:
-            changes = -1 - i
+            count = -1 - i
             break
         said = guard.judge(candle, wanted, late[i])
-        target[i] = said.target
-        stop[i] = said.stop
-        reason[i] = said.reason
-        if said.target != last:
-            changes += 1
-            last = said.target
+        if count > 0 and said.target == target[count - 1] and said.reason == reason[count - 1]:
+            if said.stop == stop[count - 1] or (said.stop != said.stop and stop[count - 1] != stop[count - 1]):
+                continue
+        at[count] = i
+        target[count] = said.target
+        stop[count] = said.stop
+        reason[count] = said.reason
+        count += 1
     release(strategy)
-    return changes
+    return count
 """
 
 
@@ -101,9 +102,9 @@ class Compiled:
         return tuple(getattr(strategy, n) for n in self.names)
 
     def signals(self) -> Any:
-        """The loop that fills target, stop and reason for each candle; returns how often the target changed, or below 0
-        where the strategy said what is no signal."""
-        out = (numba.int8[::1], numba.float64[::1], numba.int64[::1])
+        """The loop that says the signals. It fills `at` with each candle whose signal differs from the one before, and its
+        target, stop and reason; returns how many there are, or below 0 where the strategy said what is no signal."""
+        out = (numba.int64[::1], numba.int8[::1], numba.float64[::1], numba.int64[::1])
         return self.kernel("signals", SIGNALS, numba.int64(*CANDLES, *self.parameter_types, *out))
 
     def kernel(self, name: str, template: str, signature: Any, source: types.ModuleType | None = None) -> Any:
