@@ -33,7 +33,7 @@ from tradealgo.domain.orders import OrderState
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Module
 from tradealgo.gatekeeper.journal import open_readonly, read, verify
-from tradealgo.gatekeeper.messages import CallRecord, Kind
+from tradealgo.gatekeeper.messages import AnswerRecord, CallRecord, Kind, Outcome
 
 SHARES = ("NSE:INFY", "NSE:RELIANCE", "NSE:TCS", "NSE:HDFCBANK", "NSE:ICICIBANK")
 VICTIMS = (
@@ -144,7 +144,12 @@ class Run:
             filled = by_tag[tag]["filled_quantity"] if tag in by_tag else 0
             never = (OrderState.DENIED, OrderState.EXPIRED)
             lost += filled != order.filled_quantity or (tag not in by_tag and order.state not in never)
-        sent = [r.message.ts for r in rows if isinstance(r.message, CallRecord)]
+        unsent = {
+            r.message.call_id
+            for r in rows
+            if isinstance(r.message, AnswerRecord) and r.message.outcome is Outcome.NOT_SENT
+        }
+        sent = [r.message.ts for r in rows if isinstance(r.message, CallRecord) and r.message.call_id not in unsent]
         seconds = collections.Counter(ts // 10**9 for ts in sent)
         return {
             "lost": lost,

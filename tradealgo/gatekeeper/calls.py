@@ -202,8 +202,7 @@ class Calls:
             self._orders.move(tag, OrderEvent.REJECT, text=event.text, **stamps)
         else:
             self._orders.move(tag, OrderEvent.UNSENT)
-            if event.outcome is Outcome.TOKEN_DEAD:
-                self._orders.track(tag).not_before = self._context.now + SECOND_NS
+            self._hold_back(tag, event)
             self.place(order)
 
     def lost(self, tag: str) -> None:
@@ -237,5 +236,8 @@ class Calls:
         self._hold_back(tag, event)
 
     def _hold_back(self, tag: str, event: CallDone) -> None:
-        if event.outcome in (Outcome.REJECTED, Outcome.TOKEN_DEAD):
-            self._orders.track(tag).not_before = self._context.now + SECOND_NS // 2
+        """What failed for a reason that lasts isn't tried again at once. A call that was merely late is."""
+        lasting = event.outcome in (Outcome.REJECTED, Outcome.TOKEN_DEAD)
+        unconnected = event.outcome is Outcome.NOT_SENT and event.ts_sent
+        if lasting or unconnected:
+            self._orders.track(tag).not_before = self._context.now + (SECOND_NS // 2 if lasting else SECOND_NS // 5)
