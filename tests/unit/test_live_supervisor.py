@@ -88,12 +88,12 @@ def test_odd_folder_names_survive_and_impossible_ones_are_refused(tmp_path: Path
 
 def test_one_folders_processes_are_not_anothers() -> None:
     """Marks match whole paths: a session isn't the one whose name it begins with."""
-    marks = ("/home/s/a1", "/tmp/t-1")
-    assert supervisor._belongs(["py", "-m", "tradealgo.consumer", "--session-dir", "/home/s/a1"], marks)
-    assert supervisor._belongs(["py", "-m", "supervisor.supervisord", "-c", "/home/s/a1/supervisord.conf"], marks)
+    marks = ("/srv/s/a1", "/tmp/t-1")
+    assert supervisor._belongs(["py", "-m", "tradealgo.consumer", "--session-dir", "/srv/s/a1"], marks)
+    assert supervisor._belongs(["py", "-m", "supervisor.supervisord", "-c", "/srv/s/a1/supervisord.conf"], marks)
     assert supervisor._belongs(["redis-server unixsocket:/tmp/t-1/bus.sock"], marks)
-    assert not supervisor._belongs(["py", "-m", "tradealgo.consumer", "--session-dir", "/home/s/a12"], marks)
-    assert not supervisor._belongs(["vim", "/home/s/a1/manifest.json"], marks)
+    assert not supervisor._belongs(["py", "-m", "tradealgo.consumer", "--session-dir", "/srv/s/a12"], marks)
+    assert not supervisor._belongs(["vim", "/srv/s/a1/manifest.json"], marks)
 
 
 def test_no_session_is_a_sentence_and_leaves_no_folder(tmp_path: Path) -> None:
