@@ -21,8 +21,8 @@ $(STAMP): requirements.lock pyproject.toml
 ifdef UV
 	@test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV)
 	@echo "installing from requirements.lock with uv …"
-	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
-	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
+	uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation -e .
 else
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "installing from requirements.lock with pip (a minute or two; uv would take seconds) …"
