@@ -145,7 +145,7 @@ def test_an_unknown_session_gets_a_sentence(server: Jupyter) -> None:
 
 async def test_a_tab_gets_history_then_increments(server: Jupyter, written: WrittenSession) -> None:
     """The first message is whole, with history; later ones hold only what is new, several times a second."""
-    await asyncio.to_thread(wait_for, lambda: shot(server, written).get("orders"))
+    await asyncio.to_thread(wait_for, lambda: shot(server, written).get("health"))  # its day so far is written
     views = [m for m in await hear(server, written, 3.0) if m["type"] == "view"]
     assert views[0]["full"]
     assert len(views[0]["mtm"]) > 200
