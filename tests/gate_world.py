@@ -19,7 +19,7 @@ import msgspec
 from tradealgo.domain.hours import at
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.domain.limits import Limits
-from tradealgo.domain.orders import DONE_STATES, Fill, Intent, OrderRequest, Side
+from tradealgo.domain.orders import DONE_STATES, Fill, Intent, OrderRequest, OrderState, Side
 from tradealgo.domain.portfolio import Portfolio
 from tradealgo.domain.state import Action, Control, KillState
 from tradealgo.gatekeeper import messages as m
@@ -110,7 +110,7 @@ class World:
         self.requests: list[OrderRequest] = []
         self.controls: list[Control] = []
         self.steps = 0
-        self.tripped = False
+        self.tripped = self.rearmed = False
         self.flat_proofs = 0
         self.number = itertools.count(1)
         self.start_gate()
@@ -392,9 +392,13 @@ class World:
     # ------------------------------------------------------------------ invariants
 
     def check_record(self, record: m.Record) -> None:
+        if record.kind is RecordKind.REARM:
+            self.rearmed = True
         if record.kind is not RecordKind.STATE:
             return
-        self.tripped = record.message.kill is not KillState.ARMED
+        armed = record.message.kill is KillState.ARMED
+        insist(not (self.tripped and armed and not self.rearmed), "the kill was forgotten without a re-arm")
+        self.tripped, self.rearmed = not armed, False
         if record.message.kill is KillState.VERIFIED_FLAT:
             self.flat_proofs += 1
             held = {t: q for t, q in self.position.items() if q}
@@ -410,6 +414,12 @@ class World:
         insist(order is not None and order.state == call.order.state, f"order {call.order.tag} left unrecorded")
         if self.tripped and call.kind is CallKind.PLACE:
             insist(call.order.intent is Intent.KILL, f"{call.order.intent} {call.order.tag} left after the trip")
+        if call.kind is CallKind.PLACE:
+            opposite = [
+                o for o in self.gate.book.working_in(call.order.instrument_token)
+                if o.side is not call.order.side and o.state is not OrderState.UNKNOWN
+            ]  # fmt: skip
+            insist(not opposite, f"{call.order.tag} could trade with {[o.tag for o in opposite]}")
         if self.tripped and call.kind is CallKind.MODIFY:
             insist(call.order.intent is not Intent.ENTRY, "an entry was moved after the trip")
 
@@ -462,7 +472,10 @@ class World:
             ours = gate.book.orders.get(order.tag)
             insist(ours is not None, f"the broker has {order.tag}, we don't")
             insist(
-                ours is not None and ours.state in DONE_STATES and ours.filled_quantity == order.filled,
+                ours is not None
+                and ours.state in DONE_STATES
+                and ours.filled_quantity == order.filled
+                and (ours.state is OrderState.FILLED) == (order.status == "COMPLETE"),
                 f"order {order.tag}: ours {ours}, the broker's {order.status} {order.filled}",
             )
         if self.tripped:
