@@ -69,7 +69,7 @@ def monte_carlo_figure(result: MonteCarlo) -> Any:
         x=result.drawdowns * 100.0, nbinsx=40, marker_color=PRICE, showlegend=False, row=1, col=2,
         hovertemplate="%{x} %: %{y} runs<extra></extra>",
     )  # fmt: skip
-    _mark(figure, result.actual_drawdown * 100.0, "the backtest", DOWN, 2)
+    _mark(figure, result.actual_drawdown * 100.0, "the backtest", DOWN, 2, "top left")
     figure.update_xaxes(title_text="trades", row=1, col=1)
     figure.update_xaxes(ticksuffix=" %", row=1, col=2)
     figure.update_yaxes(title_text="equity, Rs", tickformat=",.0f", row=1, col=1)

@@ -36,8 +36,8 @@ def _by_weekday(test: Backtest) -> pd.DataFrame:
     """Fractions of capital by week (rows, named by Monday) and day of the week."""
     profit = _daily_profit(test)
     days: Any = profit.index
-    mondays = (days - pd.to_timedelta(days.weekday, unit="D")).strftime("%d %b %y")
-    table = pd.DataFrame({"week": mondays, "day": days.weekday, "profit": profit.to_numpy()})
+    mondays = (days - pd.to_timedelta(days.day_of_week, unit="D")).strftime("%d %b %y")
+    table = pd.DataFrame({"week": mondays, "day": days.day_of_week, "profit": profit.to_numpy()})
     wide = table.pivot(index="week", columns="day", values="profit").reindex(pd.unique(mondays))
     return wide.set_axis([_WEEKDAYS[d] for d in wide.columns], axis=1)
 
