@@ -242,6 +242,18 @@ class Backtest:
 
         return backtest_figure(self, instrument)
 
+    def plot_returns(self) -> Any:
+        """Heatmap of returns by month and year; of a few months, by day and week."""
+        from tradealgo.research.return_figures import returns_figure
+
+        return returns_figure(self)
+
+    def plot_trades(self) -> Any:
+        """How the trades' profits are distributed, and profit by how long they were held."""
+        from tradealgo.research.return_figures import trades_figure
+
+        return trades_figure(self)
+
     def __repr__(self) -> str:
         return f"Backtest({self.strategy!r}, {len(self.runs)} instruments, {self.order_count} orders, {self.final_equity - self.capital:+,.2f})"
 
