@@ -132,6 +132,7 @@ def test_interrupting_keeps_what_is_done(monkeypatch):
             yield done
 
     monkeypatch.setattr(module, "_on_threads", interrupted)
+    monkeypatch.setattr(module, "CHUNK", 16)
     with pytest.warns(UserWarning, match="interrupted: 16 of 18"):
         found = sweep(EmaCross, GRID, day(), progress=False)
     assert len(found.table) == found.done == 16

@@ -15,6 +15,7 @@ import numpy as np
 from tradealgo.domain.candles import SECOND_NS
 from tradealgo.domain.errors import BadConfig
 from tradealgo.domain.instruments import Instrument, InstrumentBook, Kind, lot_size
+from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import OrderRequest
 from tradealgo.domain.signals import SignalRecord
 from tradealgo.domain.sizing import Sizing
@@ -45,6 +46,7 @@ def backtest(
     strategy: Strategy | type[Strategy], candles: Any, *, instruments: Any = None, capital: float = 1_000_000.0,
     sizing: Sizing | None = None, charges: bool | float = True, slippage: float = 0.0, fill: str = "next_open",
     intraday: bool = True, interval: int | None = None, engine: str = "compiled", session_id: str = "backtest",
+    limits: Limits | None = None,
 ) -> Backtest:  # fmt: skip
     """Run a strategy over candles.
 
@@ -60,13 +62,20 @@ def backtest(
         fill: "next_open" (at the next candle's open) or "close" (at the signal's own close).
         intraday: square off before each day's close, as sessions do.
         interval: the candles', in seconds; None takes the smallest step between two of them.
-        engine: "compiled", or "interpreted" for the class as Python runs it.
+        engine: "compiled"; "interpreted" for the class as Python runs it; "event" for sessions with the Gatekeeper's checks,
+            limits and kill switch and the exchange's matching, with NSE's charges and fills at the next open (an
+            `event.EventBacktest`).
+        limits: the Gatekeeper's, for engine "event".
 
     Raises:
         BadCandles, BadConfig, UnknownInstrument: with what was received and the mend.
     """
     strategy = strategy() if isinstance(strategy, type) else strategy
     check_options(strategy, capital, fill, engine)
+    if engine == "event" and (charges is not True or fill != "next_open"):
+        raise BadConfig(
+            "the event engine charges what NSE and Zerodha do and fills at the next open: leave out charges and fill"
+        )
     named = candles if isinstance(candles, Mapping) else {only_key(instruments): candles}
     chosen = sizing or default_sizing(len(named))
     runs = []
@@ -76,10 +85,14 @@ def backtest(
             raise BadConfig(
                 f"{instrument.key} has candles of a day, which can't be traded intraday: pass intraday=False"
             )
-        signals = run(strategy, instrument, data, intraday=intraday, engine=engine)
+        signals = run(strategy, instrument, data, intraday=intraday, engine="compiled" if engine == "event" else engine)
         how_much, cost = size(chosen, capital, instrument.lot_size), costs(instrument, charges, slippage)
         orders = simulated(data, signals.at, signals.targets, FILLS[fill], how_much, cost)
         runs.append(InstrumentRun(instrument, data, signals, orders, how_much, cost))
+    if engine == "event":
+        from tradealgo.research.event import event_backtest
+
+        return event_backtest(strategy, runs, capital, chosen, session_id, limits, slippage)
     return Backtest(strategy, runs, capital, chosen, fill, session_id)
 
 
@@ -95,8 +108,8 @@ def check_options(strategy: Any, capital: float, fill: str, engine: str) -> None
         raise BadConfig(f"capital is {capital!r}: expected rupees above 0")
     if fill not in FILLS:
         raise BadConfig(f"fill is {fill!r}: expected {' or '.join(map(repr, FILLS))}")
-    if engine not in ("compiled", "interpreted"):
-        raise BadConfig(f"engine is {engine!r}: expected 'compiled' or 'interpreted'")
+    if engine not in ("compiled", "interpreted", "event"):
+        raise BadConfig(f"engine is {engine!r}: expected 'compiled', 'interpreted' or 'event'")
 
 
 def only_key(instruments: Any) -> str:

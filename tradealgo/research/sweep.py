@@ -22,7 +22,7 @@ from tradealgo.research.sweep_result import Sweep
 from tradealgo.strategies.base import Strategy
 
 #: Points that one thread takes at a time: enough to make a call's cost nothing, few enough for a lively progress bar.
-CHUNK = 16
+CHUNK = 32
 
 
 class Options(NamedTuple):

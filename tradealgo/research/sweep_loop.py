@@ -69,7 +69,9 @@ def account(start, open_, close, days, at, to, changes, capital, delay, size, co
             charges += fees
             entry_price, entry_fees = paid, fees
         if held == 0:
-            peak, drawdown = worst_fall(close, fill, fill + 1, cash, 0, peak, drawdown)
+            peak = max(peak, cash)
+            if cash < peak * (1.0 + drawdown):
+                drawdown = cash / peak - 1.0
     value = cash + held * close[n - 1]
     change = value / yesterday - 1.0
     if held != 0:
