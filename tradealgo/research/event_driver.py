@@ -1,0 +1,309 @@
+"""Drives a session's cores through candles, in one thread, under a simulated clock: no bus, no socket, no disk.
+
+A tick that opens a candle closes the one before it, so what that candle gave rise to meets the market at this open: the
+Consumer's maker asks, the Gatekeeper's core decides and calls, the venue matches, and the answers go back to the core
+before the market moves on. On a day's last candle nothing follows to close it but the end of trading: what it asks for
+goes at its close. The last candle of all never closes. Each Indian day is a session of its own, launched before the open
+with the full loss limit; a position that lasts over night (data that ends before the square-off) goes over in the journal,
+as it does when a Gatekeeper starts again.
+
+**Why quiet candles may be skipped.** The core acts on four things: a request, an order at work, an armed kill's loss line,
+and time. Without a request, and with nothing at work, waiting or being flattened, time alone changes no later answer:
+rate budget and circuit breaker are functions of the instants of past calls and of now; the dead-man timer is off; the
+broker's clock isn't measured again; routine reconciliation would compare the venue's book with itself. Prices alone could
+only trip the loss line, and the MTM is linear in them, so no candle in which every position's worst price still keeps it
+above the line can. Prices that a decision reads are shown right before it. `every_candle=True` shows the core everything;
+both ways give the same verdicts, orders, fills and trips, which a test holds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tradealgo.consumer.requests import RequestMaker
+from tradealgo.domain.candles import SECOND_NS
+from tradealgo.domain.limits import Limits
+from tradealgo.domain.orders import Fill, Order, OrderRequest, Product, Verdict
+from tradealgo.domain.portfolio import Portfolio, to_paise
+from tradealgo.domain.state import Alert, KillState, SessionState
+from tradealgo.gatekeeper import messages as m
+from tradealgo.gatekeeper.core import Gate
+from tradealgo.gatekeeper.kite import BrokerTrade, Query
+from tradealgo.gatekeeper.situation import Terms
+from tradealgo.research import records
+from tradealgo.research.event_timeline import CLOSE, OPEN, PATH, Timeline
+from tradealgo.research.event_venue import Venue
+
+if TYPE_CHECKING:
+    from tradealgo.research.backtest import InstrumentRun
+
+#: While something is at work the core hears of time this often.
+STEP_NS = SECOND_NS // 4
+#: Between two events at one instant of the market.
+TINY_NS = 1_000
+PRODUCT = Product.INTRADAY.value
+NEVER = 86_400.0
+
+
+class Driver:
+    """One run. What came of it: `requests`, `verdicts`, `orders`, `fills`, `states`, `alerts`, and the venue's ledger.
+
+    Args:
+        runs: candles and signals by instrument. A signal depends on candles alone, so that all may be made beforehand.
+        maker: the Consumer's.
+        terms: of every day's session.
+        every_candle: show the Gatekeeper's core every price of every candle.
+    """
+
+    def __init__(
+        self, runs: Sequence[InstrumentRun], maker: RequestMaker, terms: Terms, limits: Limits, slippage: float,
+        *, every_candle: bool = False,
+    ) -> None:  # fmt: skip
+        self.runs, self.every_candle, self.terms = runs, every_candle, terms
+        self.limits = msgspec.structs.replace(limits, dead_man_s=0.0, reconcile_s=NEVER)
+        self.instruments = [r.instrument for r in runs]
+        self.timeline = Timeline([r.data for r in runs])
+        self.venue = Venue({i.instrument_token: i for i in self.instruments}, to_paise(terms.capital), slippage)
+        self.requests: list[OrderRequest] = []
+        self.verdicts: list[Verdict] = []
+        self.orders: list[Order] = []
+        self.fills: list[Fill] = []
+        self.states: list[SessionState] = []
+        self.alerts: list[Alert] = []
+        self._kept: dict[m.Kind, list[Any]] = {
+            m.Kind.VERDICT: self.verdicts, m.Kind.FILL: self.fills, m.Kind.STATE: self.states, m.Kind.ALERT: self.alerts
+        }  # fmt: skip
+        self._maker = maker
+        self._column = {i.instrument_token: k for k, i in enumerate(self.instruments)}
+        self._asked_at: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self._plan()
+        self.gate: Gate
+        self.now = 0
+        self._calls: deque[m.Call] = deque()
+        self._questions: dict[Query, int] = {}
+        self._carried: list[tuple[m.Kind, Any]] = []
+        self._day_fills = 0
+
+    def _plan(self) -> None:
+        """Where each change of a target meets the market: (row, point) to [(instrument's position, candle)]."""
+        for k, run in enumerate(self.runs):
+            changes = [i for i in run.signals.changes if i + 1 < run.data.size]
+            begins = set(run.data.days.tolist())
+            rows = self.timeline.rows_of(run.data.start[[i if i + 1 in begins else i + 1 for i in changes]])
+            for i, row in zip(changes, rows, strict=True):
+                point = CLOSE if i + 1 in begins else OPEN
+                self._asked_at.setdefault((row, point), []).append((k, i))
+        self._busy_rows = sorted({row for row, _ in self._asked_at})
+        self._next = 0
+
+    # ------------------------------------------------------------------ days and rows
+
+    def run(self) -> Driver:
+        """Play all days."""
+        for begin, end in self.timeline.days():
+            if self.every_candle or self._carried or self._next_asked(begin, end) < end:
+                self._open(begin)
+                self._trade(begin, end)
+                self._close()
+        return self
+
+    def _trade(self, row: int, end: int) -> None:
+        while row < end:
+            asked = self._next_asked(row, end)
+            row = self._risky_from(row, asked)
+            if row < end:
+                self._play(row, end)
+            row += 1
+
+    def _next_asked(self, row: int, end: int) -> int:
+        """The next row with a request; `end` if there is none before it."""
+        rows = self._busy_rows
+        while self._next < len(rows) and rows[self._next] < row:
+            self._next += 1
+        return min(rows[self._next], end) if self._next < len(rows) else end
+
+    def _risky_from(self, row: int, until: int) -> int:
+        """The first row from `row` on that the core must see, request or not."""
+        if row >= until or self.every_candle or self._is_busy:
+            return row
+        held = {self._column[t]: q for t, q in self.venue.net.items() if q}
+        if not held or not self.gate.killer.is_armed:
+            return until
+        book = self.gate.book
+        rest = book.mtm - sum(q * to_paise(book.last_price(t)) for t, q in self.venue.net.items() if q)
+        return self.timeline.risky_from(row, until, held, rest, self.gate.loss_line)
+
+    @property
+    def _is_busy(self) -> bool:
+        gate = self.gate
+        return bool(gate.book.working or gate.pending or gate.calls.queued or gate.killer.is_active)
+
+    def _play(self, row: int, end: int) -> None:
+        for point in range(len(PATH)):
+            asked = self._asked_at.get((row, point), [])
+            if not asked and point and self._risky_from(row, row + 1) > row:
+                continue
+            self._wait(self.timeline.time(row, point))
+            self._show(row, point, [k for k, _ in asked])
+            for k, i in asked:
+                self._ask(k, i)
+            self._settle()
+        if self._is_busy and row + 1 < end:
+            self._wait(int(self.timeline.starts[row + 1]))
+
+    # ------------------------------------------------------------------ the market and the Consumer
+
+    def _show(self, row: int, point: int, asked: list[int]) -> None:
+        """The prices of an instant, of all that a decision may read: what is held, at work or asked for."""
+        shown = set(asked)
+        if self.every_candle:
+            shown.update(range(len(self.runs)))
+        shown.update(self._column[t] for t, q in self.venue.net.items() if q)
+        shown.update(self._column[o.instrument_token] for o in self.gate.book.working.values())
+        shown.update(self._column[r.instrument_token] for r in self.gate.pending.values())
+        prices, trades = [], []
+        for k in sorted(shown):
+            token, price = self.instruments[k].instrument_token, self.timeline.price(row, k, point)
+            trades += self.venue.show(token, price, self.now)
+            prices.append((token, price, self.now))
+        self._give(m.PricesSeen(prices, self.now))
+        self._tell(trades)
+
+    def _ask(self, k: int, i: int) -> None:
+        """Candle `i` of an instrument has closed with another target."""
+        run = self.runs[k]
+        closed = records.closed_candle(run, i)
+        if i == run.signals.said:
+            asked = self._maker.leave(run.instrument, closed, self.now, "strategy raised")
+        else:
+            asked = self._maker.on_signal(records.signal_record(run, i), run.instrument, closed, self.now)
+        self.requests += asked
+        for request in asked:
+            self._give(m.RequestReceived(request))
+            self._settle()
+
+    # ------------------------------------------------------------------ the Gatekeeper and the broker
+
+    def _give(self, event: m.Event) -> None:
+        self.now += TINY_NS
+        self._take(self.gate.handle(event, self.now))
+
+    def _take(self, commands: list[m.Command]) -> None:
+        for command in commands:
+            if isinstance(command, m.Record):
+                kept = self._kept.get(command.kind)
+                if kept is not None:
+                    kept.append(command.message)
+            elif isinstance(command, m.Call):
+                self._calls.append(command)
+            elif isinstance(command, m.Ask):
+                self._questions[command.query] = self.now
+
+    def _settle(self) -> None:
+        """Make the calls that have left, until none is left."""
+        while self._calls:
+            self._perform(self._calls.popleft())
+
+    def _perform(self, call: m.Call) -> None:
+        order_id, outcome = call.order.order_id or "", m.Outcome.ACCEPTED
+        trades: list[BrokerTrade] = []
+        cancelled = None
+        try:
+            if call.kind is m.CallKind.PLACE:
+                order_id, trades = self.venue.place(call.order, self.now)
+            elif call.kind is m.CallKind.MODIFY:
+                trades = self.venue.modify(order_id, call.price, self.now)
+            else:
+                cancelled = self.venue.cancel(order_id, self.now)
+        except KeyError:
+            outcome = m.Outcome.REJECTED
+        self._give(
+            m.CallDone(call_id=call.call_id, outcome=outcome, order_id=order_id, ts_sent=self.now, ts_done=self.now)
+        )
+        self._tell(trades)
+        if cancelled is not None:
+            self._give(m.OrderSeen(self.venue.row(cancelled)))
+
+    def _tell(self, trades: list[BrokerTrade]) -> None:
+        if trades:
+            self._give(m.TradesSeen(rows=trades, asked=self.now))
+
+    def _answer(self) -> None:
+        """The broker answers its questions while something is at work; otherwise nobody waits for an answer."""
+        questions, self._questions = self._questions, {}
+        for query, asked in questions.items():
+            if query is Query.ORDERS:
+                self._give(m.OrdersSeen(rows=self.venue.rows(), asked=asked, ts_done=self.now))
+            elif query is Query.TRADES:
+                self._give(m.TradesSeen(rows=[], asked=asked))  # each was told as it happened
+            elif query is Query.POSITIONS:
+                self._give(m.PositionsSeen(rows=self.venue.positions(PRODUCT), asked=asked))
+
+    def _wait(self, until: int) -> None:
+        """Let time pass, which matters while something is at work."""
+        while self._is_busy and self.now + STEP_NS < until:
+            self.now += STEP_NS
+            self._answer()
+            self._give(m.Timer())
+            self._settle()
+        self.now = max(self.now, until)
+
+    # ------------------------------------------------------------------ a day's beginning and end
+
+    def _open(self, row: int) -> None:
+        """Launch the day's Gatekeeper and let it reconcile; two answers' dates tell it the broker's clock."""
+        second = int(self.timeline.starts[row]) // SECOND_NS - 2
+        self.now = second * SECOND_NS
+        self.venue.begin_day()
+        self.gate = Gate(self.terms, self.limits, self.instruments)
+        self.gate.restore(self._carried)
+        self._questions.clear()
+        self._take(self.gate.recover(self.now))
+        for moment in (self.now, self.now + SECOND_NS - 1):
+            self._take(
+                self.gate.handle(
+                    m.OrdersSeen(rows=[], asked=moment, ts_done=moment, server_second=second), moment
+                )
+            )  # fmt: skip
+            self.now = moment
+        self._give(m.TradesSeen(rows=[], asked=self.now))
+        self._give(m.PositionsSeen(rows=self.venue.positions(PRODUCT), asked=self.now))
+        self._settle()
+
+    def _close(self) -> None:
+        """The exchange cancels what still works; what is held goes over to the next day's session."""
+        for order in list(self.venue.working.values()):
+            self._give(m.OrderSeen(self.venue.row(self.venue.cancel(order.order_id, self.now))))
+        known = {message.tag for kind, message in self._carried if kind is m.Kind.ORDER}
+        today = self.gate.book.orders.values()
+        self.orders += [o for o in today if o.tag not in known]
+        held = {t for t, q in self.venue.net.items() if q}
+        self._carried = self._carry(held) if held else []
+        self._day_fills = len(self.fills)
+
+    def _carry(self, held: set[int]) -> list[tuple[m.Kind, Any]]:
+        before = [msg for kind, msg in self._carried if kind is m.Kind.FILL]
+        fills = [f for f in (*before, *self.fills[self._day_fills :]) if f.instrument_token in held]
+        orders = [o for o in self.gate.book.orders.values() if o.instrument_token in held]
+        book = Portfolio.replay({i.instrument_token: i for i in self.instruments}, fills)
+        for token in held:
+            book.mark(token, self.gate.book.last_price(token))
+        base = m.RearmRecord(reason="a new day", source="backtest", base=book.mtm, ts=self.now)
+        return [
+            *((m.Kind.ORDER, o) for o in orders), *((m.Kind.FILL, f) for f in fills), (m.Kind.REARM, base)
+        ]  # fmt: skip
+
+    # ------------------------------------------------------------------ what came of it
+
+    @property
+    def trips(self) -> list[SessionState]:
+        """Each trip of the kill switch as last told that day: LOCKED, with cause, reason and times."""
+        last: dict[int, SessionState] = {}
+        for state in self.states:
+            if state.kill is not KillState.ARMED:
+                last[state.ts_tripped] = state
+        return list(last.values())
