@@ -60,7 +60,9 @@ class DeflatedSharpe(NamedTuple):
     @property
     def reading(self) -> str:
         """One sentence."""
-        if self.probability >= 0.95:
+        if self.sharpe <= 0.0:
+            verdict = "even the best lost, so there is nothing to explain"
+        elif self.probability >= 0.95:
             verdict = "it is more than the luck of the search"
         else:
             verdict = "below 95 % it may well be the luck of the search; more days, or fewer points, would tell"
