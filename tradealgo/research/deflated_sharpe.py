@@ -69,7 +69,7 @@ class DeflatedSharpe(NamedTuple):
         return (
             f"The best of {self.trials} trials has a Sharpe ratio of {self.sharpe:.2f} over {self.days} days, and the luckiest of "
             f"as many without skill would have about {self.luckiest:.2f}: the chance that its true one is higher is "
-            f"{self.probability:.0%}; {verdict}."
+            f"{self.probability:.1%}; {verdict}."
         )
 
     def plot(self) -> Any:
@@ -82,7 +82,7 @@ class DeflatedSharpe(NamedTuple):
         return self.reading
 
     def _repr_html_(self) -> str:
-        return f"<b>Deflated Sharpe ratio: {self.probability:.0%}</b><br>{self.reading}"
+        return f"<b>Deflated Sharpe ratio: {self.probability:.1%}</b><br>{self.reading}"
 
 
 def deflated_sharpe(found: Sweep, test: Backtest, *, trials: int | None = None) -> DeflatedSharpe:

@@ -4,7 +4,7 @@
 earlier run. Four probes run it again in a world where such a way shows:
 
 - again: the same candles, a second time: no random numbers, nothing kept by the class.
-- future: prices after a cut are replaced, in the caller's own array or frame, while earlier ones are heard.
+- future: rows after a cut are replaced, in the caller's own array or frame, while earlier ones are heard.
 - date: the same candles, dated four weeks later: who looks prices up by time finds others, or none.
 - start: from later candles on: once warm, the targets are those of the full run. Who counts candles to look ahead never gets there.
 """
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 PROBES = ("again", "future", "date", "start")
 FOUR_WEEKS_NS = 28 * DAY_NS  # keeps the day of the week
 _RAISED = 9  # no target: stands where a run ended
+_FACTORS = (2.0, 0.5)  # up and down, so that who looks at a direction only is found at the first cut
 _COLUMNS = ("start", *PRICES, "volume", "oi")
 
 _MEANING = {
     "again": "a second run over the same candles gave another signal: it keeps state in the class or draws random numbers",
-    "future": "prices after it were changed and its signal changed: it sees candles that it has not been given",
+    "future": "candles after it were changed and its signal changed: it sees candles that it has not been given",
     "date": "the same candles dated four weeks later gave another signal: it looks something up by date. If that is a "
     "calendar of expiries or events, leave the probe out; if prices, it looks ahead",
     "start": "a later start changed it for good: it counts candles to look something up, or never forgets how it began",
@@ -160,10 +161,11 @@ class _Bench:
 
     def future(self) -> Finding | None:
         for cut in self.cuts:
-            with _replaced(self.given, cut, self.rng):
-                found = self._first_change("future", self._run(self.data, cut))
-            if found:
-                return found
+            for factor in _FACTORS:
+                with _replaced(self.given, cut, factor, self.rng):
+                    found = self._first_change("future", self._run(self.data, cut))
+                if found:
+                    return found
         return None
 
     def date(self) -> Finding | None:
@@ -227,17 +229,18 @@ def _key(signal: Signal) -> tuple[int, str, str]:
 
 
 @contextmanager
-def _replaced(given: Any, cut: int, rng: np.random.Generator) -> Iterator[None]:
-    """The prices of rows from `cut` on are others for as long as this lasts: twice the level, and shuffled."""
+def _replaced(given: Any, cut: int, factor: float, rng: np.random.Generator) -> Iterator[None]:
+    """The rows from `cut` on are others for as long as this lasts: shuffled, and `factor` times as high."""
     is_array = isinstance(given, np.ndarray)
     if is_array and not given.flags.writeable:
         yield
         return
-    kept = {n: np.array(given[n]) for n in PRICES}
+    present = given.dtype.names if is_array else given.columns
+    kept = {n: np.array(given[n]) for n in _COLUMNS[1:] if n in present}
     order = rng.permutation(len(kept["close"]) - cut)
     try:
         for name, column in kept.items():
-            _put(given, name, cut, np.asarray(column[cut:][order] * 2, column.dtype), is_array)
+            _put(given, name, cut, np.asarray(column[cut:][order] * factor, column.dtype), is_array)
         yield
     finally:
         for name, column in kept.items():

@@ -253,6 +253,8 @@ class WalkForward:
             return "what training found was chance, don't trade it"
         if self.efficiency < 0.5:
             return "most of what training found was chance"
+        if self.efficiency > 1.5:
+            return "more than training promised is luck as well, so give it more windows before believing it"
         return "most of it carried over, as a real edge does; see that it is not one window's doing"
 
     def plot(self) -> Any:
