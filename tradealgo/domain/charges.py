@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from decimal import ROUND_HALF_UP, Decimal
+import operator
+from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -59,45 +61,58 @@ class Charges(msgspec.Struct, frozen=True):
         return self.brokerage + self.stt + self.exchange + self.sebi + self.stamp + self.gst
 
     def __add__(self, other: Charges) -> Charges:
-        return Charges(
-            *(a + b for a, b in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True))
-        )
+        return Charges(*map(operator.add, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))
 
     def __sub__(self, other: Charges) -> Charges:
-        return Charges(
-            *(a - b for a, b in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True))
-        )
+        return Charges(*map(operator.sub, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))
 
 
-def _paise(amount: Decimal) -> int:
-    return int((amount * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+def _segment(instrument: Instrument) -> str:
+    return "options" if instrument.is_option else "futures" if instrument.kind is Kind.FUTURE else "equity"
+
+
+def _table(day: dt.date) -> dict[str, Rates]:
+    return next((t for start, t in SCHEDULE if day >= start), SCHEDULE[-1][1])
 
 
 def rates_for(instrument: Instrument, day: dt.date) -> Rates:
     """The rates that hold for an instrument's segment on `day`."""
-    segment = "options" if instrument.is_option else "futures" if instrument.kind is Kind.FUTURE else "equity"
-    table = next((t for start, t in SCHEDULE if day >= start), SCHEDULE[-1][1])
-    return table[segment]
+    return _table(day)[_segment(instrument)]
+
+
+#: Rates are whole numbers of ten-millionths, so that charges are exact in whole numbers.
+_UNIT = 10_000_000
+
+
+@lru_cache(maxsize=4096)
+def _whole(segment: str, day: dt.date) -> tuple[int, ...]:
+    """A segment's rates in units: brokerage, STT, exchange, SEBI, stamp; the cap in paise; GST in percent."""
+    r = _table(day)[segment]
+    rates = (int(x * _UNIT) for x in (r.brokerage, r.stt_sell, r.exchange, r.sebi, r.stamp_buy))
+    return (*rates, int(r.brokerage_cap * 100), int(r.gst * 100))
+
+
+def _half_up(numerator: int, denominator: int) -> int:
+    return (2 * numerator + denominator) // (2 * denominator)
 
 
 def order_charges(instrument: Instrument, side: Side, turnover_paise: int, day: dt.date) -> Charges:
     """Charges of one order that has traded `turnover_paise` so far (price times quantity, in paise), intraday.
 
-    Brokerage is capped per order, so a partly filled order's charges are those of its whole turnover, not a sum over
-    fills: take the difference of two calls to charge a fill.
+    Each is rounded to the nearest paisa, half up. Brokerage is capped per order, so a partly filled order's charges are
+    those of its whole turnover, not a sum over fills: take the difference of two calls to charge a fill.
     """
     if not turnover_paise:
         return Charges()
-    rates = rates_for(instrument, day)
-    turnover = Decimal(turnover_paise) / 100
-    brokerage = _paise(min(turnover * rates.brokerage, rates.brokerage_cap))
-    exchange = _paise(turnover * rates.exchange)
-    sebi = _paise(turnover * rates.sebi)
+    brokerage_rate, stt, exchange_rate, sebi_rate, stamp, cap, gst = _whole(_segment(instrument), day)
+    brokerage = min(_half_up(turnover_paise * brokerage_rate, _UNIT), cap)
+    exchange = _half_up(turnover_paise * exchange_rate, _UNIT)
+    sebi = _half_up(turnover_paise * sebi_rate, _UNIT)
     return Charges(
-        brokerage=brokerage,
-        stt=_paise(turnover * rates.stt_sell) if side is Side.SELL else 0,
-        exchange=exchange,
-        sebi=sebi,
-        stamp=_paise(turnover * rates.stamp_buy) if side is Side.BUY else 0,
-        gst=_paise(Decimal(brokerage + exchange + sebi) / 100 * rates.gst),
+        brokerage,
+        _half_up(turnover_paise * stt, _UNIT) if side is Side.SELL else 0,
+        exchange,
+        sebi,
+        _half_up(turnover_paise * stamp, _UNIT) if side is Side.BUY else 0,
+        _half_up((brokerage + exchange + sebi) * gst, 100),
     )

@@ -182,6 +182,8 @@ class Gate:
     def trading(self) -> TradingState:
         """The strictest of all overrides."""
         kill = TradingState.ACTIVE if self.killer.is_armed else TradingState.HALTED
+        if not self.overrides:
+            return kill
         return strictest(kill, *(o.state for o in self.overrides.values()))
 
     @property

@@ -13,6 +13,7 @@ GAP_NS = 120_000_000
 SAME_GAP_NS = 200_000_000
 WORKING_NS = SECOND_NS
 LONGEST_WAIT_NS = 5 * SECOND_NS
+_ALL = tuple(Query)  # an enum is slow to iterate, and this is done at every event
 
 
 class Queries:
@@ -53,7 +54,7 @@ class Queries:
         routine = int(self._context.limits.reconcile_s * SECOND_NS)
         if now - self._last < GAP_NS:
             return
-        for query in Query:
+        for query in _ALL:
             busy = query is Query.ORDERS and bool(book.working)
             due = min(self._due[query], self._asked[query] + (WORKING_NS if busy else routine))
             if self._failures[query]:

@@ -18,6 +18,7 @@ both ways give the same verdicts, orders, fills and trips, which a test holds.
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -104,20 +105,24 @@ class Driver:
 
     def run(self) -> Driver:
         """Play all days."""
-        for begin, end in self.timeline.days():
-            if self.every_candle or self._carried or self._next_asked(begin, end) < end:
-                self._open(begin)
-                self._trade(begin, end)
-                self._close()
+        collects = gc.isenabled()
+        gc.disable()  # almost all that is made is kept: looking for garbage in it, again and again, would find none
+        try:
+            for begin, end in self.timeline.days():
+                if self.every_candle or self._carried or self._next_asked(begin, end) < end:
+                    self._open(begin)
+                    self._trade(begin, end)
+                    self._close()
+        finally:
+            if collects:
+                gc.enable()
         return self
 
     def _trade(self, row: int, end: int) -> None:
         while row < end:
-            asked = self._next_asked(row, end)
-            row = self._risky_from(row, asked)
+            row = self._risky_from(row, self._next_asked(row, end))
             if row < end:
-                self._play(row, end)
-            row += 1
+                row = self._play(row, end)
 
     def _next_asked(self, row: int, end: int) -> int:
         """The next row with a request; `end` if there is none before it."""
@@ -142,18 +147,22 @@ class Driver:
         gate = self.gate
         return bool(gate.book.working or gate.pending or gate.calls.queued or gate.killer.is_active)
 
-    def _play(self, row: int, end: int) -> None:
+    def _play(self, row: int, end: int) -> int:
+        """Show a row's prices as far as need be; returns the next row to see."""
+        quiet_until = row
         for point in range(len(PATH)):
-            asked = self._asked_at.get((row, point), [])
-            if not asked and point and self._risky_from(row, row + 1) > row:
+            asked = self._asked_at.get((row, point), ())
+            if point and not asked and quiet_until > row:
                 continue
             self._wait(self.timeline.time(row, point))
             self._show(row, point, [k for k, _ in asked])
             for k, i in asked:
                 self._ask(k, i)
             self._settle()
+            quiet_until = self._risky_from(row, self._next_asked(row + 1, end))
         if self._is_busy and row + 1 < end:
             self._wait(int(self.timeline.starts[row + 1]))
+        return max(row + 1, quiet_until)
 
     # ------------------------------------------------------------------ the market and the Consumer
 
