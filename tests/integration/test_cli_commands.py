@@ -37,7 +37,19 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     words += "try:\n    c.main()\nfinally:\n    print('HEAVY', sorted({'numpy', 'redis', 'rich', 'pandas'} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60).stdout
     assert "HEAVY []" in said
-    for name in ("doctor", "demo", "launch", "status", "attach", "kill", "rearm", "stop", "logs", "explain", "exchange"):
+    for name in (
+        "doctor",
+        "demo",
+        "launch",
+        "status",
+        "attach",
+        "kill",
+        "rearm",
+        "stop",
+        "logs",
+        "explain",
+        "exchange",
+    ):
         assert f"\n  {name} " in said
 
 

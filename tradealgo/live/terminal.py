@@ -40,12 +40,14 @@ def session_row(session: LiveSession) -> dict[str, Any]:
 def sessions_table(rows: list[dict[str, Any]]) -> Table:
     """A line a session."""
     table = Table(box=None, pad_edge=False)
-    for name in ("session", "status", "mode", "account", "trading", "kill", "MTM", "orders", "fills", "alerts"):
-        table.add_column(name, justify="right" if name in ("MTM", "orders", "fills", "alerts") else "left")
+    for name in ("session", "status", "mode", "account", "state", "MTM", "orders", "alerts"):
+        right = name in ("MTM", "orders", "alerts")
+        table.add_column(name, justify="right" if right else "left", no_wrap=name == "session")
     for row in rows:
         mtm = "" if row["mtm"] is None else f"{row['mtm']:,.2f}"
-        words = (row["session_id"], row["status"], row["mode"], row["account"], row["trading"] or "", row["kill"] or "")
-        table.add_row(*words, mtm, str(row["orders"]), str(row["fills"]), str(row["alerts"]))
+        state = row["trading"] if row["kill"] in (None, "ARMED") else row["kill"]
+        words = (row["session_id"], row["status"], row["mode"], row["account"], state or "")
+        table.add_row(*words, mtm, str(row["orders"]), str(row["alerts"]))
     return table
 
 
