@@ -86,6 +86,16 @@ class Anchored(Strategy):
         return LONG if candle.close > self.first else SHORT
 
 
+class Prepared(Strategy):
+    """Looks at the whole day before it begins."""
+
+    def setup(self):
+        self.middle = float(np.median(CANDLES["close"]))
+
+    def on_candle(self, candle):
+        return LONG if candle.close > self.middle else SHORT
+
+
 class Slow(Strategy):
     """Honest; its start fades with the EMA."""
 
@@ -120,6 +130,7 @@ def test_an_honest_strategy_passes_and_its_warm_up_is_told():
         (Peeks, CANDLES, {"future", "start"}),
         (PeeksFrame, FRAME, {"future", "start"}),
         (PeeksByTime, CANDLES, {"date"}),
+        (Prepared, CANDLES, {"future"}),
         (Remembers, CANDLES, {"again"}),
         (Anchored, CANDLES, {"start"}),
     ],

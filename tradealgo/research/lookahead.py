@@ -4,15 +4,16 @@
 earlier run. Four probes run it again in a world where such a way shows:
 
 - again: the same candles, a second time: no random numbers, nothing kept by the class.
-- future: rows after a cut are replaced, in the caller's own array or frame, while earlier ones are heard.
+- future: what has not been heard is replaced, in the caller's own array or frame, and put right as it is heard.
 - date: the same candles, dated four weeks later: who looks prices up by time finds others, or none.
 - start: from later candles on: once warm, the targets are those of the full run. Who counts candles to look ahead never gets there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 PROBES = ("again", "future", "date", "start")
 FOUR_WEEKS_NS = 28 * DAY_NS  # keeps the day of the week
 _RAISED = 9  # no target: stands where a run ended
-_FACTORS = (2.0, 0.5)  # up and down, so that who looks at a direction only is found at the first cut
+_FACTORS = (2.0, 0.5)  # up and down, so that who looks at a direction only is found as soon as it looks
+_STARTS = (8, 4, 2)  # later starts: after an eighth, a quarter, half of the candles
 _COLUMNS = ("start", *PRICES, "volume", "oi")
 
 _MEANING = {
@@ -108,7 +110,7 @@ class LookaheadCheck(NamedTuple):
 
 
 def check_lookahead(
-    strategy: Strategy | type[Strategy], candles: Any, *, instruments: Any = None, cuts: int = 6,
+    strategy: Strategy | type[Strategy], candles: Any, *, instruments: Any = None, cuts: int = 100,
     warm_up: int | None = None, probes: tuple[str, ...] = PROBES, seed: int = 0,
 ) -> LookaheadCheck:  # fmt: skip
     """Run the strategy, interpreted and without the contract's exits, in the worlds of `probes`.
@@ -116,7 +118,7 @@ def check_lookahead(
     Args:
         candles, instruments: as in `backtest`. While the future is probed, an array or frame given here is changed in
             place, so that a global which is the same data changes with it; it is put back whatever happens.
-        cuts: how many places the future and the start are probed at.
+        cuts: how many places the future is probed at.
         warm_up: candles that a later start may take; None for half of those that are left.
         probes: some of "again", "future", "date", "start".
 
@@ -151,33 +153,31 @@ class _Bench:
         read = columns(given, instrument.key)
         self.data = read._replace(**{n: getattr(read, n).copy() for n in _COLUMNS})
         self.strategy, self.instrument, self.given, self.rng = strategy, instrument, given, rng
-        self.cuts = sorted({self.data.size * k // (cuts + 1) for k in range(1, cuts + 1)} - {0})
-        self.said = self._run(self.data, self.data.size)
+        self.cuts = cuts
+        self.said = self._run(self.data)
         if self.said[-1].target == _RAISED:
             self._raise_plain()
 
     def again(self) -> Finding | None:
-        return self._first_change("again", self._run(self.data, self.data.size))
+        return self._first_change("again", self._run(self.data))
 
     def future(self) -> Finding | None:
-        for cut in self.cuts:
-            for factor in _FACTORS:
-                with _replaced(self.given, cut, factor, self.rng):
-                    found = self._first_change("future", self._run(self.data, cut))
-                if found:
-                    return found
-        return None
+        found = []
+        for factor in _FACTORS:
+            with _unheard(self.given, factor, self.rng) as reveal:
+                found.append(self._first_change("future", self._run(self.data, reveal)))
+        return min((f for f in found if f), key=lambda f: f.candle, default=None)
 
     def date(self) -> Finding | None:
         moved = self.data._replace(start=self.data.start + FOUR_WEEKS_NS)
-        return self._first_change("date", self._run(moved, self.data.size))
+        return self._first_change("date", self._run(moved))
 
     def start(self, allowed: int | None) -> tuple[Finding | None, int]:
         """The first target that never became the full run's, and the candles that the slowest start took."""
         slowest = 0
-        for cut in (c for c in self.cuts if c <= self.data.size // 2):
+        for cut in sorted({self.data.size // k for k in _STARTS} - {0}):
             part = self.data._replace(**{n: getattr(self.data, n)[cut:] for n in _COLUMNS})
-            later = self._run(part, part.size)
+            later = self._run(part)
             wrong = [i for i, s in enumerate(later) if s.target != self.said[cut + i].target]
             took = wrong[-1] + 1 if wrong else 0
             if later[-1].target == _RAISED:
@@ -189,20 +189,24 @@ class _Bench:
             slowest = max(slowest, took)
         return None, slowest
 
-    def _run(self, data: Columns, until: int) -> list[Signal]:
-        """The signals of the first `until` candles; one of target _RAISED ends it where the strategy raised."""
+    def _run(self, data: Columns, reveal: Callable[[int, int], None] | None = None) -> list[Signal]:
+        """The signals; one of target _RAISED ends them where the strategy raised. `reveal` is told what is heard next."""
         said: list[Signal] = []
+        parts = self.cuts + 1 if reveal else 1
         try:
             fresh = self.strategy.fresh()
-            heard = map(Candle, *(c[:until].tolist() for c in data.arrays))
-            said.extend(checked(fresh.on_candle(candle)) for candle in heard)
+            for begin, end in pairwise(sorted({data.size * k // parts for k in range(parts + 1)})):
+                if reveal:
+                    reveal(begin, end)
+                heard = map(Candle, *(c[begin:end].tolist() for c in data.arrays))
+                said.extend(checked(fresh.on_candle(candle)) for candle in heard)
         except Exception as error:
             said.append(Signal(_RAISED, np.nan, f"raised {type(error).__name__}: {error}"))
         return said
 
     def _first_change(self, probe: str, other: list[Signal]) -> Finding | None:
         for i, (was, became) in enumerate(zip(self.said, other, strict=False)):
-            if _key(was) != _key(became):
+            if was != became and _key(was) != _key(became):
                 return self._finding(probe, i, became)
         return None
 
@@ -229,26 +233,30 @@ def _key(signal: Signal) -> tuple[int, str, str]:
 
 
 @contextmanager
-def _replaced(given: Any, cut: int, factor: float, rng: np.random.Generator) -> Iterator[None]:
-    """The rows from `cut` on are others for as long as this lasts: shuffled, and `factor` times as high."""
+def _unheard(given: Any, factor: float, rng: np.random.Generator) -> Iterator[Callable[[int, int], None]]:
+    """All rows are others, shuffled and `factor` times as high, but those revealed; at the end all are put right."""
     is_array = isinstance(given, np.ndarray)
     if is_array and not given.flags.writeable:
-        yield
+        yield lambda begin, end: None
         return
     present = given.dtype.names if is_array else given.columns
     kept = {n: np.array(given[n]) for n in _COLUMNS[1:] if n in present}
-    order = rng.permutation(len(kept["close"]) - cut)
+    order = rng.permutation(len(given))
+
+    def reveal(begin: int, end: int) -> None:
+        for name, column in kept.items():
+            _put(given, name, begin, end, column[begin:end], is_array)
+
     try:
         for name, column in kept.items():
-            _put(given, name, cut, np.asarray(column[cut:][order] * factor, column.dtype), is_array)
-        yield
+            _put(given, name, 0, len(given), np.asarray(column[order] * factor, column.dtype), is_array)
+        yield reveal
     finally:
-        for name, column in kept.items():
-            _put(given, name, cut, column[cut:], is_array)
+        reveal(0, len(given))
 
 
-def _put(given: Any, name: str, cut: int, values: np.ndarray, is_array: bool) -> None:
+def _put(given: Any, name: str, begin: int, end: int, values: np.ndarray, is_array: bool) -> None:
     if is_array:
-        given[name][cut:] = values
+        given[name][begin:end] = values
     else:
-        given.iloc[cut:, given.columns.get_loc(name)] = values
+        given.iloc[begin:end, given.columns.get_loc(name)] = values
