@@ -120,3 +120,15 @@ def test_strictest_state_wins():
     assert strictest() is TradingState.ACTIVE
     assert strictest(TradingState.REDUCING, TradingState.ACTIVE) is TradingState.REDUCING
     assert strictest(TradingState.REDUCING, TradingState.HALTED) is TradingState.HALTED
+
+
+@pytest.mark.parametrize("minutes", [1, 3, 5, 10, 15, 30, 60])
+@pytest.mark.parametrize("instrument", [SHARE, FUTURE])
+def test_flat_before_trading_ends(instrument, minutes):
+    """Whatever the interval, the last candle that could still hold a position ends while its exit can be traded."""
+    hours = market_hours(instrument, dt.date(2026, 11, 20))
+    width = minutes * 60_000_000_000
+    ends = range(hours.open + width, hours.close + 1, width)
+    decisive = next(e for e in ends if e >= hours.flat_from(width))
+    assert decisive < hours.close
+    assert hours.flat_from(width) <= hours.square_off

@@ -44,6 +44,11 @@ class MarketHours(msgspec.Struct, frozen=True):
         """Whether continuous trading is on at `ts`."""
         return self.open <= ts < self.close
 
+    def flat_from(self, interval_ns: int) -> int:
+        """End of the first candle whose every target is FLAT: the square-off, or earlier where the next candle would
+        end only when trading does, too late to act on."""
+        return min(self.square_off, self.close - interval_ns)
+
 
 def ist_date(ts: int) -> dt.date:
     """The Indian calendar day of an instant in UTC nanoseconds."""

@@ -131,11 +131,14 @@ def _what_is_wrong(raw: tuple[np.ndarray, ...], i: int, name: str) -> str:
 
 
 def late_mask(data: Columns, instrument: Instrument, intraday: bool) -> np.ndarray:
-    """For each candle, whether it ends at or after its day's square-off."""
+    """For each candle, whether it ends at or after the time from which its day is flat (`MarketHours.flat_from`)."""
     late = np.zeros(data.size, np.bool_)
     if intraday:
-        ends = np.array([_square_off(instrument, _day_number(s)) for s in data.start[data.days].tolist()], np.int64)
-        _fill_late(data.start, data.interval * SECOND_NS, data.days, ends, late)
+        width = data.interval * SECOND_NS
+        ends = np.array(
+            [_flat_from(instrument, _day_number(s), width) for s in data.start[data.days].tolist()], np.int64
+        )
+        _fill_late(data.start, width, data.days, ends, late)
     return late
 
 
@@ -144,8 +147,8 @@ def _day_number(ts: int) -> int:
 
 
 @lru_cache(maxsize=100_000)
-def _square_off(instrument: Instrument, day_number: int) -> int:
-    return market_hours(instrument, ist_date(day_number * DAY_NS)).square_off
+def _flat_from(instrument: Instrument, day_number: int, interval_ns: int) -> int:
+    return market_hours(instrument, ist_date(day_number * DAY_NS)).flat_from(interval_ns)
 
 
 @njit(cache=True, nogil=True)

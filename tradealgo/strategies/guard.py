@@ -8,7 +8,8 @@ All are judged on closed candles, and the exit is a FLAT signal like any other, 
 - Take-profit is hit by the other extreme. If one candle reaches both, the stop counts: the order within is unknown.
 - Entry price is the close of the candle that gave the signal.
 - After one of these exits the same target is not taken again until the strategy has said something else.
-- From the day's square-off time on every target is FLAT; the strategy's target holds again the next day.
+- From the day's square-off on (`MarketHours.flat_from`: earlier for long candles, so that the exit can still be traded) every
+  target is FLAT; the strategy's target holds again the next day.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Runner:
         self._interval_ns = interval * SECOND_NS
         self._intraday = intraday
         self._day_ends = 0
-        self._square_off = 0
+        self._flat_from = 0
         self._strategy_file = type(strategy).on_candle.__code__.co_filename
         self._name = type(strategy).__name__
         self._guard = Guard(strategy.stop_loss, strategy.take_profit, strategy.trailing_stop, strategy.max_candles)
@@ -49,8 +49,8 @@ class Runner:
         end = candle.start + self._interval_ns
         if candle.start >= self._day_ends:
             hours = market_hours(self.instrument, ist_date(candle.start))
-            self._square_off, self._day_ends = hours.square_off, next_midnight(candle.start)
-        return end >= self._square_off
+            self._flat_from, self._day_ends = hours.flat_from(self._interval_ns), next_midnight(candle.start)
+        return end >= self._flat_from
 
     def _sentence(self, candle: Candle, error: Exception) -> str:
         frames = traceback.extract_tb(error.__traceback__)
