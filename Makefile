@@ -8,6 +8,8 @@ UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.installed
 # A file of one-minute candles to replay in the demo instead of the simulated day.
 DATA ?=
+# Every module in benchmarks/ that can be run.
+BENCHMARKS := $(patsubst benchmarks/%.py,%,$(shell grep -l __main__ benchmarks/*.py))
 
 .PHONY: help setup lab demo test check bench bench-quick soak lock clean
 
@@ -39,7 +41,9 @@ lab: setup ## JupyterLab with the TradeAlgo kernels, opening the quickstart
 
 test: setup ## All tests, the notebooks included
 	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks -p no:cacheprovider
+	@export TRADEALGO_HOME="$$(mktemp -d)"; \
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks -p no:cacheprovider; status=$$?; \
+	$(BIN)/tradealgo stop --all >/dev/null 2>&1; rm -rf "$$TRADEALGO_HOME"; exit $$status
 
 check: setup ## Lint, formatting, types, notebooks without outputs
 	$(BIN)/ruff check .
@@ -48,10 +52,10 @@ check: setup ## Lint, formatting, types, notebooks without outputs
 	@find notebooks -name '*.ipynb' -not -path '*/.*' -print0 | xargs -0 $(BIN)/nbstripout --verify
 
 bench: setup ## Every benchmark against its peers, in full
-	@for b in $$(ls benchmarks/*.py | xargs -n1 basename | sed 's/\.py$$//' | grep -vE '^(__init__|common)$$'); do echo "== $$b"; $(BIN)/python -m benchmarks.$$b --json || exit 1; done
+	@for b in $(BENCHMARKS); do echo "== $$b"; $(BIN)/python -m benchmarks.$$b --json || exit 1; done
 
 bench-quick: setup ## Every benchmark, short
-	@for b in $$(ls benchmarks/*.py | xargs -n1 basename | sed 's/\.py$$//' | grep -vE '^(__init__|common)$$'); do echo "== $$b"; $(BIN)/python -m benchmarks.$$b --json --quick || exit 1; done
+	@for b in $(BENCHMARKS); do echo "== $$b"; $(BIN)/python -m benchmarks.$$b --json --quick || exit 1; done
 
 soak: setup ## The long property and chaos runs (hours)
 	TRADEALGO_SOAK=1 $(BIN)/python -m pytest tests/property tests/chaos --timeout=0

@@ -22,8 +22,10 @@ SHARES = ("NSE:RELIANCE", "NSE:INFY", "NSE:TCS", "NSE:HDFCBANK", "NSE:ICICIBANK"
 
 
 def run_folder(path: str | Path = "") -> Path:
-    """Where a run's files go: `path`, else a new `runs/<time>` here."""
-    folder = Path(path or Path("runs") / time.strftime("%Y%m%d-%H%M%S")).resolve()
+    """Where a run's files go: `path`, else a new `runs/<time>` here, or beside the notebooks' folder from within it."""
+    here = Path.cwd()
+    here = here.parent if here.name == "notebooks" else here
+    folder = Path(path or here / "runs" / time.strftime("%Y%m%d-%H%M%S")).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
