@@ -132,8 +132,9 @@ def test_the_reading_and_the_figure_follow_the_figures():
     assert found.drawdown.min() <= 0.0
 
 
-def test_interrupting_keeps_the_windows_that_are_done(monkeypatch):
-    """The sweep of the second window ends early, as by the stop button."""
+@pytest.mark.parametrize("number", [1, 2])
+def test_interrupting_keeps_the_windows_that_are_done(monkeypatch, number):
+    """The sweep of a window ends early, as by the stop button."""
     import tradealgo.research.walk_forward as module
 
     real, calls = module.sweep, []
@@ -141,9 +142,12 @@ def test_interrupting_keeps_the_windows_that_are_done(monkeypatch):
     def interrupted(*args, **options):
         found = real(*args, **options)
         calls.append(found)
-        if len(calls) == 2:
+        if len(calls) == number:
             found._raw[1:] = np.nan
         return found
 
     monkeypatch.setattr(module, "sweep", interrupted)
-    assert len(walk_forward(EmaCross, GRID, market(14), 5, 3, progress=False)) == 1
+    with pytest.warns(UserWarning, match=f"interrupted: {number - 1} of 3 windows"):
+        found = walk_forward(EmaCross, GRID, market(14), 5, 3, progress=False)
+    assert len(found) == number - 1
+    assert ("No window is done" in found.reading) == (number == 1)

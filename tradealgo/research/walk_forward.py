@@ -12,6 +12,7 @@ carries training prices into the test, and no position spans the two. Each windo
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -100,16 +101,18 @@ def walk_forward(
     days = np.unique(np.concatenate([_day_numbers(c) for c in data.values()]))
     windows = splits(len(days), train, test, embargo=embargo, anchored=anchored)
     result = WalkForward(strategy_class, by, anchored)
-    for window in _shown(windows, progress):
-        inside = _cut(data, days, window.train)
-        found = sweep(strategy_class, grid, inside, sample=sample, seed=seed, progress=False, **options)
-        if found.done < len(found):
-            break
-        point = best_point(found, by)
-        strategy = strategy_class(**point)
-        tested = _tested(strategy, data, days, window, options)
-        if tested:
+    try:
+        for window in _shown(windows, progress):
+            inside = _cut(data, days, window.train)
+            found = sweep(strategy_class, grid, inside, sample=sample, seed=seed, progress=False, **options)
+            if found.done < len(found):
+                raise KeyboardInterrupt  # a sweep that is interrupted gives what it has
+            point = best_point(found, by)
+            strategy = strategy_class(**point)
+            tested = _tested(strategy, data, days, window, options)
             result.steps.append(Step(window, point, backtest(strategy, inside, **options), tested))
+    except KeyboardInterrupt:
+        warnings.warn(f"interrupted: {len(result)} of {len(windows)} windows are done and kept", stacklevel=2)
     return result
 
 
@@ -135,15 +138,11 @@ def best_point(found: Sweep, by: str) -> Point:
     return found.points[int(np.argmax(np.where(known.any(0), mean, -np.inf)))]
 
 
-def _tested(
-    strategy: Strategy, data: Candles, days: np.ndarray, window: Window, options: dict[str, Any]
-) -> Backtest | None:
-    """The test days alone, by a strategy that has heard the embargo's candles; None if they have no candle."""
+def _tested(strategy: Strategy, data: Candles, days: np.ndarray, window: Window, options: dict[str, Any]) -> Backtest:
+    """The test days alone, by a strategy that has heard the embargo's candles."""
     whole = _cut(data, days, range(window.embargo.start, window.test.stop))
     first = {i: int(np.searchsorted(_day_numbers(c), days[window.test[0]])) for i, c in whole.items()}
     whole = {i: c for i, c in whole.items() if first[i] < len(c)}
-    if not whole:
-        return None
     heard = backtest(strategy, whole, **options)
     runs = [_without_warm_up(r, first[r.instrument], FILLS[heard.fill]) for r in heard.runs]
     return Backtest(strategy, runs, heard.capital, heard.sizing, heard.fill, heard.session_id)
@@ -238,6 +237,8 @@ class WalkForward:
     @property
     def reading(self) -> str:
         """One sentence."""
+        if not self.steps:
+            return "No window is done, so there is nothing to read."
         table = self.table
         won = int((table["test profit"] > 0).sum())
         made = (
@@ -267,7 +268,7 @@ class WalkForward:
         return len(self.steps)
 
     def __repr__(self) -> str:
-        return f"WalkForward({self.cls.__name__}, {len(self)} windows)\n{self.reading if self.steps else ''}"
+        return f"WalkForward({self.cls.__name__}, {len(self)} windows)\n{self.reading}"
 
     def _repr_html_(self) -> str:
         return f"<b>Walk-forward of {self.cls.__name__}</b><br>{self.reading}" + self.table.to_html()
