@@ -130,7 +130,8 @@ def test_day_survives_a_restart_and_ends_at_midnight() -> None:
     assert budget.denies(Intent.EXIT, later) == ""
     for number in range(500):
         budget.count_day(T0 + number * MS)
-    assert budget.denies(Intent.KILL, later) == "DAY"
+    assert budget.denies(Intent.EXIT, later) == "DAY"
+    assert budget.denies(Intent.KILL, later) == ""
     assert budget.denies(Intent.ENTRY, T0 + 86_400 * SECOND_NS) == ""
 
 
@@ -148,14 +149,19 @@ def test_after_a_429_entries_wait_and_exits_knock() -> None:
     assert budget.denies(Intent.ENTRY, now + 500 * MS) == ""
 
 
-def test_a_call_that_was_never_sent_is_not_counted_in_its_second() -> None:
-    """The budget gets it back."""
+def test_a_call_that_was_never_sent_is_not_counted() -> None:
+    """The budget gets it back: in its second, its minute and its day, also from a journal."""
     budget, now = RateBudget(Limits()), T0
     for number in range(10):
         budget.take(number, Intent.KILL, now)
     assert budget.denies(Intent.KILL, now) == "SECOND"
     budget.never_sent(3)
     assert budget.denies(Intent.KILL, now) == ""
+    assert (budget.minute_count(now), budget.day_count(now)) == (9, 9)
+    budget.remember(10, now)
+    budget.never_sent(10)
+    budget.never_sent(10)
+    assert (budget.minute_count(now), budget.day_count(now)) == (9, 9)
 
 
 def test_bucket() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tradealgo.domain.order_machine import OrderEvent
 from tradealgo.domain.orders import Intent, Order, OrderState
+from tradealgo.domain.state import Level
 from tradealgo.gatekeeper.breaker import Breaker
 from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.kite import Query
@@ -18,6 +19,10 @@ from tradealgo.gatekeeper.rate import RateBudget
 
 SECOND_NS = 1_000_000_000
 RANK = {Intent.KILL: 0, Intent.EXIT: 1, Intent.ENTRY: 2}
+#: Between two tries of a call that doesn't get through.
+LONGEST_WAIT_NS = 5 * SECOND_NS
+#: What a call may wait for that takes longer than a second or two.
+LONG_WAITS = ("DAY", "MINUTE")
 CANCELLABLE = AT_WORK | {OrderState.MODIFY_PENDING, OrderState.CANCEL_PENDING}
 
 
@@ -53,6 +58,7 @@ class Calls:
         self._queue: list[Queued] = []
         self._under_way: dict[int, Queued] = {}
         self._number = 0
+        self._failures: dict[str, int] = {}  # in a row, by order
 
     # ------------------------------------------------------------------ in
 
@@ -85,7 +91,10 @@ class Calls:
 
     def pump(self) -> None:
         """Let out what the budget allows, the most urgent first; drop what is no longer wanted."""
-        self.waiting_for = ""
+        self.waiting_for = "LOGIN" if self.token_dead else ""
+        if self.token_dead:
+            self._queue = [q for q in self._queue if self._still_wanted(q)]
+            return
         kept: list[Queued] = []
         for position, queued in enumerate(self._queue):
             if not self._still_wanted(queued):
@@ -94,11 +103,21 @@ class Calls:
                 kept.append(queued)
                 continue
             self.waiting_for = self.budget.denies(queued.intent, self._context.now)
+            self._tell_wait(queued)
             if self.waiting_for:
                 kept += [q for q in self._queue[position:] if self._still_wanted(q)]
                 break
             self._send(queued)
         self._queue = kept
+
+    def _tell_wait(self, queued: Queued) -> None:
+        """People must hear of an exit that can't leave for longer than a second."""
+        if self.waiting_for in LONG_WAITS and queued.intent is not Intent.ENTRY:
+            self._context.alert(
+                Level.CRITICAL, "BUDGET", f"an exit waits: this {self.waiting_for.lower()}'s order calls are used up"
+            )
+        elif not self.waiting_for:
+            self._context.resolve("BUDGET", "order calls can leave again")
 
     def _still_wanted(self, queued: Queued) -> bool:
         order = self._context.book.orders[queued.tag]
@@ -170,7 +189,7 @@ class Calls:
 
     def _measure(self, event: CallDone) -> None:
         now = self._context.now
-        if event.outcome is Outcome.NOT_SENT:
+        if event.outcome is Outcome.NOT_SENT or not event.ts_sent:
             self.budget.never_sent(event.call_id)
         elif event.outcome is not Outcome.UNKNOWN:
             self.budget.landed(event.call_id, event.ts_sent, event.ts_done)
@@ -183,6 +202,7 @@ class Calls:
             self.token_dead = False
         elif event.outcome is Outcome.TOKEN_DEAD:
             self.token_dead = True
+            self._queries.want(Query.ORDERS)  # an answer is the sign that the login works again
 
     def _placed(self, queued: Queued, event: CallDone) -> None:
         tag, order = queued.tag, self._context.book.orders[queued.tag]
@@ -239,5 +259,9 @@ class Calls:
         """What failed for a reason that lasts isn't tried again at once. A call that was merely late is."""
         lasting = event.outcome in (Outcome.REJECTED, Outcome.TOKEN_DEAD)
         unconnected = event.outcome is Outcome.NOT_SENT and event.ts_sent
-        if lasting or unconnected:
-            self._orders.track(tag).not_before = self._context.now + (SECOND_NS // 2 if lasting else SECOND_NS // 5)
+        if not (lasting or unconnected):
+            self._failures.pop(tag, None)
+            return
+        failures = self._failures[tag] = self._failures.get(tag, -1) + 1
+        first = SECOND_NS // 2 if lasting else SECOND_NS // 5
+        self._orders.track(tag).not_before = self._context.now + min(first << min(failures, 8), LONGEST_WAIT_NS)

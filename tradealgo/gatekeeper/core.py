@@ -168,7 +168,9 @@ class Gate:
                 self._loss_base = message.base
             case Kind.CALL:
                 self.calls.next_id = message.call_id + 1
-                self.calls.budget.remember(message.ts)
+                self.calls.budget.remember(message.call_id, message.ts)
+            case Kind.ANSWER if message.outcome is m.Outcome.NOT_SENT or not message.ts_sent:
+                self.calls.budget.never_sent(message.call_id)
 
     # ------------------------------------------------------------------ figures
 

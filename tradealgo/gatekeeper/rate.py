@@ -113,16 +113,17 @@ class RateBudget:
         self.cooling_until = 0
         self._probe_at, self._probe_wait = 0, SECOND_NS
         self._landings: deque[_Landing] = deque()
-        self._sent: deque[int] = deque()
+        self._sent: dict[int, int] = {}  # when each call of the last minute left, by its id
         self._day = 0
         self._day_count = 0
         room = limits.orders_per_second - limits.exit_reserve_per_second
         self._bucket = TokenBucket(room, room)
 
     def denies(self, intent: Intent, now: int) -> str:
-        """Why a call may not leave now, or an empty string."""
+        """Why a call may not leave now, or an empty string. The day never holds up the kill: the broker may say no."""
         entry = intent is Intent.ENTRY
-        if self.day_count(now) >= self.limits.orders_per_day - (self.limits.exit_reserve_per_day if entry else 0):
+        a_day = self.limits.orders_per_day - (self.limits.exit_reserve_per_day if entry else 0)
+        if self.day_count(now) >= a_day and intent is not Intent.KILL:
             return "DAY"
         if now < self.cooling_until and (entry or now < self._probe_at):
             return "COOLING"
@@ -151,7 +152,7 @@ class RateBudget:
         """Count a call that leaves now."""
         self._forget(now)
         self._landings.append(_Landing(call_id, now, now + LANDED_NS))
-        self._sent.append(now)
+        self._sent[call_id] = now
         self.count_day(now)
         if intent is Intent.ENTRY:
             self._bucket.take(now)
@@ -166,10 +167,10 @@ class RateBudget:
             self._day, self._day_count = day, 0
         self._day_count += 1
 
-    def remember(self, ts: int) -> None:
+    def remember(self, call_id: int, ts: int) -> None:
         """Count a call that the journal holds: it may have landed within a second of `ts`."""
-        self._landings.append(_Landing(0, ts, ts + LANDED_NS))
-        self._sent.append(ts)
+        self._landings.append(_Landing(call_id, ts, ts + LANDED_NS))
+        self._sent[call_id] = ts
         self.count_day(ts)
 
     def landed(self, call_id: int, sent: int, received: int) -> None:
@@ -180,7 +181,10 @@ class RateBudget:
                 return
 
     def never_sent(self, call_id: int) -> None:
-        """The shell didn't write it after all."""
+        """The shell didn't write it after all: it counts nowhere, neither in its second nor in its minute and day."""
+        ts = self._sent.pop(call_id, None)
+        if ts is not None and ist_date(ts).toordinal() == self._day:
+            self._day_count -= 1
         for landing in self._landings:
             if landing.call_id == call_id:
                 self._landings.remove(landing)
@@ -200,8 +204,8 @@ class RateBudget:
     def _forget(self, now: int) -> None:
         while self._landings and self._landings[0].earliest < now - FORGET_NS:
             self._landings.popleft()
-        while self._sent and self._sent[0] < now - 61 * SECOND_NS:
-            self._sent.popleft()
+        while self._sent and self._sent[first := next(iter(self._sent))] < now - 61 * SECOND_NS:
+            del self._sent[first]
 
     def second_count(self, now: int) -> int:
         """Calls that may have landed in the server's present second."""
