@@ -17,6 +17,7 @@ from jupyter_desk import TOKEN, Jupyter, WrittenSession
 from tradealgo.bus.keys import Stream
 from tradealgo.bus.redis_bus import Entry
 from tradealgo.config import Manifest, Mode, SessionDir
+from tradealgo.desk.feed import LISTED
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import KillState, MtmPoint, SessionState, TradingState
 from tradealgo.journal.store import Record, database_url
@@ -134,6 +135,30 @@ def test_a_browser_kills_and_rearms(server: Jupyter, written: WrittenSession) ->
     assert server.http("POST", "/tradealgo/control/rearm", asked, **as_page)[0] == 400
     assert server.http("POST", "/tradealgo/control/rearm", asked | {"reason": "drill"}, **as_page)[0] == 200
     wait_for(lambda: kill_state(server, written) == "ARMED")
+
+
+def test_a_session_beyond_the_list_is_killed_too(server: Jupyter, home: Path) -> None:
+    """One that still has its sockets is listed however many are newer; a kill finds even one that isn't listed."""
+    newer = [past_session(home, f"0001-{n:02d}") for n in range(LISTED)]
+    old = past_session(home, "0000-old")
+    old.sockets.rmdir()
+    running = past_session(home, "0000-running")
+    assert running.has_sockets
+
+    def names() -> list[str]:
+        return [r["session_id"] for r in server.http("GET", "/tradealgo/status", token=TOKEN)[1]["sessions"]]
+
+    wait_for(lambda: running.path.name in names())
+    assert old.path.name not in names()
+    for folder in (old, running):
+        asked = {"session": folder.path.name, "reason": "drill", "source": "panel"}
+        status, body = server.http("POST", "/tradealgo/control/kill", asked, token=TOKEN)
+        assert (status, body["accepted"]) == (200, True), body
+        assert folder.kill_flag.exists()
+    status, _ = server.http("POST", "/tradealgo/control/kill", {"session": f"../sessions/{old.path.name}"}, token=TOKEN)
+    assert status == 404
+    for folder in (running, *newer):
+        folder.sockets.rmdir()
 
 
 def test_an_unknown_session_gets_a_sentence(server: Jupyter) -> None:

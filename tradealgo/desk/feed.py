@@ -169,7 +169,9 @@ class Hub:
 
     def look(self) -> None:
         """Take up sessions that weren't there before: the newest, and all whose bus may still be there."""
-        for folder in session_dirs()[-LISTED:]:
+        folders = session_dirs()
+        running = [f for f in folders[:-LISTED] if f.has_sockets]  # however old: what runs must be seen, and killed
+        for folder in running + folders[-LISTED:]:
             if folder.path.name not in self.feeds:
                 try:
                     manifest = folder.read_manifest()
@@ -185,6 +187,13 @@ class Hub:
     def find(self, session_id: str) -> Feed | None:
         """The feed of a session, by its id."""
         return next((f for f in self.feeds.values() if f.view.manifest.session_id == session_id), None)
+
+    def folder(self, session_id: str) -> SessionDir | None:
+        """A session's folder, listed or not: what people ask of it mustn't wait for a list."""
+        feed = self.find(session_id)
+        if feed is not None:
+            return feed.folder
+        return next((f for f in session_dirs() if f.path.name == session_id), None)
 
     def rows(self) -> list[dict[str, Any]]:
         """All sessions: live before paper, running before past, newest first."""

@@ -87,8 +87,8 @@ class ControlRoute(GuardedApi):
     @tornado.web.authenticated
     async def post(self, action: str) -> None:
         body = self.get_json_body() or {}
-        feed = self.hub.find(str(body.get("session", "")))
-        if feed is None:
+        folder = self.hub.folder(str(body.get("session", "")))
+        if folder is None:
             raise tornado.web.HTTPError(404, f"no session {body.get('session')!r} in this home")
         source = str(body.get("source"))
         source = source if source in SOURCES else "desk"
@@ -98,7 +98,7 @@ class ControlRoute(GuardedApi):
         if control.action is Action.REARM and not control.reason.strip():
             raise tornado.web.HTTPError(400, "a re-arm needs a reason: what was found, and why trading is safe again")
         self.log.warning("tradealgo: %s of %s asked by %s", action, body["session"], source)
-        self.finish(await self._ask(feed.folder, control))
+        self.finish(await self._ask(folder, control))
 
     async def _ask(self, folder: Any, control: Control) -> dict[str, Any]:
         from tradealgo.live.control import request
