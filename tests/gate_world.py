@@ -441,7 +441,18 @@ class World:
         return (
             not gate.book.working and not gate.pending and gate.book.all_booked and gate.ready
             and not gate.killer.is_active and not any(o.alive for o in self.orders.values())
+            and (self.is_told() or not any(self.beyond(i.instrument_token) for i in INSTRUMENTS))
         )  # fmt: skip
+
+    def beyond(self, token: int) -> int:
+        """Units that the broker holds although the strategy's last request wants them gone."""
+        wanted = next((r.position_after for r in reversed(self.requests) if r.instrument_token == token), 0)
+        held = self.position[token]
+        return abs(held) if held * wanted <= 0 else max(0, abs(held) - abs(wanted))
+
+    def is_told(self) -> bool:
+        """Whether a person knows that exits don't come off, or has said that positions stay."""
+        return any(source in self.gate.overrides for source in ("person", "exits"))
 
     def check_books(self) -> None:
         gate = self.gate
@@ -478,6 +489,9 @@ class World:
                 and (ours.state is OrderState.FILLED) == (order.status == "COMPLETE"),
                 f"order {order.tag}: ours {ours}, the broker's {order.status} {order.filled}",
             )
+        for token in self.position:
+            code = f"EXIT:{token}"
+            insist(not self.beyond(token) or code in gate.context._raised, f"{token} is held and nothing is said")
         if self.tripped:
             insist(gate.killer.status.state is KillState.LOCKED, f"kill at {gate.killer.status}")
             insist(not any(self.position.values()), "killed but not flat")

@@ -230,3 +230,32 @@ async def test_without_the_bus_it_guards_what_is_open(paper: RunningExchange, tm
                 return progress(session.folder)[1] == "LOCKED"
 
             await session.until(locked, what="LOCKED in the journal")
+
+
+async def test_a_rejected_exit_is_told_and_comes_off_later(session: GateSession) -> None:
+    """The exchange takes the exit and rejects it: a critical alert with its words, then a second order makes it flat."""
+    request = await session.ask(INFY, Side.BUY, 10, 10)
+    await settle(session)
+    await session.order(request, OrderState.FILLED)
+    await asyncio.to_thread(session.paper.fault, "reject")
+    leave = await session.ask(INFY, Side.SELL, 10, 0, Intent.EXIT)
+    rejected = await session.order(leave, OrderState.REJECTED)
+
+    async def told() -> str:
+        rows = [e.message for e in await session.bus.range(Stream.ALERTS)]
+        return next((a.text for a in rows if a.level == "CRITICAL" and a.code.startswith("EXIT:")), "")
+
+    text = await session.until(told, what="the alert")
+    assert "10 NSE:INFY" in text
+    assert rejected.text in text
+    moving = asyncio.create_task(keep_moving(session))
+
+    async def flat() -> bool:
+        ledger = await asyncio.to_thread(session.paper.ledger)
+        return not any(p["quantity"] for p in ledger["positions"])
+
+    await session.until(flat, what="no position")
+    moving.cancel()
+    sold = [o for o in session.broker_orders() if o["transaction_type"] == "SELL"]
+    assert [(o["status"], o["quantity"]) for o in sold] == [("REJECTED", 10), ("COMPLETE", 10)]
+    assert sold[0]["tag"] != sold[1]["tag"]

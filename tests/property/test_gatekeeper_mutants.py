@@ -18,6 +18,7 @@ from tradealgo.gatekeeper.core import Gate
 from tradealgo.gatekeeper.intake import Intake
 from tradealgo.gatekeeper.killer import Killer
 from tradealgo.gatekeeper.orders import Orders
+from tradealgo.gatekeeper.pursuit import Pursuit
 
 Patch = Callable[[pytest.MonkeyPatch], Any]
 
@@ -69,6 +70,7 @@ MUTANTS: dict[str, Patch] = {
     "a lost answer counts as a rejection": lambda mp: mp.setitem(
         TABLE, (OrderState.SUBMITTING, OrderEvent.LOSE), OrderState.REJECTED
     ),
+    "an exit that did not come off is forgotten": lambda mp: mp.setattr(Pursuit, "work", lambda self: None),
     "the latch is not restored": lambda mp: mp.setattr(Killer, "restore", lambda self, told: None),
 }  # fmt: skip
 

@@ -29,28 +29,27 @@ from tradealgo.domain.state import (
     MtmPoint,
     SessionState,
     TradingState,
-    strictest,
 )
 from tradealgo.gatekeeper import messages as m
 from tradealgo.gatekeeper.book import Book, Foreign
 from tradealgo.gatekeeper.breaker import Breaker
 from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.context import Context
-from tradealgo.gatekeeper.intake import DUPLICATE, Intake
+from tradealgo.gatekeeper.intake import Intake
 from tradealgo.gatekeeper.killer import Killer
 from tradealgo.gatekeeper.kite import KNOWN, BrokerOrder, BrokerTrade, Query
 from tradealgo.gatekeeper.lifecycle import Lifecycle
 from tradealgo.gatekeeper.messages import Command, Event, Kind
 from tradealgo.gatekeeper.orders import Orders
+from tradealgo.gatekeeper.overrides import Overrides
+from tradealgo.gatekeeper.pursuit import Pursuit
 from tradealgo.gatekeeper.queries import Queries
-from tradealgo.gatekeeper.reconcile import is_quiet, mismatches, own_net, told
+from tradealgo.gatekeeper.reconcile import is_quiet, mismatches, own_net, see_outside, told, unproven
 from tradealgo.gatekeeper.situation import GateState, Terms
 
 SECOND_NS = 1_000_000_000
 #: MTM points a second on the bus.
 MTM_GAP_NS = SECOND_NS // 10
-#: Overrides that outlive a restart; the others are found out anew.
-LASTING = frozenset({"person"})
 #: A second, forced re-arm must follow the first within this.
 REARM_WINDOW_NS = 120 * SECOND_NS
 
@@ -73,11 +72,12 @@ class Gate:
         self.breaker = Breaker(limits)
         self.calls = Calls(self.context, self.orders, self.queries, self.breaker, self._refuses)
         self.lifecycle = Lifecycle(self.context, self.orders, self.calls, self.queries)
-        self.killer = Killer(self.context, self.orders, self.calls, self.queries, self.lifecycle, self._own_net)
+        self.killer = Killer(self.context, self.orders, self.calls, self.queries, self.lifecycle, self._own_net, self._unproven)
         self.state = GateState(terms)
         self.intake = Intake(self.context, self.orders, self.calls, self.lifecycle, self.breaker, self.state, self.look)
         self.pending = self.intake.pending
-        self.overrides: dict[str, m.Override] = {}
+        self.overrides = Overrides(self.context)
+        self.pursuit = Pursuit(self.context, self.intake, self.killer, self.queries, self.overrides)
         self.control_cursor = ""
         self.started = 0
         self._trades: list[BrokerTrade] = []
@@ -156,14 +156,14 @@ class Gate:
                 self.book.book(message, message.ts_init)
             case Kind.REQUEST:
                 self.state.seen[message.request_id] = self.pending[message.request_id] = message
-            case Kind.VERDICT if message.code != DUPLICATE:
-                self.pending.pop(message.request_id, None)
+            case Kind.VERDICT:
+                self.intake.restore(message)
             case Kind.STATE:
                 self.killer.restore(message)
             case Kind.CONTROL:
                 self.control_cursor = message.entry_id or self.control_cursor
-            case Kind.OVERRIDE if message.source in LASTING:
-                self.overrides[message.source] = message
+            case Kind.OVERRIDE:
+                self.overrides.restore(message)
             case Kind.REARM:
                 self._loss_base = message.base
             case Kind.CALL:
@@ -183,10 +183,7 @@ class Gate:
     @property
     def trading(self) -> TradingState:
         """The strictest of all overrides."""
-        kill = TradingState.ACTIVE if self.killer.is_armed else TradingState.HALTED
-        if not self.overrides:
-            return kill
-        return strictest(kill, *(o.state for o in self.overrides.values()))
+        return self.overrides.trading if self.killer.is_armed else TradingState.HALTED
 
     @property
     def loss_line(self) -> int:
@@ -218,7 +215,7 @@ class Gate:
         """What checks may know of this moment."""
         state = self.state
         state.trading, state.kill = self.trading, self.killer.status.state
-        state.reason = self.killer.status.reason or "; ".join(o.reason for o in self.overrides.values())
+        state.reason = self.killer.status.reason or self.overrides.reasons
         state.mtm, state.loss_line = self.book.worst_mtm, self.loss_line
         state.breaker_passes, state.breaker_failures = self.breaker.passes, self.breaker.failures
         state.calls_today = self.calls.budget.day_count(self.context.now)
@@ -286,6 +283,8 @@ class Gate:
             self.queries.want(Query.TRADES)
 
     def _take_foreign(self, row: BrokerOrder) -> None:
+        if row.instrument in self.book.by_key and row.filled_quantity:
+            self.queries.want(Query.POSITIONS)  # it may have closed what we hold
         if row.is_done:
             self.book.foreign.pop(row.order_id, None)
             return
@@ -328,7 +327,7 @@ class Gate:
                     f"order {order.order_id} ({order.side} {order.quantity} {order.instrument}) is not in the "
                     f"broker's book any more",
                 )
-                self._override("reconciliation", TradingState.REDUCING, "an order vanished from the broker's book")
+                self.overrides.put("reconciliation", TradingState.REDUCING, "an order vanished from the broker's book")
 
     def _take_trades(self, event: m.TradesSeen) -> None:
         self.queries.answered(Query.TRADES)
@@ -341,9 +340,15 @@ class Gate:
     def _own_net(self) -> dict[str, int]:
         return own_net(self.killer.positions, self._trades, self.book)
 
+    def _unproven(self) -> dict[str, int]:
+        return unproven(self.killer.positions, self._trades, self.book)
+
     def _take_positions(self, event: m.PositionsSeen) -> None:
         self.queries.answered(Query.POSITIONS)
         self.killer.positions, self.killer.positions_asked = event.rows, event.asked
+        if is_quiet(self.book, event.asked) and see_outside(event.rows, self.book):
+            self.queries.want(Query.TRADES, Query.POSITIONS)
+            self.lifecycle.keep_within_account()
         if not self.ready or not is_quiet(self.book, min(event.asked, self._trades_asked)):
             if self._unmatched:
                 self.queries.want(Query.TRADES, Query.POSITIONS, at=self.context.now + SECOND_NS)
@@ -352,14 +357,14 @@ class Gate:
         if not found:
             self._unmatched = 0
             self.context.resolve("POSITIONS", "the broker's positions match ours again")
-            self._lift("reconciliation")
+            self.overrides.lift("reconciliation")
             return
         self._unmatched += 1
         wait = min(1 << self._unmatched, 60) * SECOND_NS
         self.queries.want(Query.ORDERS, Query.TRADES, Query.POSITIONS, at=self.context.now + wait)
         self.context.note("MISMATCH", told(found), count=self._unmatched)
         if self._unmatched >= 2:
-            self._override("reconciliation", TradingState.REDUCING, told(found))
+            self.overrides.put("reconciliation", TradingState.REDUCING, told(found))
             self.context.alert(Level.CRITICAL, "POSITIONS", f"positions can't be explained: {told(found)}")
         if self._unmatched >= self.limits.reconcile_failures:
             self._trip(KillCause.RECONCILIATION, told(found))
@@ -387,13 +392,14 @@ class Gate:
             case Action.KILL:
                 self._trip(KillCause.PERSON, why)
             case Action.HALT | Action.STOP:
-                self._override("person", TradingState.HALTED, f"{control.action} by {why}")
+                self.overrides.put("person", TradingState.HALTED, f"{control.action} by {why}")
                 for order in list(self.book.working.values()):
                     self.lifecycle.want_cancelled(order)
             case Action.RESUME:
                 self._unmatched = 0
-                self._lift("person")
-                self._lift("reconciliation")
+                self.overrides.lift("person")
+                self.overrides.lift("reconciliation")
+                self.pursuit.again()
             case Action.REARM:
                 self._rearm(control)
 
@@ -425,10 +431,10 @@ class Gate:
 
     def _take_bus(self, event: m.BusChanged) -> None:
         if event.up:
-            self._lift("bus")
+            self.overrides.lift("bus")
             self.context.resolve("BUS", "the bus is back")
             return
-        self._override("bus", TradingState.REDUCING, "the bus is lost")
+        self.overrides.put("bus", TradingState.REDUCING, "the bus is lost")
         self.context.alert(Level.CRITICAL, "BUS", "the bus is lost: no entries; open positions are guarded")
         for order in list(self.book.working.values()):
             if order.intent is Intent.ENTRY:
@@ -443,19 +449,6 @@ class Gate:
         if self.killer.trip(cause, reason):
             self._tell_state()
 
-    def _override(self, source: str, state: TradingState, reason: str) -> None:
-        before = self.overrides.get(source)
-        if before is None or before.state is not state:
-            override = m.Override(source=source, state=state, reason=reason, ts=self.context.now)
-            self.overrides[source] = override
-            self.context.record(Kind.OVERRIDE, override)
-
-    def _lift(self, source: str) -> None:
-        if self.overrides.pop(source, None) is not None:
-            self.context.record(
-                Kind.OVERRIDE, m.Override(source=source, state=TradingState.ACTIVE, ts=self.context.now)
-            )
-
     # ------------------------------------------------------------------ each moment
 
     def _advance(self) -> None:
@@ -464,6 +457,7 @@ class Gate:
         self._watch_person()
         self._guard()
         if self.ready:
+            self.pursuit.work()
             self.intake.decide_pending()
         self.lifecycle.tend()
         if self.ready:
@@ -484,10 +478,10 @@ class Gate:
 
     def _watch_login(self) -> None:
         if self.calls.token_dead:
-            self._override("login", TradingState.REDUCING, "the broker's login is dead")
+            self.overrides.put("login", TradingState.REDUCING, "the broker's login is dead")
             self.context.alert(Level.CRITICAL, "LOGIN", "the broker refuses the access token: log in again")
         elif "login" in self.overrides:
-            self._lift("login")
+            self.overrides.lift("login")
             self.context.resolve("LOGIN", "the broker takes the access token again")
 
     def _watch_person(self) -> None:
@@ -500,7 +494,7 @@ class Gate:
         status = self.killer.status
         state = SessionState(
             trading=self.trading, kill=status.state, cause=status.cause,
-            reason=status.reason or "; ".join(o.reason for o in self.overrides.values()),
+            reason=status.reason or self.overrides.reasons,
             ts_tripped=status.ts_tripped, ts_flat=status.ts_flat,
         )  # fmt: skip
         if state != self._told:

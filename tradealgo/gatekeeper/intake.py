@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from tradealgo.domain.orders import Intent, OrderRequest, Verdict
 from tradealgo.domain.state import KillState
@@ -18,6 +19,19 @@ from tradealgo.gatekeeper.situation import Denial, Deny, GateState, Submit
 SECOND_NS = 1_000_000_000
 #: The code of a verdict that isn't the first one's of its request id.
 DUPLICATE = "DUPLICATE"
+SUBMIT = "SUBMIT"
+#: Denials of what this session's strategy never said, or not today: no word of it.
+VOID = frozenset(
+    {DUPLICATE, "BAD_ID", "BAD_QUANTITY", "BAD_PRICE", "BAD_INTENT", "WRONG_SESSION", "NO_LEASE", "UNKNOWN_INSTRUMENT",
+     "NOT_TRADABLE", "OLD_REQUEST", "MALFORMED"}
+)  # fmt: skip
+
+
+class Word(NamedTuple):
+    """A strategy's last request for an instrument, and why it was denied, if it was."""
+
+    request: OrderRequest
+    denial: str
 
 
 class Intake:
@@ -36,6 +50,7 @@ class Intake:
         self.breaker, self.state, self.look = breaker, state, look
         self.book, self.limits = context.book, context.limits
         self.pending: dict[str, OrderRequest] = {}  # journaled, not decided
+        self.words: dict[int, Word] = {}  # by instrument token
         self._held_since: dict[str, int] = {}
 
     def take(self, request: OrderRequest) -> None:
@@ -58,6 +73,18 @@ class Intake:
             ts=self.context.now,
         )  # fmt: skip
         self.context.record(Kind.VERDICT, verdict)
+
+    def restore(self, verdict: Verdict) -> None:
+        """Take a verdict that the journal holds."""
+        if verdict.code != DUPLICATE:
+            self.pending.pop(verdict.request_id, None)
+        self._hear(verdict)
+
+    def _hear(self, verdict: Verdict) -> None:
+        request = self.state.seen.get(verdict.request_id)
+        if request is not None and verdict.code not in VOID:
+            denial = "" if verdict.code == SUBMIT else verdict.text
+            self.words[request.instrument_token] = Word(request, denial)
 
     def decide_pending(self) -> None:
         """Decide what may be decided, for each instrument in the order of arrival."""
@@ -100,13 +127,14 @@ class Intake:
         if isinstance(answer, Deny):
             code, text, figures = answer.denial.code, answer.denial.text, dict(answer.denial.figures)
         else:
-            code, figures = "SUBMIT", self._submit_figures(request, answer)
+            code, figures = SUBMIT, self._submit_figures(request, answer)
             text = f"{request.side} {answer.quantity} {request.instrument} at {answer.price:g} or better"
         verdict = Verdict(
             request_id=request.request_id, instrument=request.instrument, code=code, text=text, figures=figures,
             ts=self.context.now,
         )  # fmt: skip
         self.context.record(Kind.VERDICT, verdict)
+        self._hear(verdict)
         if isinstance(answer, Submit):
             for number, quantity in enumerate(answer.slices):
                 order = self.orders.add(self.orders.from_request(request, quantity, answer.price, number))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tradealgo.domain.orders import Intent, OrderState, Side
+from tradealgo.domain.orders import Intent, OrderState, Product, Side
 from tradealgo.domain.state import KillCause, KillState, Level, SessionState
 from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.checks.freeze import largest_order, slice_up
@@ -20,6 +20,8 @@ from tradealgo.gatekeeper.queries import Queries
 
 SECOND_NS = 1_000_000_000
 LONGEST_WAIT_NS = 30 * SECOND_NS
+#: The kill's first exits wait this long for the broker's positions.
+LOOK_FIRST_NS = SECOND_NS
 #: Exits of one instrument that fail before a person is told.
 TELL_AFTER = 3
 ACTIVE_STATES = frozenset({KillState.TRIPPED, KillState.CANCELLING, KillState.FLATTENING})
@@ -40,10 +42,11 @@ class Killer:
 
     def __init__(
         self, context: Context, orders: Orders, calls: Calls, queries: Queries, lifecycle: Lifecycle,
-        own_net: Callable[[], dict[str, int]],
+        own_net: Callable[[], dict[str, int]], unproven: Callable[[], dict[str, int]],
     ) -> None:  # fmt: skip
         self._context, self._orders, self._calls = context, orders, calls
-        self._queries, self._lifecycle, self._own_net = queries, lifecycle, own_net
+        self._queries, self._lifecycle = queries, lifecycle
+        self._own_net, self._unproven = own_net, unproven
         self._book = context.book
         self.status = KillStatus()
         self.orders_asked = 0  # when the newest order book that came was asked for
@@ -130,7 +133,10 @@ class Killer:
         side = Side.SELL if held > 0 else Side.BUY
         if self._context.now < self._not_before.get(token, 0) or self._crossing(token, side.opposite):
             return
-        quantity = self._believed(token, abs(held), side) - self._book.pending(token, side)
+        if self.positions_asked <= self.status.ts_tripped and self._context.now - self.status.ts_tripped < LOOK_FIRST_NS:
+            self._queries.want(Query.POSITIONS)  # who closed it by hand before the kill must not be sold short
+            return
+        quantity = self.believed(token, abs(held), side) - self._book.pending(token, side)
         last = self._last_price(token)
         if quantity <= 0 or last <= 0:
             return
@@ -149,12 +155,23 @@ class Killer:
         self._attempts[token] += 1
         return f"{prefix}{self._attempts[token]}"
 
-    def _believed(self, token: int, ours: int, side: Side) -> int:
-        """No more than the broker itself says is there, where its word is newer than our last fill."""
+    def believed(self, token: int, ours: int, side: Side) -> int:
+        """No more than the account holds on that side: as last seen, and what the broker says of ours where that is newer
+        than our last fill.
+        """
+        most = min(ours, max(self._book.in_account(token) * -side.sign, 0))
         if self.positions_asked <= self._book.changed_at:
-            return ours
+            return most
         theirs = self._own_net().get(self._book.instruments[token].key, 0) * -side.sign
-        return min(ours, max(theirs, 0))
+        return min(most, max(theirs, 0))
+
+    def in_account(self, token: int, quantity: int, side: Side) -> int:
+        """No more than the whole account holds, whoever traded it, where its word is newer than our last fill."""
+        if self.positions_asked <= self._book.changed_at:
+            return quantity
+        name = self._book.instruments[token].key
+        net = sum(p.quantity for p in self.positions if p.instrument == name and p.product == Product.INTRADAY)
+        return min(quantity, max(net * -side.sign, 0))
 
     def _crossing(self, token: int, side: Side) -> bool:
         """An order on `side` that is known to work would trade with our exit; one without an answer can't be waited for."""
@@ -196,13 +213,18 @@ class Killer:
         if min(self.orders_asked, self.positions_asked) <= seen or self.positions_asked == self._judged:
             return
         self._judged = self.positions_asked
-        net = self._own_net()
-        held = {k: net[k] for t in self._book.own_tokens() if net.get(k := self._book.instruments[t].key)}
+        held = self._unproven()
         if held:
             self._context.note("NOT_FLAT", "the broker still shows positions", **held)
+            if not self._book.open_tokens():
+                self._context.alert(
+                    Level.CRITICAL, "KILL_NOT_OURS",
+                    f"not flat: the account holds {held}, which no order of ours explains; close it yourself",
+                )  # fmt: skip
             self._queries.want(Query.TRADES, Query.ORDERS, Query.POSITIONS, at=self._context.now + SECOND_NS // 2)
             return
         self._take(KillEvent.PROVEN_FLAT)
+        self._context.resolve("KILL_NOT_OURS", "the account is flat in our instruments")
         self.status.ts_flat = self._context.now
 
     def lock(self) -> None:

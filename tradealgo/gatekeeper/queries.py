@@ -12,6 +12,8 @@ GAP_NS = 120_000_000
 #: Between two of one kind.
 SAME_GAP_NS = 200_000_000
 WORKING_NS = SECOND_NS
+#: The account's positions while we hold any: somebody else may close them, and no message need tell.
+HELD_NS = 2 * SECOND_NS
 LONGEST_WAIT_NS = 5 * SECOND_NS
 _ALL = tuple(Query)  # an enum is slow to iterate, and this is done at every event
 
@@ -48,15 +50,23 @@ class Queries:
         """In a row."""
         return self._failures[query]
 
+    def _pause(self, query: Query) -> int:
+        """Between two questions of a kind while something is at stake."""
+        book = self._context.book
+        if query is Query.ORDERS and book.working:
+            return WORKING_NS
+        if query is Query.POSITIONS and book.open_tokens():
+            return HELD_NS
+        return int(self._context.limits.reconcile_s * SECOND_NS)
+
     def pump(self) -> None:
         """Ask what is due."""
-        now, book = self._context.now, self._context.book
+        now = self._context.now
         routine = int(self._context.limits.reconcile_s * SECOND_NS)
         if now - self._last < GAP_NS:
             return
         for query in _ALL:
-            busy = query is Query.ORDERS and bool(book.working)
-            due = min(self._due[query], self._asked[query] + (WORKING_NS if busy else routine))
+            due = min(self._due[query], self._asked[query] + min(self._pause(query), routine))
             if self._failures[query]:
                 due = self._due[query]
             if query in self._under_way or now < max(due, self._asked[query] + SAME_GAP_NS):

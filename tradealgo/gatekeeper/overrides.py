@@ -1,0 +1,54 @@
+"""Who says that trading must be stricter than ACTIVE, and why: the strictest wins."""
+
+from __future__ import annotations
+
+from tradealgo.domain.state import TradingState, strictest
+from tradealgo.gatekeeper.context import Context
+from tradealgo.gatekeeper.messages import Kind, Override
+
+#: Overrides that outlive a restart; the others are found out anew.
+LASTING = frozenset({"person"})
+
+
+class Overrides:
+    """One say a source: "person", "bus", "login", "reconciliation", "exits"."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._found: dict[str, Override] = {}
+
+    def __contains__(self, source: str) -> bool:
+        return source in self._found
+
+    def restore(self, message: Override) -> None:
+        """Take the journal's word."""
+        if message.source in LASTING:
+            self._found[message.source] = message
+
+    def put(self, source: str, state: TradingState, reason: str) -> None:
+        """Take a source's say; recorded where it changes the state."""
+        before = self._found.get(source)
+        if before is None or before.state is not state:
+            override = Override(source=source, state=state, reason=reason, ts=self._context.now)
+            self._found[source] = override
+            self._context.record(Kind.OVERRIDE, override)
+
+    def lift(self, source: str) -> None:
+        """End a source's say, if it has one."""
+        if self._found.pop(source, None) is not None:
+            over = Override(source=source, state=TradingState.ACTIVE, ts=self._context.now)
+            self._context.record(Kind.OVERRIDE, over)
+
+    @property
+    def trading(self) -> TradingState:
+        """The strictest of all; ACTIVE without any."""
+        return strictest(*(o.state for o in self._found.values())) if self._found else TradingState.ACTIVE
+
+    @property
+    def reasons(self) -> str:
+        """All of them, as one text."""
+        return "; ".join(o.reason for o in self._found.values())
+
+    def is_halted_by(self, source: str) -> bool:
+        """Whether this source says HALTED."""
+        return source in self._found and self._found[source].state is TradingState.HALTED
