@@ -133,7 +133,7 @@ def test_skipping_quiet_candles_changes_nothing(strategy, seed, count, slippage,
     candles = {k: made(seed + n, count, volatile=0.5) for n, k in enumerate(("NSE:A", "NSE:B", "NSE:C"))}
     limits = Limits(max_loss_fraction=loss)
     sizing = Sizing(units=lots)
-    runs = backtest(strategy, candles, sizing=sizing).runs
+    runs = backtest(strategy, candles, sizing=sizing, interval=60).runs
     quick, full = (
         event_backtest(strategy, runs, 1e6, sizing, "s", limits, slippage, every_candle=every)
         for every in (False, True)
@@ -151,7 +151,7 @@ def test_skipping_quiet_candles_changes_nothing(strategy, seed, count, slippage,
 def test_cash_charges_and_equity_are_the_exchange_ledgers(seed, slippage):
     """Equity from our fills and charges is the cash of the exchange's own ledger once flat, to the paisa."""
     candles = {"NSE:A": made(seed, 200), "NSE:B": made(seed + 1, 200)}
-    test = backtest(ByVolume(), candles, engine="event", limits=WIDE, slippage=slippage)
+    test = backtest(ByVolume(), candles, engine="event", limits=WIDE, slippage=slippage, interval=60)
     ledger = test._driver.venue.ledger
     last = {r.instrument.instrument_token: round(float(r.data.close[-1]) * 100) for r in test.runs}
     assert round(test.final_equity * 100) == ledger.capital + ledger.mtm(last)
