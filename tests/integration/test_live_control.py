@@ -18,6 +18,7 @@ from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.domain.errors import BadConfig, BusUnavailable
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Action, Control
+from tradealgo.live import control
 from tradealgo.live.control import request
 
 #: Stands in for a Gatekeeper's process: its command line names the module and the folder, and it notes the signal.
@@ -118,3 +119,30 @@ def test_a_rearm_without_a_reason_reaches_nobody(tmp_path: Path, bus_url: str) -
     folder = session_dir(tmp_path, bus_url)
     with pytest.raises(BadConfig, match="a re-arm needs a reason"):
         request(folder, Control(action=Action.REARM, source="cli", reason=" "))
+
+
+def test_a_reason_that_no_file_takes_kills_all_the_same(tmp_path: Path, bus_url: str) -> None:
+    """Half of a surrogate pair, and far too long: both ways carry what is left of it."""
+    folder = session_dir(tmp_path, bus_url)
+    reached = request(folder, Control(action=Action.KILL, source="desk", reason="stop \ud83d " + "x" * 2_000))
+    assert (reached["flag"], reached["bus"]) == (True, True)
+    reason = json.loads(folder.kill_flag.read_text())["reason"]
+    assert reason.startswith("stop ? xxx")
+    assert len(reason) == 500
+
+
+def test_a_flag_that_cannot_be_written_leaves_the_stream(tmp_path: Path, bus_url: str) -> None:
+    """A folder in the flag's place stands for a full disk: nothing is raised, the stream carries the kill."""
+    folder = session_dir(tmp_path, bus_url)
+    folder.kill_flag.mkdir()
+    assert request(folder, Control(action=Action.KILL, source="desk"))["bus"] is True
+
+
+def test_the_watcher_is_there_before_the_bus_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bus that hangs or fails in a new way can't keep the kill from being watched."""
+    folder = session_dir(tmp_path, "unix:///nowhere/bus.sock")
+    order: list[str] = []
+    monkeypatch.setattr(control, "_start_emergency", lambda _: order.append("watch") is None)
+    monkeypatch.setattr(control, "_publish", lambda *_: order.append("publish"))
+    request(folder, Control(action=Action.KILL, source="desk"))
+    assert order == ["watch", "publish"]

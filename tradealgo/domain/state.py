@@ -60,6 +60,14 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     force: bool = False
     ts: int = 0
 
+    def cleaned(self) -> Control:
+        """The same with texts that every file and stream takes: no half of a surrogate pair, not longer than 500."""
+        return msgspec.structs.replace(self, source=_cleaned(self.source), reason=_cleaned(self.reason))
+
+
+def _cleaned(text: str) -> str:
+    return text[:500].encode("utf-8", "replace").decode()
+
 
 class SessionState(msgspec.Struct, frozen=True, kw_only=True):
     """Published by the Gatekeeper at each change. `ts_tripped` and `ts_flat` are wall-clock UTC nanoseconds."""

@@ -109,14 +109,15 @@ class Shell:
 
     def look_at_flag(self) -> None:
         """A kill that needs no bus: the file's presence is enough, whatever is in it."""
-        if not (self.gate.killer.is_armed and self.folder.kill_flag.exists()):
+        if not (self.gate.killer.is_armed and os.path.lexists(self.folder.kill_flag)):
             return
         try:
             content: dict[str, Any] = json.loads(self.folder.kill_flag.read_text())
             reason, source = str(content.get("reason", "")), str(content.get("source", "flag"))
-        except (OSError, ValueError, AttributeError):
+        except Exception:  # unreadable in whatever way: that it is there is what counts
             reason, source = "", "flag"
-        self.put(ControlReceived(control=Control(action=Action.KILL, source=source, reason=reason, ts=time.time_ns())))
+        control = Control(action=Action.KILL, source=source, reason=reason, ts=time.time_ns())
+        self.put(ControlReceived(control=control.cleaned()))
 
     # ------------------------------------------------------------------ the loop
 
@@ -127,21 +128,24 @@ class Shell:
 
     async def run(self) -> None:
         """Handle events for ever."""
-        ticking = asyncio.create_task(self._tick())
         try:
-            while True:
-                batch = [await self._queue.get()]
-                while len(batch) < BATCH and not self._queue.empty():
-                    batch.append(self._queue.get_nowait())
-                commands: list[Command] = []
-                for event, _ in batch:
-                    commands += self.gate.handle(event, time.time_ns())
-                await self._perform(commands, [i for _, i in batch if i is not None])
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._tick())
+                group.create_task(self._handle())
         finally:
-            ticking.cancel()
             await self.broker.close()
             self._writer.shutdown()
             self.journal.close()
+
+    async def _handle(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            commands: list[Command] = []
+            for event, _ in batch:
+                commands += self.gate.handle(event, time.time_ns())
+            await self._perform(commands, [i for _, i in batch if i is not None])
 
     async def _perform(self, commands: list[Command], entry_ids: list[bytes]) -> None:
         """Records first, durably; then the rest, none of which is waited for."""
@@ -149,7 +153,8 @@ class Shell:
         if any(record.kind is Kind.REARM for record in records):
             # Before the journal has it: what looks at the flag next would take it for a new kill. A crash in between
             # leaves the kill latched in the journal.
-            self.folder.kill_flag.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # one that can't be taken away kills again
+                self.folder.kill_flag.unlink(missing_ok=True)
         if records:
             await self._write(records)
         for command in commands:

@@ -38,18 +38,26 @@ def request(folder: SessionDir, control: Control) -> dict[str, Any]:
         raise BadConfig("a re-arm needs a reason: say what was found, and why trading is safe again")
     if not control.ts:
         control = msgspec.structs.replace(control, ts=time.time_ns())
+    control = control.cleaned()
     reached: dict[str, Any] = {"action": control.action.value, "flag": False, "bus": False, "signalled": 0}
     if control.action is Action.KILL:
-        write_flag(folder.kill_flag, control)
-        reached["flag"] = True
+        reached["flag"] = _flagged(folder, control)
         reached["signalled"] = _signal_gatekeeper(folder)
+        reached["watched"] = reached["flag"] and _start_emergency(folder)
     error = _publish(folder, control)
-    if control.action is Action.KILL:
-        reached["watched"] = _start_emergency(folder)
     reached["bus"] = error is None
     if error is not None and not reached["flag"]:
         raise BusUnavailable(f"{control.action} did not reach session {folder.path.name}: {error}; is it running?")
     return reached
+
+
+def _flagged(folder: SessionDir, control: Control) -> bool:
+    """Whether the flag file is in place; a full disk must not keep the kill from the stream."""
+    try:
+        write_flag(folder.kill_flag, control)
+    except OSError:
+        return folder.kill_flag.exists()
+    return True
 
 
 def write_flag(path: Path, control: Control) -> None:
@@ -88,12 +96,15 @@ def _start_emergency(folder: SessionDir) -> bool:
     """
     if not folder.has_sockets and folder.read_manifest().mode is Mode.PAPER:
         return False
-    folder.logs.mkdir(parents=True, exist_ok=True)
-    with open(folder.logs / "emergency.log", "ab") as log:
-        subprocess.Popen(
-            [sys.executable, "-m", "tradealgo.gatekeeper.emergency", "--session-dir", str(folder.path), "--flagged"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=folder.path,
-        )  # fmt: skip
+    try:
+        folder.logs.mkdir(parents=True, exist_ok=True)
+        with open(folder.logs / "emergency.log", "ab") as log:
+            subprocess.Popen(
+                [sys.executable, "-m", "tradealgo.gatekeeper.emergency", "--session-dir", str(folder.path), "--flagged"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=folder.path,
+            )  # fmt: skip
+    except OSError:
+        return False
     return True
 
 

@@ -1,0 +1,68 @@
+"""The Gatekeeper's shell: a flag file kills whatever is in it, and a task that dies ends the process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from gate_world import CALL, INFY
+
+from tradealgo.config import Manifest, Mode, SessionDir
+from tradealgo.domain.sizing import Sizing
+from tradealgo.gatekeeper.emergency import progress
+from tradealgo.gatekeeper.journal import Journal
+from tradealgo.gatekeeper.shell import Shell
+
+CONTENTS: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda path: path.touch(),
+    "half a surrogate pair": lambda path: path.write_text('{"source": "desk", "reason": "stop \\ud83d"}'),
+    "deep nesting": lambda path: path.write_text("[" * 100_000),
+    "bytes": lambda path: path.write_bytes(b"\xff\xfe\x00"),
+    "a folder": lambda path: path.mkdir(),
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "much": lambda path: path.write_text('{"reason": "' + "x" * 1_000_000 + '"}'),
+}
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """Of a session whose broker is nowhere."""
+    manifest = Manifest(
+        session_id="s1", mode=Mode.PAPER, account="NOBODY", strategy="m:C", parameters={}, sizing=Sizing(units=1),
+        instruments=(INFY.key,), capital=1e6, rest_url="http://127.0.0.1:9", bus_url="unix:///nowhere",
+    )  # fmt: skip
+    folder = SessionDir(tmp_path)
+    return Shell(folder, manifest, Journal(folder.journal), [INFY, CALL])
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+async def test_a_flag_kills_whatever_is_in_it(shell: Shell, content: str) -> None:
+    """The trip is on the disk, and the process lives on."""
+    await shell.start()
+    CONTENTS[content](shell.folder.kill_flag)
+    running = asyncio.create_task(shell.run())
+    for _ in range(200):
+        await asyncio.sleep(0.02)
+        if running.done() or progress(shell.folder)[1] != "ARMED":
+            break
+    assert not running.done()
+    assert progress(shell.folder)[1] != "ARMED"
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_the_timer_s_end_is_the_process_s_end(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its timer the gate would sit there for ever: it must be started again."""
+
+    def fail() -> None:
+        raise RuntimeError("no timer")
+
+    await shell.start()
+    monkeypatch.setattr(shell, "look_at_flag", fail)
+    with pytest.raises(ExceptionGroup) as raised:
+        await asyncio.wait_for(shell.run(), 10)
+    assert raised.group_contains(RuntimeError, match="no timer")
