@@ -433,6 +433,7 @@ class World:
             self.fill_some(1.0)
             if self.is_quiet():
                 break
+        self.advance(200 * MS)  # exits are looked at ten times a second
         insist(self.is_quiet(), f"no rest: {self.gate.figures()} {self.gate.book.working} {self.gate.pending}")
         self.check_books()
 
