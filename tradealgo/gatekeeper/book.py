@@ -52,6 +52,7 @@ class Book:
         self.by_order_id: dict[str, str] = {}
         self.prices: dict[int, Price] = {}
         self.foreign: dict[str, Foreign] = {}
+        self.outside: dict[int, int] = {}  # units that the account holds beyond ours, signed, as of the last look
         self.available: float | None = None  # rupees, the broker's own figure
         self.ts_event = 0
         self.changed_at = 0  # wall clock of the last change of an own order or fill
@@ -150,6 +151,10 @@ class Book:
             if self.orders[tag].instrument_token == token:
                 held += signed
         return held
+
+    def in_account(self, token: int) -> int:
+        """Signed units that the whole account holds: ours, and what others were last seen to have added or closed."""
+        return self.position(token) + self.outside.get(token, 0)
 
     def own_tokens(self) -> set[int]:
         """Instruments that an order of ours has been in."""

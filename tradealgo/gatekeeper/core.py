@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from tradealgo.bus.keys import Stream
 from tradealgo.domain.hours import ist_date
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.limits import Limits
@@ -26,7 +25,6 @@ from tradealgo.domain.state import (
     KillCause,
     KillState,
     Level,
-    MtmPoint,
     SessionState,
     TradingState,
 )
@@ -40,6 +38,7 @@ from tradealgo.gatekeeper.killer import Killer
 from tradealgo.gatekeeper.kite import KNOWN, BrokerOrder, BrokerTrade, Query
 from tradealgo.gatekeeper.lifecycle import Lifecycle
 from tradealgo.gatekeeper.messages import Command, Event, Kind
+from tradealgo.gatekeeper.meter import Meter
 from tradealgo.gatekeeper.orders import Orders
 from tradealgo.gatekeeper.overrides import Overrides
 from tradealgo.gatekeeper.pursuit import Pursuit
@@ -48,8 +47,6 @@ from tradealgo.gatekeeper.reconcile import is_quiet, mismatches, own_net, see_ou
 from tradealgo.gatekeeper.situation import GateState, Terms
 
 SECOND_NS = 1_000_000_000
-#: MTM points a second on the bus.
-MTM_GAP_NS = SECOND_NS // 10
 #: A second, forced re-arm must follow the first within this.
 REARM_WINDOW_NS = 120 * SECOND_NS
 
@@ -72,7 +69,10 @@ class Gate:
         self.breaker = Breaker(limits)
         self.calls = Calls(self.context, self.orders, self.queries, self.breaker, self._refuses)
         self.lifecycle = Lifecycle(self.context, self.orders, self.calls, self.queries)
-        self.killer = Killer(self.context, self.orders, self.calls, self.queries, self.lifecycle, self._own_net, self._unproven)
+        self.meter = Meter(self.context)
+        self.killer = Killer(
+            self.context, self.orders, self.calls, self.queries, self.lifecycle, self._own_net, self._unproven
+        )
         self.state = GateState(terms)
         self.intake = Intake(self.context, self.orders, self.calls, self.lifecycle, self.breaker, self.state, self.look)
         self.pending = self.intake.pending
@@ -83,11 +83,9 @@ class Gate:
         self._trades: list[BrokerTrade] = []
         self._trades_asked = 0
         self._unmatched = 0
+        self._next_count = 0
         self._loss_base = 0
-        self._peak = 0
         self._next_probe = 0
-        self._mtm_told = 0
-        self._mtm_stale = True
         self._told: SessionState | None = None
         self._statuses = set(KNOWN)
         self._last_person = 0
@@ -123,7 +121,7 @@ class Gate:
             except Exception as error:  # one bad event must not stop the guard of all that is open
                 self._fault(f"{type(event).__name__}: {type(error).__name__}: {error}")
         if isinstance(event, m.PricesSeen | m.Timer):
-            self._tell_mtm()
+            self.meter.tell(self.loss_line)
         self.orders.flush()
         self._tell_state()
         return self.context.take()
@@ -242,7 +240,7 @@ class Gate:
     def _take_prices(self, event: m.PricesSeen) -> None:
         for token, last, ts_event in event.prices:
             self.book.take_price(token, last, ts_event, event.ts_init)
-        self._mtm_stale = True
+        self.meter.is_stale = True
 
     def _guard(self) -> None:
         """Trip on the loss line."""
@@ -251,20 +249,6 @@ class Gate:
             self._trip(
                 KillCause.MTM, f"MTM Rs {worst / 100:,.2f} is at or below the limit of Rs {self.loss_line / 100:,.2f}"
             )
-
-    def _tell_mtm(self) -> None:
-        """At most ten times a second, and never on the way of an order."""
-        now = self.context.now
-        if now - self._mtm_told < MTM_GAP_NS or not (self._mtm_stale or self.book.changed_at >= self._mtm_told):
-            return
-        portfolio, mtm = self.book.portfolio, self.book.mtm
-        self._peak = max(self._peak, mtm)
-        self._mtm_told, self._mtm_stale = now, False
-        point = MtmPoint(
-            ts_event=self.book.ts_event, ts=now, realised=portfolio.realised, unrealised=portfolio.unrealised,
-            charges=portfolio.charges.total, mtm=mtm, drawdown=self._peak - mtm, limit=self.loss_line,
-        )  # fmt: skip
-        self.context.publish(Stream.MTM, point)
 
     # ------------------------------------------------------------------ what the broker tells
 
@@ -359,9 +343,12 @@ class Gate:
             self.context.resolve("POSITIONS", "the broker's positions match ours again")
             self.overrides.lift("reconciliation")
             return
+        if self.context.now < self._next_count:
+            return
         self._unmatched += 1
         wait = min(1 << self._unmatched, 60) * SECOND_NS
-        self.queries.want(Query.ORDERS, Query.TRADES, Query.POSITIONS, at=self.context.now + wait)
+        self._next_count = self.context.now + wait
+        self.queries.want(Query.ORDERS, Query.TRADES, Query.POSITIONS, at=self._next_count)
         self.context.note("MISMATCH", told(found), count=self._unmatched)
         if self._unmatched >= 2:
             self.overrides.put("reconciliation", TradingState.REDUCING, told(found))

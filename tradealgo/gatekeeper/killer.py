@@ -119,8 +119,11 @@ class Killer:
             self._prove()
 
     def _watch(self) -> None:
-        """Locked is not asleep: a late fill or a late order starts it again."""
-        if self._book.working or self._book.open_tokens():
+        """Locked is not asleep: a late fill or a late order starts it again. What our own book held at the proof, the
+        broker's did not.
+        """
+        changed = self._book.changed_at > self.status.ts_flat
+        if self._book.working or (changed and self._book.open_tokens()):
             self._take(KillEvent.FOUND_WORKING)
             self.status.ts_flat = 0
             self._context.alert(Level.CRITICAL, "KILL_AGAIN", "an order or a position turned up after the kill")
@@ -133,7 +136,10 @@ class Killer:
         side = Side.SELL if held > 0 else Side.BUY
         if self._context.now < self._not_before.get(token, 0) or self._crossing(token, side.opposite):
             return
-        if self.positions_asked <= self.status.ts_tripped and self._context.now - self.status.ts_tripped < LOOK_FIRST_NS:
+        if (
+            self.positions_asked <= self.status.ts_tripped
+            and self._context.now - self.status.ts_tripped < LOOK_FIRST_NS
+        ):
             self._queries.want(Query.POSITIONS)  # who closed it by hand before the kill must not be sold short
             return
         quantity = self.believed(token, abs(held), side) - self._book.pending(token, side)

@@ -100,6 +100,14 @@ class Lifecycle:
         if order.state in AT_WORK and track.busy is None and self._context.now >= track.not_before:
             self._calls.cancel(order, intent)
 
+    def keep_within_account(self) -> None:
+        """Cancel exits that would fill beyond what the account still holds: somebody else has closed it."""
+        for order in list(self._book.working.values()):
+            token, side = order.instrument_token, order.side
+            held = max(self._book.in_account(token) * -side.sign, 0)
+            if order.intent is not Intent.ENTRY and self._book.pending(token, side) > held:
+                self.want_cancelled(order, order.intent)
+
     def _tend_working(self, order: Order) -> None:
         track = self._orders.track(order.tag)
         if self._context.now < track.not_before:

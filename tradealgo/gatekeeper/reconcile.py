@@ -2,26 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 from tradealgo.domain.orders import OrderState, Product
 from tradealgo.gatekeeper.book import Book
 from tradealgo.gatekeeper.kite import BrokerPosition, BrokerTrade
 
 
-def foreign_net(trades: list[BrokerTrade], book: Book) -> dict[str, int]:
-    """Signed intraday units by instrument that others have traded on the account today."""
+class Split(NamedTuple):
+    """An instrument's intraday trades of the day, told apart: signed units; `signs` are the sides that we held."""
+
+    ours: int
+    foreign: int
+    signs: frozenset[int]
+
+
+def split(trades: Iterable[BrokerTrade], book: Book) -> dict[str, Split]:
+    """Replay the account's trades by instrument. What others trade against our position closes it, as it does at the
+    broker, and only the rest is theirs: else an exit of ours would open a position that nobody wanted.
+    """
+    found: dict[str, Split] = {}
+    for trade in sorted(trades, key=lambda t: t.ts):
+        if trade.product != Product.INTRADAY:
+            continue
+        ours, foreign, signs = found.get(trade.instrument, Split(0, 0, frozenset()))
+        signed = trade.side.sign * trade.quantity
+        if trade.order_id in book.by_order_id:
+            ours += signed
+            signs |= {1 if ours > 0 else -1} if ours else set()
+        else:
+            closed = min(abs(signed), abs(ours)) if signed * ours < 0 else 0
+            ours += trade.side.sign * closed
+            foreign += signed - trade.side.sign * closed
+        found[trade.instrument] = Split(ours, foreign, signs)
+    return found
+
+
+def raw_net(positions: list[BrokerPosition]) -> dict[str, int]:
+    """The account's intraday positions by instrument, whoever traded them."""
     net: dict[str, int] = {}
-    for trade in trades:
-        if trade.order_id not in book.by_order_id and trade.product == Product.INTRADAY:
-            net[trade.instrument] = net.get(trade.instrument, 0) + trade.side.sign * trade.quantity
+    for position in positions:
+        if position.product == Product.INTRADAY:
+            net[position.instrument] = net.get(position.instrument, 0) + position.quantity
     return net
 
 
 def own_net(positions: list[BrokerPosition], trades: list[BrokerTrade], book: Book) -> dict[str, int]:
-    """What the broker says we hold by instrument: its intraday positions less what others have traded."""
-    net = {p.instrument: p.quantity for p in positions if p.product == Product.INTRADAY}
-    for instrument, quantity in foreign_net(trades, book).items():
-        net[instrument] = net.get(instrument, 0) - quantity
+    """What the broker says we hold by instrument: its intraday positions less what others hold, and never more than is
+    there, nor on the other side.
+    """
+    net = raw_net(positions)
+    for instrument, (_, foreign, _) in split(trades, book).items():
+        raw = net.get(instrument, 0)
+        ours = raw - foreign
+        net[instrument] = max(0, min(ours, raw)) if ours > 0 else min(0, max(ours, raw))
     return net
+
+
+def unproven(positions: list[BrokerPosition], trades: list[BrokerTrade], book: Book) -> dict[str, int]:
+    """Positions of the account in our instruments that aren't proven to be others': all but those which foreign trades
+    explain wholly, on a side that we never held.
+    """
+    parts, raw = split(trades, book), raw_net(positions)
+    found = {}
+    for token in book.own_tokens():
+        name = book.instruments[token].key
+        net, part = raw.get(name, 0), parts.get(name, Split(0, 0, frozenset()))
+        sign = (net > 0) - (net < 0)
+        foreign = net * part.foreign > 0 and abs(net) <= abs(part.foreign) and sign not in part.signs
+        if net and not foreign:
+            found[name] = net
+    return found
 
 
 def mismatches(net: dict[str, int], book: Book) -> dict[str, tuple[int, int]]:
@@ -34,6 +86,14 @@ def mismatches(net: dict[str, int], book: Book) -> dict[str, tuple[int, int]]:
         if ours != net.get(name, 0):
             found[name] = (ours, net.get(name, 0))
     return found
+
+
+def see_outside(positions: list[BrokerPosition], book: Book) -> bool:
+    """Note what the account holds beyond ours; whether that has changed. Only for a quiet book."""
+    net = raw_net(positions)
+    now = {t: net.get(book.instruments[t].key, 0) - book.position(t) for t in book.own_tokens()}
+    before, book.outside = book.outside, {t: units for t, units in now.items() if units}
+    return before != book.outside
 
 
 def is_quiet(book: Book, asked: int) -> bool:

@@ -14,17 +14,18 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
 
     Every request is cut to what leads to `position_after` from the position and what works on its side: an entry that
     never filled must not turn the next exit into a new position. An exit, or any request while trading is REDUCING,
-    is cut to the position itself.
+    is cut to the position itself, and to what the whole account holds: others may have closed ours.
     """
     request = proposal.request
     sign = request.side.sign
     held = book.position(request.instrument_token) * sign + book.pending(request.instrument_token, request.side)
     wanted = min(request.quantity, sign * request.position_after - held)
     proposal.exits = request.intent is Intent.EXIT or state.trading is not TradingState.ACTIVE
-    if proposal.exits:
-        wanted = min(wanted, -held)
-    elif held < 0 and sign * request.position_after <= 0:
+    if not proposal.exits and held < 0 and sign * request.position_after <= 0:
         proposal.exits = True  # named an entry, but it only leads nearer to flat
+    if proposal.exits:
+        outside = book.outside.get(request.instrument_token, 0)
+        wanted = min(wanted, -held, -held - sign * outside)
     proposal.quantity = wanted
     if wanted > 0:
         return None
