@@ -20,6 +20,7 @@ from tradealgo.config import SessionDir, token_file
 from tradealgo.domain.errors import InvalidInput, LeaseHeld, SessionNotFound
 from tradealgo.domain.state import KillState, Module, TradingState
 from tradealgo.live import supervisor
+from tradealgo.live.leftovers import kill_state
 from tradealgo.live.session import LiveSession
 from tradealgo.strategies import EmaCross
 
@@ -192,7 +193,7 @@ def test_a_rearm_needs_a_reason_and_trading_goes_on(session: LiveSession) -> Non
 def test_stop_leaves_no_process_and_a_readable_past(session: LiveSession) -> None:
     """All processes end, sockets go, and a new object reads everything from the record."""
     pids = [p.pid for p in supervisor.session_processes(session.folder)]
-    assert len(pids) >= 9  # supervisord and eight programs; perhaps what watched over the kill
+    assert len(pids) >= 9  # supervisord and eight programs
     fills = list(session.fills)
     session.stop()
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
@@ -248,6 +249,11 @@ def test_a_strategy_of_a_script_travels_as_source_and_its_error_is_seen(home: Pa
         session.wait(lambda s: len(s.df("signals", "NSE:INFY")) > signals + 2, timeout_s=START_S)
         assert len(session.df("signals", "NFO:NIFTY26NOVFUT")) == 2
         assert "class Fragile" in session.folder.strategy_source.read_text()
+        os.kill(supervisor.states(session.folder)[Module.GATEKEEPER].pid, signal.SIGSTOP)
+        session.kill("drill")
+        session.stop()  # sees the kill through, which only the emergency process can finish now
+        assert kill_state(session.folder) is KillState.LOCKED
+        assert not supervisor.emergencies(session.folder)
 
 
 class Stopped:

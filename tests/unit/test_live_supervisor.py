@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,27 @@ def test_one_folders_processes_are_not_anothers() -> None:
     assert supervisor._belongs(["redis-server unixsocket:/tmp/t-1/bus.sock"], marks)
     assert not supervisor._belongs(["py", "-m", "tradealgo.consumer", "--session-dir", "/srv/s/a12"], marks)
     assert not supervisor._belongs(["vim", "/srv/s/a1/manifest.json"], marks)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_stop_leaves_a_live_sessions_emergency_alone(tmp_path: Path, mode: Mode) -> None:
+    """It finishes the kill that it watches over; on paper, whose exchange is gone then, it ends with the rest."""
+    folder = SessionDir(tmp_path)
+    folder.write_manifest(manifest(mode))
+    words = ("--session-dir", str(tmp_path))
+    sleeper = (sys.executable, "-c", "import time; time.sleep(60)")
+    emergency = subprocess.Popen([*sleeper, "tradealgo.gatekeeper.emergency", *words])
+    module = subprocess.Popen([*sleeper, "tradealgo.consumer", *words])
+    try:
+        assert [p.pid for p in supervisor.session_processes(folder)] == [module.pid]
+        assert [p.pid for p in supervisor.emergencies(folder)] == [emergency.pid]
+        assert supervisor.stop_session(folder)
+        assert module.poll() is not None
+        assert (emergency.poll() is None) == (mode is Mode.LIVE)
+    finally:
+        for process in (emergency, module):
+            process.kill()
+            process.wait()
 
 
 def test_no_session_is_a_sentence_and_leaves_no_folder(tmp_path: Path) -> None:

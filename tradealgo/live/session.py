@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import html
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -31,7 +32,7 @@ from tradealgo.domain.orders import Fill, Order, OrderRequest, Verdict
 from tradealgo.domain.portfolio import Position
 from tradealgo.domain.signals import SignalRecord
 from tradealgo.domain.state import Action, Alert, Beat, Control, KillState, Module, MtmPoint, SessionState, TradingState
-from tradealgo.live import control, supervisor
+from tradealgo.live import control, leftovers, supervisor
 from tradealgo.live.rows import Rows, Text
 from tradealgo.live.view import VIEW_STREAMS, SessionView
 from tradealgo.monitor.rules import READY_STATES
@@ -44,6 +45,8 @@ POLL_S = 0.05
 PAST_BEATS = 200
 #: How long `stop` waits for the Gatekeeper to say that nothing new leaves.
 STOP_SAID_S = 3.0
+#: How long `stop` waits for a kill that is under way.
+KILL_DONE_S = 30.0
 
 _KILL_ORDER = list(KillState)
 
@@ -334,9 +337,11 @@ class LiveSession:
     def stop(self, source: str = "notebook") -> LiveSession:
         """End the session: nothing new leaves, positions stay as they are (to be flat first, `kill`), processes stop.
 
+        A kill that is under way is waited for, KILL_DONE_S at most; if it isn't LOCKED by then, stderr says so.
         The record stays, and this object shows it.
         """
         if self.is_running:
+            self._see_kill_through()
             self._say_stop(source)
         supervisor.stop_session(self.folder)
         if self._bus is not None:
@@ -344,6 +349,18 @@ class LiveSession:
             self._bus = None
         self._read_record()
         return self
+
+    def _see_kill_through(self) -> None:
+        deadline = time.monotonic() + KILL_DONE_S
+        while leftovers.is_killing(self.folder):
+            if time.monotonic() > deadline:
+                print(
+                    f"session {self.id} is stopped before its kill is done ({leftovers.kill_state(self.folder)} after "
+                    f"{KILL_DONE_S:g} s): positions may be open; `tradealgo kill {self.id}` goes on with it",
+                    file=sys.stderr,
+                )
+                return
+            time.sleep(POLL_S)
 
     def _say_stop(self, source: str) -> None:
         try:

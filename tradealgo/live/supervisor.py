@@ -47,6 +47,9 @@ LOGIN_SECRETS = ("KITE_API_SECRET", "KITE_PASSWORD", "KITE_TOTP_SECRET")
 #: Without bytecode each start of a module would compile its packages anew: seconds, of a restart as well.
 STRIPPED_PREFIXES = ("JPY_", "JUPYTER_", "COLAB_", "VSCODE_", "PYTHONDONTWRITEBYTECODE")
 
+#: The package that sees a kill through where the Gatekeeper doesn't.
+EMERGENCY = "tradealgo.gatekeeper.emergency"
+
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 45.0
 
@@ -211,10 +214,12 @@ def restart(folder: SessionDir, module: Module) -> None:
 def stop_session(folder: SessionDir, timeout_s: float = STOP_TIMEOUT_S) -> bool:
     """Stop all of a session's processes, the bus last; positions stay as they are. True if anything was running.
 
-    Processes that outlived their supervisor (it was killed -9) are found by their command line.
+    Processes that outlived their supervisor (it was killed -9) are found by their command line. The emergency process
+    of a live session is left alone: it finishes a kill without the others. On paper its exchange ends here.
     """
     import psutil
 
+    paper = _is_paper(folder)
     found = session_processes(folder)
     with contextlib.suppress(SessionNotFound, xmlrpc.client.Fault), rpc(folder) as supervisor:
         supervisor.shutdown()
@@ -224,10 +229,16 @@ def stop_session(folder: SessionDir, timeout_s: float = STOP_TIMEOUT_S) -> bool:
             break
         time.sleep(0.05)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        _signal_all(session_processes(folder), number)
+        _signal_all(session_processes(folder) + (emergencies(folder) if paper else []), number)
     psutil.wait_procs(found, timeout=2)  # also takes the supervisor's exit status, if this process started it
     shutil.rmtree(folder.sockets, ignore_errors=True)
     return bool(found)
+
+
+def _is_paper(folder: SessionDir) -> bool:
+    with contextlib.suppress(TradeAlgoError):
+        return folder.read_manifest().mode is Mode.PAPER
+    return False
 
 
 def _supervisor_lives(processes: list[Any]) -> bool:
@@ -246,7 +257,16 @@ def _signal_all(processes: list[Any], number: int) -> None:
 
 
 def session_processes(folder: SessionDir) -> list[Any]:
-    """This user's processes (psutil) whose command line names the session's folder or its sockets."""
+    """This user's processes (psutil) whose command line names the session's folder or its sockets, but `emergencies`."""
+    return [p for p in _processes(folder) if EMERGENCY not in p.info["cmdline"]]
+
+
+def emergencies(folder: SessionDir) -> list[Any]:
+    """The processes (psutil) that watch over a kill of the session, and finish it if need be."""
+    return [p for p in _processes(folder) if EMERGENCY in p.info["cmdline"]]
+
+
+def _processes(folder: SessionDir) -> list[Any]:
     import psutil
 
     marks = (str(folder.path), str(folder.sockets))

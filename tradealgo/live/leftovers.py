@@ -1,0 +1,82 @@
+"""What a session's journal says once its processes are gone: how far a kill got, and what was left at the broker."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections import Counter
+
+from tradealgo.config import Mode, SessionDir, session_dirs
+from tradealgo.domain.errors import BadConfig, LeaseHeld
+from tradealgo.domain.hours import ist_date
+from tradealgo.domain.orders import Order
+from tradealgo.domain.state import KillState
+from tradealgo.gatekeeper.journal import open_readonly, read
+from tradealgo.gatekeeper.messages import Kind
+
+FLAT = frozenset({KillState.VERIFIED_FLAT, KillState.LOCKED})
+
+
+def kill_state(folder: SessionDir) -> KillState:
+    """The kill's state as it was journaled last, by the Gatekeeper or by the emergency process; ARMED before any."""
+    if not folder.journal.exists():
+        return KillState.ARMED
+    with contextlib.closing(open_readonly(folder.journal)) as db:
+        states = [row.message.kill for row in read(db, kinds=(Kind.STATE,))]
+    return states[-1] if states else KillState.ARMED
+
+
+def is_killing(folder: SessionDir) -> bool:
+    """Whether a kill is asked for or under way, and not LOCKED yet."""
+    state = kill_state(folder)
+    return folder.kill_flag.exists() if state is KillState.ARMED else state is not KillState.LOCKED
+
+
+def left_open(folder: SessionDir, now: int) -> list[str]:
+    """Positions and working orders that the journal of today (IST) ends with, in words; none once verified flat.
+
+    Earlier days don't count: the broker squares intraday positions off, and day orders expire.
+    """
+    if not folder.journal.exists():
+        return []
+    held: Counter[str] = Counter()
+    orders: dict[str, Order] = {}
+    with contextlib.closing(open_readonly(folder.journal)) as db:
+        for row in read(db, kinds=(Kind.STATE, Kind.ORDER, Kind.FILL)):
+            if ist_date(row.ts) != ist_date(now):
+                continue
+            if row.kind is Kind.STATE and row.message.kill in FLAT:  # the broker's own word
+                held.clear()
+                orders.clear()
+            elif row.kind is Kind.ORDER:
+                orders[row.message.tag] = row.message
+            elif row.kind is Kind.FILL:
+                held[row.message.instrument] += row.message.side.sign * row.message.quantity
+    working = Counter(o.instrument for o in orders.values() if o.pending_quantity)
+    return [f"{quantity:+d} {key}" for key, quantity in held.items() if quantity] + [
+        f"{count} working order{'s' * (count > 1)} in {key}" for key, count in working.items()
+    ]
+
+
+def check_leftovers(account: str, now: int) -> None:
+    """Refuse an account where a live session of today left something open: a new one would not know it for its own.
+
+    Paper sessions don't count: each has an exchange of its own, whose account ends with it.
+    Raises LeaseHeld, which names the session and the mend.
+    """
+    for folder in reversed(session_dirs()):
+        with contextlib.suppress(BadConfig):  # a manifest of another version
+            manifest = folder.read_manifest()
+            if (manifest.mode, manifest.account) == (Mode.LIVE, account) and (left := _left_open(folder, now)):
+                raise LeaseHeld(
+                    f"session {manifest.session_id} ended today and left {', '.join(left)} on account {account}: make "
+                    f"it flat with `tradealgo kill {manifest.session_id}`, which verifies it with the broker, and "
+                    "launch again"
+                )
+
+
+def _left_open(folder: SessionDir, now: int) -> list[str]:
+    try:
+        return left_open(folder, now)
+    except sqlite3.Error as error:
+        return [f"nobody knows what, as its journal can't be read ({error}),"]
