@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from feed_session import FeedSession, eventually, feed_session
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
 
 from tradealgo.bus.keys import Stream
+from tradealgo.bus.redis_bus import Bus
 from tradealgo.domain.state import Module
 from tradealgo.domain.ticks import FLAG_CACHED
 from tradealgo.exchange.testing import RunningExchange, running_exchange
+from tradealgo.producer import connection
+from tradealgo.producer.health import Feed, FeedHealth
+from tradealgo.producer.intake import Intake
+from tradealgo.producer.outbox import Outbox
 
 SPEED = 60
 
@@ -97,3 +107,36 @@ async def test_noise_on_the_wire_is_counted_and_passed_over(
         known = {i.instrument_token for i in paper.exchange.market.instruments}
         for entry in await session.bus.range(Stream.TICKS):
             assert set(entry.message.ticks["instrument_token"].tolist()) <= known
+
+
+async def test_a_403_that_passes_needs_no_new_login(
+    paper: RunningExchange, bus_url: str, bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same token is tried again after a while; a connection that drops later is not taken for a refused one."""
+    monkeypatch.setattr(connection, "DENIED_RETRY_S", 1.0)
+    shakes: list[float] = []
+
+    def refuse_the_first(_: ServerConnection, request: Request) -> Response | None:
+        shakes.append(time.monotonic())
+        return Response(403, "Forbidden", Headers()) if len(shakes) == 1 else None
+
+    async def drop_the_second(socket: ServerConnection) -> None:
+        if len(shakes) > 2:
+            await socket.wait_closed()
+
+    async with (
+        serve(drop_the_second, "127.0.0.1", 0, process_request=refuse_the_first) as server,
+        feed_session(paper, bus_url, tmp_path) as session,
+    ):
+        port = server.sockets[0].getsockname()[1]
+        manifest = msgspec.structs.replace(session.manifest, ws_url=f"ws://127.0.0.1:{port}")
+        subject = connection.Connection(manifest, Intake(0, [1]), FeedHealth(), Outbox(bus))
+        running = asyncio.create_task(subject.run())
+
+        async def back() -> bool:
+            return len(shakes) == 3 and subject.health.state is Feed.QUIET
+
+        await eventually(back)
+        running.cancel()
+    assert shakes[1] - shakes[0] >= 1.0
+    assert subject.denied_since == 0

@@ -25,6 +25,8 @@ PING_EVERY_S = 2.5
 PING_TIMEOUT_S = 5.0
 LOGIN_POLL_S = 0.1
 FORBIDDEN = 403
+#: After a 403 the same token is tried again so often: a front end refuses at times what the broker would take.
+DENIED_RETRY_S = 10.0
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -56,20 +58,20 @@ class Connection:
 
     async def run(self) -> None:
         """Keep the connection for ever."""
-        refused = 0  # when the token that the broker refused was made
+        refused = 0  # when the token was made that the broker refused just now
         while True:
             session = await self._login(refused)
             if self.health.state is Feed.DENIED:
-                self.health.on(Event.NEW_TOKEN, time.time_ns())
-                self.denied_since = 0
+                self.health.on(Event.NEW_TOKEN if session.created > refused else Event.RETRY, time.time_ns())
+            refused = 0
             try:
                 await self._serve(session)
             except InvalidStatus as error:
                 self._cause = str(error)
                 if error.response.status_code == FORBIDDEN:
-                    refused = session.created
-                    self.denied_since = time.time_ns()
-                    self.health.on(Event.REFUSED, self.denied_since)
+                    refused, now = session.created, time.time_ns()
+                    self.denied_since = self.denied_since or now
+                    self.health.on(Event.REFUSED, now)
                     self.changed.set()
                     continue
             except (OSError, TimeoutError, WebSocketException) as error:
@@ -77,9 +79,12 @@ class Connection:
             await self._back_off()
 
     async def _login(self, refused: int) -> BrokerSession:
+        """A login that hasn't expired: newer than the refused one, or after DENIED_RETRY_S that one again."""
+        retry_at = time.monotonic() + (DENIED_RETRY_S if refused else 0)
         while True:
             session = BrokerSession.load(self._manifest.account)
-            if session and session.created > refused and session.expires > time.time_ns():
+            usable = session and (session.created > refused or time.monotonic() >= retry_at)
+            if session and usable and session.expires > time.time_ns():
                 return session
             await asyncio.sleep(LOGIN_POLL_S)
 
@@ -104,6 +109,7 @@ class Connection:
 
     def _opened(self) -> None:
         now = time.time_ns()
+        self.denied_since = 0
         self.health.on(Event.OPENED, now)
         self.intake.opened()
         if self._lost_at:

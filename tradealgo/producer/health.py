@@ -10,7 +10,7 @@ ticks is QUIET, which is worth an alarm in market hours only.
       │  │ │ REFUSED         └──┬────────────┘
       │  │ ▼                    │ NO_FRAMES
       │  │ DENIED               ▼
-      │  │  │ NEW_TOKEN       STALLED (a frame brings it back)
+      │  │  │ NEW_TOKEN/RETRY STALLED (a frame brings it back)
       │  ▼  ▼                   │ CLOSED, from any open state
       └─ BACKING_OFF ◀──────────┘
 """
@@ -72,6 +72,7 @@ TABLE: dict[tuple[Feed, Event], Feed] = {
     (Feed.STALLED, Event.CLOSED): Feed.BACKING_OFF,
     (Feed.BACKING_OFF, Event.RETRY): Feed.CONNECTING,
     (Feed.DENIED, Event.NEW_TOKEN): Feed.CONNECTING,
+    (Feed.DENIED, Event.RETRY): Feed.CONNECTING,  # a 403 may be anybody's on the way, with the token as good as ever
 }
 
 #: Worst first: the feed as a whole is in the worst state of its connections, but one LIVE connection outweighs quiet ones.
