@@ -48,10 +48,14 @@ class Broker:
     Args:
         login: gives the account's present BrokerSession, or None while there is none.
         timeout_s: of an order call, and of a question.
+        clock: whoever takes the outcomes must have the same one.
     """
 
-    def __init__(self, rest_url: str, login: Callable[[], BrokerSession | None], timeout_s: float) -> None:
-        self._url, self._login = rest_url.rstrip("/"), login
+    def __init__(
+        self, rest_url: str, login: Callable[[], BrokerSession | None], timeout_s: float,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:  # fmt: skip
+        self._url, self._login, self._clock = rest_url.rstrip("/"), login, clock
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._http: aiohttp.ClientSession | None = None
 
@@ -74,7 +78,7 @@ class Broker:
         if login is None:
             return CallDone(call_id=call.call_id, outcome=Outcome.TOKEN_DEAD, text="not logged in")
         method, route, form = _shape(call)
-        sent = time.time_ns()
+        sent = self._clock()
         if sent - call.admitted > LAUNCH_NS:
             text = f"not sent: {(sent - call.admitted) / 1e6:.0f} ms late"
             return CallDone(call_id=call.call_id, outcome=Outcome.NOT_SENT, text=text, ts_done=sent)
@@ -93,7 +97,7 @@ class Broker:
     ) -> CallDone:
         return CallDone(
             call_id=call.call_id, outcome=outcome, order_id=order_id, text=text, ts_sent=sent,
-            ts_done=time.time_ns(), server_second=second,
+            ts_done=self._clock(), server_second=second,
         )  # fmt: skip
 
     async def _request(
@@ -108,7 +112,7 @@ class Broker:
 
     async def ask(self, query: Query) -> Event:
         """Ask the broker's book. Never raises: a failure is an event too, and never an empty book."""
-        asked = time.time_ns()
+        asked = self._clock()
         login = self._login()
         if login is None:
             return QueryFailed(query=query, text="not logged in", token_dead=True)
@@ -117,7 +121,7 @@ class Broker:
             if answer.status != 200:
                 dead = answer.error_type == "TokenException"
                 return QueryFailed(query=query, text=f"HTTP {answer.status} {answer.message}", token_dead=dead)
-            return _event(query, answer, asked, time.time_ns())
+            return _event(query, answer, asked, self._clock())
         except (aiohttp.ClientError, TimeoutError, OSError, KeyError, ValueError, TypeError) as error:
             return QueryFailed(query=query, text=f"{type(error).__name__}: {error}")
 

@@ -81,9 +81,10 @@ class Journal:
         # FULL: a commit is on the disk when it returns, power cut or not; half a millisecond on an SSD
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute(_SCHEMA)
-        last = self._db.execute("SELECT seq, hash FROM records ORDER BY seq DESC LIMIT 1").fetchone()
+        last = self._db.execute("SELECT seq, hash, ts FROM records ORDER BY seq DESC LIMIT 1").fetchone()
         self.seq: int = last[0] if last else 0
         self._hash: bytes = last[1] if last else _FIRST
+        self.last_ts: int = last[2] if last else 0  # when the last record was written
         self._encoder = msgspec.msgpack.Encoder()
 
     def append(self, records: Sequence[Record], ts: int) -> int:
@@ -100,7 +101,7 @@ class Journal:
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
-        self.seq, self._hash = first + len(rows) - 1, tip
+        self.seq, self._hash, self.last_ts = first + len(rows) - 1, tip, ts
         return first
 
     def close(self) -> None:

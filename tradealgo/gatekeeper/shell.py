@@ -17,6 +17,7 @@ from tradealgo.config import BrokerSession, Manifest, SessionDir, token_file
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.state import Action, Control
 from tradealgo.gatekeeper.broker import Broker
+from tradealgo.gatekeeper.clock import Clock
 from tradealgo.gatekeeper.core import Gate
 from tradealgo.gatekeeper.inbox import Inbox
 from tradealgo.gatekeeper.journal import Journal, open_readonly, read
@@ -76,7 +77,9 @@ class Shell:
         self.folder, self.manifest, self.journal = folder, manifest, journal
         terms = Terms(manifest.session_id, manifest.account, manifest.capital, manifest.speed)
         self.gate = Gate(terms, manifest.limits, instruments)
-        self.broker = Broker(manifest.rest_url, LoginFile(manifest.account), manifest.limits.call_timeout_s)
+        self.clock = Clock(after=journal.last_ts)
+        timeout_s = manifest.limits.call_timeout_s
+        self.broker = Broker(manifest.rest_url, LoginFile(manifest.account), timeout_s, self.clock)
         self.inbox: Inbox | None = None
         self.outbox: Outbox | None = None
         self.commit_ms = 0.0  # the slowest commit since the last look
@@ -116,7 +119,7 @@ class Shell:
             reason, source = str(content.get("reason", "")), str(content.get("source", "flag"))
         except Exception:  # unreadable in whatever way: that it is there is what counts
             reason, source = "", "flag"
-        control = Control(action=Action.KILL, source=source, reason=reason, ts=time.time_ns())
+        control = Control(action=Action.KILL, source=source, reason=reason, ts=self.clock())
         self.put(ControlReceived(control=control.cleaned()))
 
     # ------------------------------------------------------------------ the loop
@@ -124,7 +127,7 @@ class Shell:
     async def start(self) -> None:
         """Read the journal, and begin to reconcile."""
         self.gate.restore((row.kind, row.message) for row in self.journal.rows())
-        await self._perform(self.gate.recover(time.time_ns()), [])
+        await self._perform(self.gate.recover(self.clock()), [])
 
     async def run(self) -> None:
         """Handle events for ever."""
@@ -144,7 +147,7 @@ class Shell:
                 batch.append(self._queue.get_nowait())
             commands: list[Command] = []
             for event, _ in batch:
-                commands += self.gate.handle(event, time.time_ns())
+                commands += self.gate.handle(event, self.clock())
             await self._perform(commands, [i for _, i in batch if i is not None])
 
     async def _perform(self, commands: list[Command], entry_ids: list[bytes]) -> None:
@@ -168,7 +171,7 @@ class Shell:
     async def _write(self, records: list[Record]) -> None:
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
-        first = await loop.run_in_executor(self._writer, self.journal.append, records, time.time_ns())
+        first = await loop.run_in_executor(self._writer, self.journal.append, records, self.clock())
         self.commit_ms = max(self.commit_ms, (time.perf_counter() - began) * 1e3)
         for seq, record in enumerate(records, first):
             if self.outbox:
