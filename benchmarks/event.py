@@ -4,7 +4,8 @@ EMA 20/50 crossover, long only, 100 shares, squared off each day, on 92,250 one-
 seeded geometric Brownian motion. Each of our runs goes through the public API to a result: candles checked, signals,
 order requests, the Gatekeeper's checks and kill switch, the exchange's matching, charges, both ledgers.
 
-Peers take turns with us, each in a process of its own that times its run alone; they run the same crossover without
+Peers take turns with us, each in a process of its own that times its run alone. All are single-threaded, and seconds are
+the processor's, so that other work on the machine counts for nobody. Peers run the same crossover without
 square-off, limits, taxes or kill switch. A peer is measured where this Python has it, or the one that
 TRADEALGO_PEER_PYTHON names (nautilus_trader and backtesting don't install beside all of our pins). Where it is not there,
 its published figure stands in, and `nautilus` or `backtesting_py` says so.
@@ -60,9 +61,9 @@ def timed(frames: pd.DataFrame | dict[str, pd.DataFrame], count: int) -> Callabl
     """A case: candles a second."""
 
     def measured() -> float:
-        began = time.perf_counter()
+        began = time.process_time()
         ours(frames)
-        return count / (time.perf_counter() - began)
+        return count / (time.process_time() - began)
 
     return measured
 
