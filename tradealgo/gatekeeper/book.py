@@ -16,6 +16,10 @@ from tradealgo.domain.portfolio import Portfolio, to_paise
 UNSENT_STATES = frozenset({OrderState.NEW, OrderState.JOURNALED})
 
 
+#: A tick this much older than the broker's own last price gives way to it.
+QUOTE_AFTER_NS = 3_000_000_000
+
+
 class Price(NamedTuple):
     """An instrument's last price in rupees, the exchange's time of it and ours (UTC ns)."""
 
@@ -50,7 +54,8 @@ class Book:
         self.orders: dict[str, Order] = {}
         self.working: dict[str, Order] = {}
         self.by_order_id: dict[str, str] = {}
-        self.prices: dict[int, Price] = {}
+        self.prices: dict[int, Price] = {}  # ticks
+        self.quotes: dict[int, Price] = {}  # from the broker's positions, where ticks fail
         self.foreign: dict[str, Foreign] = {}
         self.outside: dict[int, int] = {}  # units that the account holds beyond ours, signed, as of the last look
         self.available: float | None = None  # rupees, the broker's own figure
@@ -95,7 +100,7 @@ class Book:
         self._held[fill.instrument_token] = self.portfolio.position(fill.instrument_token).quantity
         self._count_unbooked(fill.tag)
         self._moved.add(fill.instrument_token)
-        price = self.prices.get(fill.instrument_token)
+        price = self.quotes.get(fill.instrument_token) or self.prices.get(fill.instrument_token)
         self._mark(fill.instrument_token, price.last if price else fill.price)
         self.changed_at = now
         return True
@@ -113,6 +118,7 @@ class Book:
         if not last > 0:
             return
         self.prices[token] = Price(last, ts_event, ts_init)
+        self.quotes.pop(token, None)
         if ts_event > self.ts_event:
             self.ts_event = ts_event
             if ts_event >= self.day[1]:
@@ -123,6 +129,22 @@ class Book:
             self._mark(token, last)
         if token in self._exposure:
             self._moved.add(token)
+
+    def take_quote(self, token: int, last: float, asked: int) -> None:
+        """Note a last price that the broker's positions tell, if the instrument ticks no more. It values and prices exits;
+        entries still want a tick.
+        """
+        if not last > 0 or not self.is_blind(token, asked):
+            return
+        self.quotes[token] = Price(last, self.ts_event, asked)
+        if token in self._held:
+            self._mark(token, last)
+        self._moved.add(token)
+
+    def is_blind(self, token: int, now: int) -> bool:
+        """Whether the last tick is some seconds old, or there was none."""
+        tick = self.prices.get(token)
+        return tick is None or now - tick.ts_init > QUOTE_AFTER_NS
 
     def _mark(self, token: int, last: float) -> None:
         """Value one instrument anew: the sum over all of them is kept, not made at each tick."""
@@ -181,8 +203,8 @@ class Book:
         return found
 
     def last_price(self, token: int) -> float:
-        """Rupees; the portfolio's own price if no tick has been seen; 0.0 if there is none."""
-        found = self.prices.get(token)
+        """Rupees; the portfolio's own price if none has been seen; 0.0 if there is none."""
+        found = self.quotes.get(token) or self.prices.get(token)
         return found.last if found else self.portfolio.position(token).last_price
 
     # ------------------------------------------------------------------ figures

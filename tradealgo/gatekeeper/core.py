@@ -330,6 +330,9 @@ class Gate:
     def _take_positions(self, event: m.PositionsSeen) -> None:
         self.queries.answered(Query.POSITIONS)
         self.killer.positions, self.killer.positions_asked = event.rows, event.asked
+        for row in event.rows:
+            if row.instrument in self.book.by_key:
+                self.book.take_quote(self.book.by_key[row.instrument].instrument_token, row.last_price, event.asked)
         if is_quiet(self.book, event.asked) and see_outside(event.rows, self.book):
             self.queries.want(Query.TRADES, Query.POSITIONS)
             self.lifecycle.keep_within_account()

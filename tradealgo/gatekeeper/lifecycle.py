@@ -10,7 +10,7 @@ from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.kite import BrokerOrder, Query
 from tradealgo.gatekeeper.messages import OrdersSeen
 from tradealgo.gatekeeper.orders import AT_WORK, Orders
-from tradealgo.gatekeeper.pricing import is_further, marketable_limit
+from tradealgo.gatekeeper.pricing import is_further, pursuing_limit
 from tradealgo.gatekeeper.queries import Queries
 
 SECOND_NS = 1_000_000_000
@@ -128,29 +128,37 @@ class Lifecycle:
     def _chase(self, order: Order) -> None:
         """Move an exit that didn't fill to where the market is now."""
         limits, track = self._context.limits, self._orders.track(order.tag)
-        wait = limits.chase_after_s * (1 if order.modifications < limits.chase_limit else SLOW_CHASE)
+        fast = max(track.chases, order.modifications) < limits.chase_limit
+        wait = limits.chase_after_s * (1 if fast else SLOW_CHASE)
         since = max(track.chased_at, order.ts_acknowledged, order.ts_checked)
         if self._context.now - since < wait * SECOND_NS:
             return
         track.chased_at = self._context.now
-        if order.modifications >= min(limits.chase_limit, limits.modifications_per_order):
+        track.chases = max(track.chases, order.modifications) + 1
+        if track.chases > min(limits.chase_limit, limits.modifications_per_order):
             self._escalate(order)
         if order.modifications >= limits.modifications_per_order:
             return
         last = self._book.last_price(order.instrument_token)
+        if last <= 0:
+            return
         instrument = self._book.instruments[order.instrument_token]
-        price = marketable_limit(instrument, order.side, last, limits.slippage_fraction) if last > 0 else order.price
+        price = pursuing_limit(
+            instrument, order.side, last, limits.slippage_fraction, track.chases,
+            beyond=order.intent is Intent.KILL,
+        )  # fmt: skip
         if is_further(order.side, price, order.price):
             self._calls.modify(order, price)
 
     def _escalate(self, order: Order) -> None:
-        """A kill's exit is replaced by a new one; a strategy's is a person's business."""
-        if order.intent is Intent.KILL:
-            self.want_cancelled(order, Intent.KILL)
-            return
+        """A person is told, and a kill's exit is replaced by a new one."""
+        kill = order.intent is Intent.KILL
         self._context.alert(
             Level.CRITICAL,
             f"CHASE:{order.tag}",
-            f"{order.side} {order.pending_quantity} {order.instrument} is not filled after {order.modifications} "
-            f"moves, now at {order.price:g}: look at it, or kill the session",
+            f"{order.side} {order.pending_quantity} {order.instrument} is not filled after "
+            f"{self._orders.track(order.tag).chases} looks, now at {order.price:g}, the last price is "
+            f"{self._book.last_price(order.instrument_token):g}: look at it, or {'close it yourself' if kill else 'kill'}",
         )
+        if kill:
+            self.want_cancelled(order, Intent.KILL)

@@ -21,7 +21,7 @@ class Track:
     """What the core remembers of a working order beyond its record; lost at a restart, and then taken anew."""
 
     __slots__ = (
-        "absences", "busy", "call_done", "cancel_wanted", "chased_at", "next_look", "not_before", "placed_at",
+        "absences", "busy", "call_done", "cancel_wanted", "chased_at", "chases", "next_look", "not_before", "placed_at",
         "tries", "unknown_since",
     )  # fmt: skip
 
@@ -32,6 +32,7 @@ class Track:
         self.not_before = 0
         self.placed_at = 0
         self.chased_at = 0
+        self.chases = 0  # times that it was looked at and had not filled
         self.unknown_since = 0
         self.next_look = 0
         self.tries = 0

@@ -12,6 +12,9 @@ OPTION_BANDS = ((10.0, 0.05), (100.0, 0.03), (500.0, 0.02), (math.inf, 0.01))
 #: The same for shares and futures: a limit farther out than this may be refused.
 SHARE_BANDS = ((100.0, 0.02), (500.0, 0.01), (math.inf, 0.005))
 
+#: Bands from the last price that a kill's exit goes at most. The broker may refuse so far a move; the order then works on.
+WIDEST = 5
+
 
 def band(instrument: Instrument, last_price: float) -> float:
     """The broker's protection band at a price, as a fraction."""
@@ -40,6 +43,18 @@ def marketable_limit(instrument: Instrument, side: Side, last_price: float, slip
     At a premium under 10, half a per cent is less than a tick of 0.05: rounding outward makes it at least one.
     """
     fraction = slippage(instrument, last_price, slippage_fraction)
+    return to_tick(last_price * (1 + side.sign * fraction), instrument.tick_size, side)
+
+
+def pursuing_limit(
+    instrument: Instrument, side: Side, last_price: float, slippage_fraction: float, moves: int, *, beyond: bool
+) -> float:
+    """The limit price in rupees of an exit that didn't fill: at each move half a band farther out, for where the spread
+    is wide the last price stands still. It ends at the band, or `beyond` it at `WIDEST` bands: to be stuck is worse.
+    """
+    protection = band(instrument, last_price)
+    fraction = slippage(instrument, last_price, slippage_fraction) + moves * protection / 2
+    fraction = min(fraction, protection * (WIDEST if beyond else 1))
     return to_tick(last_price * (1 + side.sign * fraction), instrument.tick_size, side)
 
 

@@ -55,8 +55,8 @@ class Queries:
         book = self._context.book
         if query is Query.ORDERS and book.working:
             return WORKING_NS
-        if query is Query.POSITIONS and book.open_tokens():
-            return HELD_NS
+        if query is Query.POSITIONS and (held := book.open_tokens()):
+            return WORKING_NS if any(book.is_blind(t, self._context.now) for t in held) else HELD_NS
         return int(self._context.limits.reconcile_s * SECOND_NS)
 
     def pump(self) -> None:
