@@ -27,6 +27,7 @@ from tradealgo.domain.limits import Limits
 from tradealgo.domain.sizing import Sizing
 from tradealgo.live import manifest as checks
 from tradealgo.live import supervisor
+from tradealgo.live.leftovers import check_leftovers
 from tradealgo.live.session import LiveSession
 from tradealgo.strategies import Strategy
 
@@ -67,7 +68,7 @@ def launch(
 
     Raises:
         InvalidInput: an argument is wrong (UnknownInstrument and BadConfig are of its kind).
-        LeaseHeld: another session trades this account.
+        LeaseHeld: another session trades this account, or left positions open on it.
     """
     chosen = _mode(mode)
     require_mode(chosen)
@@ -93,13 +94,18 @@ def launch(
 
 
 def start(manifest: Manifest, source: str | None) -> LiveSession:
-    """Start the session of a checked manifest, or attach to its like. Raises LeaseHeld."""
+    """Start the session of a checked manifest, or attach to its like.
+
+    Raises LeaseHeld, also where an earlier session of today left something open on a live account.
+    """
     with _one_launch_at_a_time(manifest.account):
         running = running_session(manifest.account)
         if running is not None:
             return _attached(running, manifest, source)
         _check_lease(manifest.account)
-        if manifest.mode is Mode.PAPER:
+        if manifest.mode is Mode.LIVE:
+            check_leftovers(manifest.account, time.time_ns())
+        else:
             token_file(manifest.account).unlink(missing_ok=True)  # of an exchange that is gone
         folder = checks.session_dir(manifest.session_id)
         folder.path.mkdir(parents=True)
