@@ -287,7 +287,7 @@ class LiveSession:
         holds = self._condition(until, state)
         deadline = time.monotonic() + timeout_s
         while not holds(self):
-            if self._past or (not self.is_running and not holds(self)):
+            if self._has_ended() and not holds(self):
                 raise TradeAlgoError(f"session {self.id} ended before {_wanted(until, state)}; see session.logs(…)")
             if time.monotonic() > deadline:
                 raise TimeoutError(
@@ -295,6 +295,16 @@ class LiveSession:
                 )
             time.sleep(POLL_S)
         return self
+
+    def _has_ended(self) -> bool:
+        """Whether nothing changes any more: neither its processes run nor an emergency process, which finishes a kill."""
+        return (self._past or not self.is_running) and not supervisor.emergencies(self.folder)
+
+    def _kill_now(self) -> KillState | None:
+        """As the Gatekeeper said last; of a session that has ended, as its journal has it, which a kill still writes."""
+        if (now := self.state) is not None and not self._past:
+            return now.kill
+        return leftovers.kill_state(self.folder) if self._past else None
 
     def _condition(self, until: Any, state: str | None) -> Callable[[LiveSession], Any]:
         if callable(until):
@@ -306,7 +316,7 @@ class LiveSession:
             return lambda s: not s.waiting_for
         if state in _KILL_ORDER:
             rank = _KILL_ORDER.index(KillState(state))
-            return lambda s: (now := s.state) is not None and _KILL_ORDER.index(now.kill) >= rank
+            return lambda s: (now := s._kill_now()) is not None and _KILL_ORDER.index(now) >= rank
         if state in list(TradingState):
             return lambda s: (now := s.state) is not None and now.trading == state
         known = ", ".join([*TradingState, *KillState, "RUNNING"])
