@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tradealgo.domain.orders import Intent, OrderState, Product, Side
+from tradealgo.domain.orders import Intent, OrderState, Side
 from tradealgo.domain.state import KillCause, KillState, Level, SessionState
 from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.checks.freeze import largest_order, slice_up
@@ -170,14 +170,6 @@ class Killer:
             return most
         theirs = self._own_net().get(self._book.instruments[token].key, 0) * -side.sign
         return min(most, max(theirs, 0))
-
-    def in_account(self, token: int, quantity: int, side: Side) -> int:
-        """No more than the whole account holds, whoever traded it, where its word is newer than our last fill."""
-        if self.positions_asked <= self._book.changed_at:
-            return quantity
-        name = self._book.instruments[token].key
-        net = sum(p.quantity for p in self.positions if p.instrument == name and p.product == Product.INTRADAY)
-        return min(quantity, max(net * -side.sign, 0))
 
     def _crossing(self, token: int, side: Side) -> bool:
         """An order on `side` that is known to work would trade with our exit; one without an answer can't be waited for."""

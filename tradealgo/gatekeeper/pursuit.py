@@ -118,7 +118,7 @@ class Pursuit:
         side = self._side(token)
         largest = largest_order(self._book.instruments[token])
         most = min(left, largest * SLICES) if largest else left
-        return self._killer.in_account(token, self._killer.believed(token, most, side), side)
+        return self._killer.believed(token, most, side)
 
     def _side(self, token: int) -> Side:
         return Side.SELL if self._book.position(token) > 0 else Side.BUY
