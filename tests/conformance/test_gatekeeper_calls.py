@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -14,6 +17,7 @@ from kiteconnect import KiteConnect
 from tradealgo.config import BrokerSession
 from tradealgo.domain.orders import Intent, Order, Side
 from tradealgo.gatekeeper.broker import Broker
+from tradealgo.gatekeeper.kite import Query
 from tradealgo.gatekeeper.messages import Call, CallKind, Outcome
 
 ORDER = Order(
@@ -84,9 +88,6 @@ def numbers(call: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", list(CallKind))
 async def test_calls_are_the_official_clients(recorder: tuple[str, list[dict[str, Any]]], kind: CallKind) -> None:
     """Method, path, form, headers."""
-    import asyncio
-    import time
-
     url, heard = recorder
     login = BrokerSession(account="A", user_id="U", api_key="key", access_token="token", created=0, expires=0)
     broker = Broker(url, lambda: login, 5.0)
@@ -102,11 +103,84 @@ async def test_calls_are_the_official_clients(recorder: tuple[str, list[dict[str
 
 async def test_a_late_or_unconnected_call_was_not_sent() -> None:
     """Admitted too long ago, or nobody listens: definitively without effect."""
-    import time
-
     login = BrokerSession(account="A", user_id="U", api_key="key", access_token="token", created=0, expires=0)
     broker = Broker("http://127.0.0.1:9", lambda: login, 5.0)
     for admitted in (time.time_ns() - 10**9, time.time_ns()):
         done = await broker.perform(Call(call_id=1, kind=CallKind.PLACE, order=ORDER, admitted=admitted))
         assert done.outcome is Outcome.NOT_SENT
     await broker.close()
+
+
+LOGIN = BrokerSession(account="A", user_id="U", api_key="key", access_token="token", created=0, expires=0)
+
+
+class Scripted:
+    """A server that gives each request the next answer of a script; None drops the connection, "" never answers."""
+
+    def __init__(self, *answers: str | None) -> None:
+        self.answers, self.heard = list(answers), list[str]()
+
+    async def __aenter__(self) -> Scripted:
+        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.broker = Broker(self.url, lambda: LOGIN, 5.0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.broker.close()
+        self._server.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):  # the client hung up
+            await self._answer(reader, writer)
+        writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := (await reader.readuntil(b"\r\n\r\n")).decode():
+            length = next((int(h.split(":")[1]) for h in head.splitlines() if h.lower().startswith("content-len")), 0)
+            await reader.readexactly(length)
+            self.heard.append(head.split("\r\n")[0])
+            answer = self.answers.pop(0) if self.answers else ""
+            if answer is None:
+                break
+            writer.write(answer.encode())
+
+    async def perform(self, kind: CallKind) -> Outcome:
+        call = Call(call_id=1, kind=kind, order=ORDER, price=121.5, admitted=time.time_ns())
+        return (await self.broker.perform(call)).outcome
+
+
+BODY = '{"status": "success", "data": {"order_id": "240101000000001"}}'
+YES = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}"
+ELSEWHERE = "HTTP/1.1 307 Temporary Redirect\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("kind", list(CallKind))
+async def test_a_dropped_connection_is_no_second_call(kind: CallKind) -> None:
+    """The server took the call and hung up: it may have happened, and it is not sent again."""
+    async with Scripted(YES, None, YES) as server:
+        assert await server.perform(CallKind.PLACE) is Outcome.ACCEPTED
+        assert await server.perform(kind) is Outcome.UNKNOWN
+        assert len(server.heard) == 2
+
+
+@pytest.mark.parametrize("kind", list(CallKind))
+async def test_a_redirect_is_not_followed(kind: CallKind) -> None:
+    """Whatever a proxy says: an order call goes to the broker's address alone, once."""
+    async with Scripted(ELSEWHERE, YES) as server:
+        assert await server.perform(kind) is Outcome.UNKNOWN
+        assert len(server.heard) == 1
+
+
+async def test_a_call_that_finds_no_free_connection_was_not_sent() -> None:
+    """All connections wait for answers: a late one would land in a second in which it isn't counted."""
+    async with Scripted() as server:
+        waiting = [asyncio.create_task(server.broker.ask(Query.ORDERS)) for _ in range(32)]
+        while len(server.heard) < 32:  # noqa: ASYNC110 (another task's list)
+            await asyncio.sleep(0.01)
+        began = time.monotonic()
+        assert await server.perform(CallKind.PLACE) is Outcome.NOT_SENT
+        assert time.monotonic() - began < 3
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from gate_world import CALL, INFY
+from gate_world import CALL, INFY, SECOND, World
 
 from tradealgo.config import Manifest, Mode, SessionDir
+from tradealgo.domain.orders import OrderState
 from tradealgo.domain.sizing import Sizing
+from tradealgo.domain.state import Action
+from tradealgo.gatekeeper import messages as m
 from tradealgo.gatekeeper.emergency import progress
 from tradealgo.gatekeeper.journal import Journal
 from tradealgo.gatekeeper.shell import Shell
@@ -66,3 +69,31 @@ async def test_the_timer_s_end_is_the_process_s_end(shell: Shell, monkeypatch: p
     with pytest.raises(ExceptionGroup) as raised:
         await asyncio.wait_for(shell.run(), 10)
     assert raised.group_contains(RuntimeError, match="no timer")
+
+
+async def test_an_entry_of_the_batch_that_trips_does_not_leave(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request and a kill at the same moment: the trip is on the disk first, so the entry stays here and is denied."""
+    sent: list[m.Call] = []
+
+    async def perform(call: m.Call) -> m.CallDone:
+        sent.append(call)
+        return m.CallDone(call_id=call.call_id, outcome=m.Outcome.UNKNOWN)
+
+    world = World(3)
+    world.advance(3 * SECOND)
+    world.tick_all()
+    commands: list[m.Command] = []
+    monkeypatch.setattr(world, "perform", commands.extend)
+    world.ask(INFY, 10)
+    world.say(Action.KILL)
+    (entry,) = [c for c in commands if isinstance(c, m.Call)]
+    monkeypatch.setattr(shell, "gate", world.gate)
+    monkeypatch.setattr(shell.broker, "perform", perform)
+    await shell._perform(commands, [])
+    await asyncio.sleep(0.05)
+    assert sent == []
+    done, _ = shell._queue.get_nowait()
+    assert isinstance(done, m.CallDone)
+    assert (done.call_id, done.outcome) == (entry.call_id, m.Outcome.NOT_SENT)
+    world.give(done)
+    assert world.gate.book.orders[entry.order.tag].state is OrderState.DENIED

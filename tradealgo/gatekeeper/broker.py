@@ -29,7 +29,10 @@ from tradealgo.gatekeeper.messages import (
     QueryFailed,
     TradesSeen,
 )
-from tradealgo.gatekeeper.rate import LAUNCH_NS
+from tradealgo.gatekeeper.rate import LANDED_NS, LAUNCH_NS, SECOND_NS, TRANSIT_NS
+
+#: An order call waits no longer for a connection, so that it lands while the rate budget counts it.
+CONNECT_S = (LANDED_NS - LAUNCH_NS - TRANSIT_NS) / SECOND_NS
 
 
 class Answer(NamedTuple):
@@ -57,6 +60,7 @@ class Broker:
     ) -> None:  # fmt: skip
         self._url, self._login, self._clock = rest_url.rstrip("/"), login, clock
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._order_timeout = aiohttp.ClientTimeout(total=timeout_s, connect=CONNECT_S)
         self._http: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -67,7 +71,9 @@ class Broker:
         if self._http is None:
             # A connection that the server closed while idle would turn a placement into an UNKNOWN: let go of it earlier
             connector = aiohttp.TCPConnector(limit=32, keepalive_timeout=15)
-            self._http = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+            self._http = aiohttp.ClientSession(connector=connector)
+            # aiohttp sends a PUT or a DELETE a second time by itself when the connection drops, and has no switch for it
+            self._http._retry_connection = False
         return self._http
 
     # ------------------------------------------------------------------ order calls
@@ -104,7 +110,10 @@ class Broker:
         self, login: BrokerSession, method: str, route: str, form: dict[str, str] | None = None
     ) -> Answer:
         headers = {"X-Kite-Version": kite.VERSION, "Authorization": login.authorization, "User-Agent": "TradeAlgo"}
-        async with self._client().request(method, self._url + route, headers=headers, data=form) as response:
+        timeout = self._timeout if method == "GET" else self._order_timeout
+        async with self._client().request(
+            method, self._url + route, headers=headers, data=form, timeout=timeout, allow_redirects=False
+        ) as response:
             text = await response.read()
             return read_answer(response.status, text, response.headers.get("Date"))
 

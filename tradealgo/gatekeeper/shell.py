@@ -15,6 +15,7 @@ from typing import Any
 from tradealgo.bus.redis_bus import Bus
 from tradealgo.config import BrokerSession, Manifest, SessionDir, token_file
 from tradealgo.domain.instruments import Instrument
+from tradealgo.domain.orders import Intent
 from tradealgo.domain.state import Action, Control
 from tradealgo.gatekeeper.broker import Broker
 from tradealgo.gatekeeper.clock import Clock
@@ -27,11 +28,14 @@ from tradealgo.gatekeeper.messages import (
     Ask,
     BusChanged,
     Call,
+    CallDone,
+    CallKind,
     Command,
     ControlReceived,
     Event,
     Faulted,
     Kind,
+    Outcome,
     Publish,
     Record,
     Timer,
@@ -161,12 +165,21 @@ class Shell:
         if records:
             await self._write(records)
         for command in commands:
-            if isinstance(command, Call | Ask):
+            if isinstance(command, Call) and self._is_too_late(command):
+                text = "not sent: the kill switch has tripped"
+                self.put(CallDone(call_id=command.call_id, outcome=Outcome.NOT_SENT, text=text, ts_done=self.clock()))
+            elif isinstance(command, Call | Ask):
                 self._spawn(command)
             elif isinstance(command, Publish) and self.outbox:
                 self.outbox.pass_on(command.stream, command.message)
         if entry_ids and self.inbox:
             await self.inbox.acknowledge(entry_ids)
+
+    def _is_too_late(self, call: Call) -> bool:
+        """Whether a later event of the same batch tripped the kill, which this call mustn't follow."""
+        if self.gate.killer.is_armed or call.kind is CallKind.CANCEL:
+            return False
+        return call.order.intent is Intent.ENTRY or (call.kind is CallKind.PLACE and call.order.intent is Intent.EXIT)
 
     async def _write(self, records: list[Record]) -> None:
         began = time.perf_counter()
