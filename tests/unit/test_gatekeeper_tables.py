@@ -26,11 +26,11 @@ LEGAL = {
     S.NEW: {E.JOURNAL, E.DENY},
     S.JOURNALED: {E.SEND, E.DENY, E.ACCEPT, *REPORTS},
     S.SUBMITTING: {E.ACCEPT, E.LOSE, E.UNSENT, *REPORTS},
-    S.UNKNOWN: {E.ACCEPT, E.LOSE, E.UNSENT, E.EXPIRE, *REPORTS},
-    S.OPEN: {E.ACCEPT, E.LOSE, E.ASK_CANCEL, E.ASK_MODIFY, E.SETTLE, *REPORTS},
-    S.PARTIALLY_FILLED: {E.ACCEPT, E.LOSE, E.ASK_CANCEL, E.ASK_MODIFY, E.SETTLE, *REPORTS},
-    S.CANCEL_PENDING: {E.ACCEPT, E.LOSE, E.ASK_CANCEL, E.SETTLE, *REPORTS},
-    S.MODIFY_PENDING: {E.ACCEPT, E.LOSE, E.ASK_CANCEL, E.SETTLE, *REPORTS},
+    S.UNKNOWN: {E.ACCEPT, E.LOSE, E.EXPIRE, *REPORTS},
+    S.OPEN: {E.ACCEPT, E.LOSE, E.EXPIRE, E.ASK_CANCEL, E.ASK_MODIFY, E.SETTLE, *REPORTS},
+    S.PARTIALLY_FILLED: {E.ACCEPT, E.LOSE, E.EXPIRE, E.ASK_CANCEL, E.ASK_MODIFY, E.SETTLE, *REPORTS},
+    S.CANCEL_PENDING: {E.ACCEPT, E.LOSE, E.EXPIRE, E.ASK_CANCEL, E.SETTLE, *REPORTS},
+    S.MODIFY_PENDING: {E.ACCEPT, E.LOSE, E.EXPIRE, E.ASK_CANCEL, E.SETTLE, *REPORTS},
     S.FILLED: {E.ACCEPT, E.LOSE, E.SETTLE, E.SEEN, E.PARTIAL, E.FILL, E.CANCEL},
     S.CANCELLED: {E.ACCEPT, E.LOSE, E.SETTLE, *REPORTS},
     S.REJECTED: {E.ACCEPT, E.LOSE, E.SETTLE, *REPORTS},
@@ -64,16 +64,16 @@ def test_done_orders_come_back_only_by_facts() -> None:
 
 
 def test_nothing_is_sent_twice_by_the_table() -> None:
-    """Only JOURNALED is sent, and only a definitive absence leads back to it."""
+    """Only JOURNALED is sent, and only a call that never took effect leads back to it."""
     assert [s for (s, e) in TABLE if e is E.SEND] == [S.JOURNALED]
     back = {(s, e) for (s, e), after in TABLE.items() if after is S.JOURNALED}
-    assert back == {(S.NEW, E.JOURNAL), (S.SUBMITTING, E.UNSENT), (S.UNKNOWN, E.UNSENT)}
+    assert back == {(S.NEW, E.JOURNAL), (S.SUBMITTING, E.UNSENT)}
 
 
 def test_a_lost_answer_leaves_only_by_the_broker() -> None:
     """UNKNOWN ends by what the broker shows or by confirmed absence; a second loss changes nothing."""
     out = {e for (s, e), after in TABLE.items() if s is S.UNKNOWN and after is not S.UNKNOWN}
-    assert out == {E.ACCEPT, E.UNSENT, E.EXPIRE, *REPORTS}
+    assert out == {E.ACCEPT, E.EXPIRE, *REPORTS}
     assert S.UNKNOWN in WORKING_STATES
 
 

@@ -18,7 +18,7 @@ class OrderEvent(StrEnum):
     JOURNAL = "JOURNAL"  # its record is on its way to the disk
     DENY = "DENY"  # we won't send it
     SEND = "SEND"  # the call leaves
-    UNSENT = "UNSENT"  # definitive: the call took no effect (429, no connection, confirmed absent)
+    UNSENT = "UNSENT"  # definitive: the call took no effect (429, no connection)
     ACCEPT = "ACCEPT"  # the call was answered with an order id
     REJECT = "REJECT"  # the broker or the exchange said no
     LOSE = "LOSE"  # no definitive answer to the call
@@ -64,8 +64,7 @@ TABLE: dict[tuple[OrderState, OrderEvent], OrderState] = {
     (_S.UNKNOWN, _E.CANCEL): _S.CANCELLED,
     (_S.UNKNOWN, _E.REJECT): _S.REJECTED,
     (_S.UNKNOWN, _E.LOSE): _S.UNKNOWN,
-    (_S.UNKNOWN, _E.UNSENT): _S.JOURNALED,  # confirmed absent and still wanted: send once more
-    (_S.UNKNOWN, _E.EXPIRE): _S.EXPIRED,  # confirmed absent and no longer wanted
+    (_S.UNKNOWN, _E.EXPIRE): _S.EXPIRED,  # confirmed absent: a new try is a new order
     #
     (_S.OPEN, _E.ACCEPT): _S.OPEN,
     (_S.OPEN, _E.SEEN): _S.OPEN,
@@ -77,6 +76,7 @@ TABLE: dict[tuple[OrderState, OrderEvent], OrderState] = {
     (_S.OPEN, _E.ASK_MODIFY): _S.MODIFY_PENDING,
     (_S.OPEN, _E.SETTLE): _S.OPEN,
     (_S.OPEN, _E.CANCEL): _S.CANCELLED,
+    (_S.OPEN, _E.EXPIRE): _S.EXPIRED,  # vanished from the broker's book
     #
     (_S.PARTIALLY_FILLED, _E.ACCEPT): _S.PARTIALLY_FILLED,
     (_S.PARTIALLY_FILLED, _E.SEEN): _S.PARTIALLY_FILLED,  # a message older than the fill
@@ -88,6 +88,7 @@ TABLE: dict[tuple[OrderState, OrderEvent], OrderState] = {
     (_S.PARTIALLY_FILLED, _E.ASK_MODIFY): _S.MODIFY_PENDING,
     (_S.PARTIALLY_FILLED, _E.SETTLE): _S.PARTIALLY_FILLED,
     (_S.PARTIALLY_FILLED, _E.CANCEL): _S.CANCELLED,
+    (_S.PARTIALLY_FILLED, _E.EXPIRE): _S.EXPIRED,
     #
     (_S.CANCEL_PENDING, _E.ACCEPT): _S.CANCEL_PENDING,
     (_S.CANCEL_PENDING, _E.SEEN): _S.CANCEL_PENDING,  # said before the cancel arrived
@@ -98,6 +99,7 @@ TABLE: dict[tuple[OrderState, OrderEvent], OrderState] = {
     (_S.CANCEL_PENDING, _E.ASK_CANCEL): _S.CANCEL_PENDING,
     (_S.CANCEL_PENDING, _E.SETTLE): _S.OPEN,  # the cancel was refused or had no effect
     (_S.CANCEL_PENDING, _E.CANCEL): _S.CANCELLED,
+    (_S.CANCEL_PENDING, _E.EXPIRE): _S.EXPIRED,
     #
     (_S.MODIFY_PENDING, _E.ACCEPT): _S.MODIFY_PENDING,
     (_S.MODIFY_PENDING, _E.SEEN): _S.MODIFY_PENDING,
@@ -108,6 +110,7 @@ TABLE: dict[tuple[OrderState, OrderEvent], OrderState] = {
     (_S.MODIFY_PENDING, _E.ASK_CANCEL): _S.CANCEL_PENDING,
     (_S.MODIFY_PENDING, _E.SETTLE): _S.OPEN,
     (_S.MODIFY_PENDING, _E.CANCEL): _S.CANCELLED,
+    (_S.MODIFY_PENDING, _E.EXPIRE): _S.EXPIRED,
     #
     (_S.FILLED, _E.ACCEPT): _S.FILLED,  # late, doubled or overtaken reports from here on
     (_S.FILLED, _E.SEEN): _S.FILLED,

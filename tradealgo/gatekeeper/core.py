@@ -262,7 +262,8 @@ class Gate:
         if tag is None:
             self._take_foreign(row)
             return
-        self.orders.take_row(tag, row)
+        if self.orders.take_row(tag, row):
+            self.overrides.put("doubled", TradingState.REDUCING, f"the broker has two orders under tag {row.tag}")
         if not self.book.all_booked:
             self.queries.want(Query.TRADES)
 
@@ -296,22 +297,9 @@ class Gate:
         alive = {r.order_id for r in event.rows if not r.is_done}
         self.book.foreign = {k: f for k, f in self.book.foreign.items() if k in alive}
         self.lifecycle.take_absence(event, present)
-        self._look_for_missing(event, present)
+        if self.lifecycle.take_missing(event, present, self.started):
+            self.overrides.put("reconciliation", TradingState.REDUCING, "an order vanished from the broker's book")
         self.killer.orders_asked = event.asked
-
-    def _look_for_missing(self, event: m.OrdersSeen, present: set[str]) -> None:
-        """An order that the broker acknowledged can't vanish from its book."""
-        grace = int(self.limits.absence_s * SECOND_NS)
-        for order in self.book.working.values():
-            known = order.order_id is not None and order.tag not in present
-            if known and event.asked > max(order.ts_acknowledged, self.started) + grace:
-                self.context.alert(
-                    Level.CRITICAL,
-                    f"MISSING:{order.tag}",
-                    f"order {order.order_id} ({order.side} {order.quantity} {order.instrument}) is not in the "
-                    f"broker's book any more",
-                )
-                self.overrides.put("reconciliation", TradingState.REDUCING, "an order vanished from the broker's book")
 
     def _take_trades(self, event: m.TradesSeen) -> None:
         self.queries.answered(Query.TRADES)
@@ -335,7 +323,6 @@ class Gate:
                 self.book.take_quote(self.book.by_key[row.instrument].instrument_token, row.last_price, event.asked)
         if is_quiet(self.book, event.asked) and see_outside(event.rows, self.book):
             self.queries.want(Query.TRADES, Query.POSITIONS)
-            self.lifecycle.keep_within_account()
         if not self.ready or not is_quiet(self.book, min(event.asked, self._trades_asked)):
             if self._unmatched:
                 self.queries.want(Query.TRADES, Query.POSITIONS, at=self.context.now + SECOND_NS)
@@ -389,6 +376,7 @@ class Gate:
                 self._unmatched = 0
                 self.overrides.lift("person")
                 self.overrides.lift("reconciliation")
+                self.overrides.lift("doubled")
                 self.pursuit.again()
             case Action.REARM:
                 self._rearm(control)

@@ -18,6 +18,8 @@ SECOND_NS = 1_000_000_000
 LOOKS_NS = tuple(int(s * SECOND_NS) for s in (0.25, 0.5, 1.0, 2.0))
 #: Books in a row without it, each asked after the absence window, that confirm an order absent.
 ABSENCES = 2
+#: The same of an order that the broker once acknowledged.
+MISSING = 3
 #: A cancel or modify may show in the book this much after its answer.
 SHOWN_NS = SECOND_NS * 3 // 10
 #: Beyond `chase_limit` an exit is moved this many times more slowly.
@@ -38,6 +40,8 @@ class Lifecycle:
         for order in list(self._book.working.values()):
             if order.state is OrderState.UNKNOWN:
                 self._look_up(order)
+            elif self._is_too_much(order):
+                self.want_cancelled(order, order.intent)
             elif self._orders.track(order.tag).busy is None and order.state in AT_WORK:
                 self._tend_working(order)
 
@@ -70,16 +74,36 @@ class Lifecycle:
             if track.absences >= ABSENCES:
                 self._absent(order)
 
+    def take_missing(self, event: OrdersSeen, present: set[str], started: int) -> bool:
+        """An order that the broker acknowledged can't vanish from its book, but from yesterday's: after some whole books it
+        works no more, so that it can't hold up the kill. Should it turn up again, its row or its trade revives it.
+        """
+        grace, found = int(self._context.limits.absence_s * SECOND_NS), False
+        for order in list(self._book.working.values()):
+            track = self._orders.track(order.tag)
+            if order.order_id is None or order.tag in present:
+                track.absences = 0 if order.order_id else track.absences
+            elif event.asked > max(order.ts_acknowledged, started) + grace:
+                found, track.absences = True, track.absences + 1
+                self._tell_missing(order)
+                if track.absences >= MISSING:
+                    self._orders.move(order.tag, OrderEvent.EXPIRE, text="vanished from the broker's book")
+        return found
+
+    def _tell_missing(self, order: Order) -> None:
+        self._context.alert(
+            Level.CRITICAL,
+            f"MISSING:{order.tag}",
+            f"order {order.order_id} ({order.side} {order.quantity} {order.instrument}) is not in the broker's book any "
+            f"more",
+        )
+
     def _absent(self, order: Order) -> None:
-        """It never reached the broker. An exit is still wanted; an entry's moment has passed; the kill makes its own."""
-        held = self._book.position(order.instrument_token) * order.side.sign
-        wanted = order.intent is Intent.EXIT and -held >= order.quantity
+        """It never reached the broker, as far as one can see: never sent again, for a tag may only ever be one order. An exit
+        is asked for anew, under a tag of its own; an entry's moment has passed; the kill makes its own.
+        """
         self._context.resolve(f"UNKNOWN:{order.tag}", f"order {order.tag} never reached the broker")
-        if wanted and not self._orders.track(order.tag).cancel_wanted:
-            self._orders.move(order.tag, OrderEvent.UNSENT, text="confirmed absent: sent again")
-            self._calls.place(self._book.orders[order.tag])
-        else:
-            self._orders.move(order.tag, OrderEvent.EXPIRE, text="confirmed absent from the broker's book: given up")
+        self._orders.move(order.tag, OrderEvent.EXPIRE, text="confirmed absent from the broker's book: given up")
 
     # ------------------------------------------------------------------ cancels and modifies
 
@@ -100,13 +124,13 @@ class Lifecycle:
         if order.state in AT_WORK and track.busy is None and self._context.now >= track.not_before:
             self._calls.cancel(order, intent)
 
-    def keep_within_account(self) -> None:
-        """Cancel exits that would fill beyond what the account still holds: somebody else has closed it."""
-        for order in list(self._book.working.values()):
-            token, side = order.instrument_token, order.side
-            held = max(self._book.in_account(token) * -side.sign, 0)
-            if order.intent is not Intent.ENTRY and self._book.pending(token, side) > held:
-                self.want_cancelled(order, order.intent)
+    def _is_too_much(self, order: Order) -> bool:
+        """Whether an exit would fill beyond what the account still holds: somebody else has closed it, or an order of ours
+        that was given up came back.
+        """
+        token, side = order.instrument_token, order.side
+        held = max(self._book.in_account(token) * -side.sign, 0)
+        return order.intent is not Intent.ENTRY and self._book.pending(token, side) > held
 
     def _tend_working(self, order: Order) -> None:
         track = self._orders.track(order.tag)

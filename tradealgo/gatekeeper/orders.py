@@ -94,16 +94,18 @@ class Orders:
 
     def tag_of(self, row: BrokerOrder) -> str | None:
         """The tag of our order that a row is about; None for somebody else's."""
-        if row.tag in self._book.orders:
-            return row.tag
-        return self._book.by_order_id.get(row.order_id)
+        known = self._book.by_order_id.get(row.order_id)
+        return row.tag if known is None and row.tag in self._book.orders else known
 
-    def take_row(self, tag: str, row: BrokerOrder) -> None:
-        """Fold in what the broker says of an own order. Older than what is known: only facts count."""
+    def take_row(self, tag: str, row: BrokerOrder) -> bool:
+        """Fold in what the broker says of an own order. Older than what is known: only facts count. True if it is a second
+        order under one tag.
+        """
         order = self._book.orders[tag]
-        if order.order_id is not None and row.order_id != order.order_id:
-            self._take_double(order, row)
-            return
+        doubled = order.order_id is not None and row.order_id != order.order_id
+        if doubled:
+            order = self._adopt_double(order, row)
+            tag = order.tag
         filled = max(order.filled_quantity, row.filled_quantity)
         event = row.event
         if event is OrderEvent.SEEN and filled:
@@ -116,15 +118,28 @@ class Orders:
         if row.text:
             changes["text"] = row.text
         self.move(tag, event, **changes)
+        return doubled
 
-    def _take_double(self, order: Order, row: BrokerOrder) -> None:
-        """Two broker orders under one tag: must never be; say so loudly, stop entries, keep the first."""
+    def _adopt_double(self, order: Order, row: BrokerOrder) -> Order:
+        """Two broker orders under one tag: must never be. The second is ours as well: it gets a record of its own, so that
+        its fills are booked, and is cancelled.
+        """
         self._context.alert(
             Level.CRITICAL,
             f"DOUBLED:{order.tag}",
             f"the broker has two orders tagged {order.tag}: {order.order_id} and {row.order_id} ({row.status}); "
-            f"look at the second one yourself",
+            f"the second one is cancelled, and what it fills is booked",
         )
+        double = msgspec.structs.replace(
+            order, tag=tag_for(f"{order.tag}/{row.order_id}"), state=OrderState.UNKNOWN, order_id=row.order_id,
+            quantity=row.quantity, price=row.price or order.price, filled_quantity=0, average_price=0.0,
+            modifications=0, exchange_order_id=None, reason=f"second order under tag {order.tag}", text="",
+            ts_checked=self._context.now,
+        )  # fmt: skip
+        self._put(double)
+        track = self.track(double.tag)
+        track.cancel_wanted, track.unknown_since = True, self._context.now
+        return double
 
     def take_trade(self, row: BrokerTrade) -> Fill | None:
         """Book an execution of an own order; None if it is somebody else's or booked already."""

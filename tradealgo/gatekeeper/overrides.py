@@ -7,11 +7,11 @@ from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.messages import Kind, Override
 
 #: Overrides that outlive a restart; the others are found out anew.
-LASTING = frozenset({"person"})
+LASTING = frozenset({"person", "doubled"})
 
 
 class Overrides:
-    """One say a source: "person", "bus", "login", "reconciliation", "exits"."""
+    """One say a source: "person", "bus", "login", "reconciliation", "doubled", "exits"."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
