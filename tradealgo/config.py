@@ -108,6 +108,8 @@ class SessionDir:
     kill_flag = property(lambda self: self.path / "kill.json")
     #: The Gatekeeper's write-ahead journal (SQLite); only the Gatekeeper writes it.
     journal = property(lambda self: self.path / "journal.db")
+    #: Touched by the Gatekeeper as it goes on, so that one that works is never taken for one that hangs.
+    alive = property(lambda self: self.path / "gatekeeper.alive")
     #: The Recorder's rows (SQLite unless a database URL is set).
     record = property(lambda self: self.path / "record.db")
     logs = property(lambda self: self.path / "logs")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from gate_world import CALL, INFY, SECOND, World
 from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.domain.orders import OrderState
 from tradealgo.domain.sizing import Sizing
-from tradealgo.domain.state import Action
+from tradealgo.domain.state import Action, KillState, SessionState, TradingState
+from tradealgo.gatekeeper import emergency
 from tradealgo.gatekeeper import messages as m
 from tradealgo.gatekeeper.emergency import progress
 from tradealgo.gatekeeper.journal import Journal
@@ -97,3 +100,34 @@ async def test_an_entry_of_the_batch_that_trips_does_not_leave(shell: Shell, mon
     assert (done.call_id, done.outcome) == (entry.call_id, m.Outcome.NOT_SENT)
     world.give(done)
     assert world.gate.book.orders[entry.order.tag].state is OrderState.DENIED
+
+
+async def test_a_gatekeeper_that_waits_still_says_that_it_lives(shell: Shell) -> None:
+    """The broker answers nothing, so the journal doesn't grow: the file's time moves on."""
+    await shell.start()
+    running = asyncio.create_task(shell.run())
+    stamps = set()
+    for _ in range(100):
+        await asyncio.sleep(0.05)
+        stamps.add(emergency.last_sign(shell.folder))
+        if len(stamps - {0}) >= 3:
+            break
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    assert len(stamps - {0}) >= 3
+
+
+def test_only_a_gatekeeper_without_a_sign_of_life_is_fenced(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times the stall without a record, but alive: left alone. Then no sign any more: taken over."""
+    monkeypatch.setattr(emergency, "STALL_S", 1.0)
+    shell.folder.kill_flag.touch()
+    tripped = SessionState(trading=TradingState.HALTED, kill=KillState.FLATTENING)
+    shell.journal.append([m.Record(m.Kind.STATE, tripped)], 1)
+    with ThreadPoolExecutor(1) as pool:
+        needs_no_help = pool.submit(emergency.watch, shell.folder)
+        for _ in range(30):
+            shell.folder.alive.touch()
+            time.sleep(0.1)
+            assert not needs_no_help.done()
+        assert needs_no_help.result(10) is False

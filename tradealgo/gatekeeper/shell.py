@@ -48,6 +48,8 @@ from tradealgo.process import Process
 IDLE_S = 0.05
 #: … while something is.
 BUSY_S = 0.01
+#: Between two touches of the file that says that this process gets on.
+ALIVE_S = 0.2
 #: Events that one commit covers at most.
 BATCH = 500
 
@@ -91,6 +93,7 @@ class Shell:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._bus_up: bool | None = None
+        self._alive_at = 0.0
 
     # ------------------------------------------------------------------ in
 
@@ -153,6 +156,14 @@ class Shell:
             for event, _ in batch:
                 commands += self.gate.handle(event, self.clock())
             await self._perform(commands, [i for _, i in batch if i is not None])
+            self._say_alive()
+
+    def _say_alive(self) -> None:
+        """After a batch: the loop turns and the journal takes records."""
+        if time.monotonic() - self._alive_at > ALIVE_S:
+            self._alive_at = time.monotonic()
+            with contextlib.suppress(OSError):
+                self.folder.alive.touch()
 
     async def _perform(self, commands: list[Command], entry_ids: list[bytes]) -> None:
         """Records first, durably; then the rest, none of which is waited for."""
