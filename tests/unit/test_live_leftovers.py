@@ -14,6 +14,7 @@ from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import KillState, SessionState, TradingState
 from tradealgo.gatekeeper.journal import Journal
 from tradealgo.gatekeeper.messages import Kind, Record
+from tradealgo.live import supervisor
 from tradealgo.live.launch import start
 from tradealgo.live.leftovers import check_leftovers, is_killing, kill_state, left_open
 
@@ -83,9 +84,10 @@ def test_the_journals_end_says_what_is_open(home: Path, records: tuple[Record, .
     assert left_open(session(home, *records), time.time_ns()) == words
 
 
-def test_a_launch_on_the_account_is_refused_with_the_mend(home: Path) -> None:
+def test_a_launch_on_the_account_is_refused_with_the_mend(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything of the new session is made."""
     session(home, fill(Side.BUY))
+    monkeypatch.setattr(supervisor, "start", lambda *_: pytest.fail("it was started"))
     with pytest.raises(LeaseHeld, match=r"session old ended today and left \+75 NSE:INFY on account AB1234: make it "
                                         r"flat with `tradealgo kill old`"):  # fmt: skip
         start(manifest("new"), None)
