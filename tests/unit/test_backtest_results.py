@@ -129,7 +129,7 @@ def test_bad_candles_get_a_sentence(candles, error, words):
         ({"capital": 0}, BadConfig, "rupees above 0"),
         ({"charges": 5}, BadConfig, "fraction of turnover"),
         ({"slippage": -1}, BadConfig, "fraction of the price"),
-        ({"engine": "fast"}, BadConfig, "'compiled' or 'interpreted'"),
+        ({"engine": "fast"}, BadConfig, "'compiled', 'interpreted' or 'event'"),
     ],
 )
 def test_bad_options_get_a_sentence(options, error, words):
