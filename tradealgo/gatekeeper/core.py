@@ -138,6 +138,7 @@ class Gate:
                 self.calls.lost(order.tag)
             elif order.state is OrderState.JOURNALED:
                 self.calls.place(order)
+        self.overrides.put("start", TradingState.REDUCING, "positions have not been compared with the broker's yet")
         self.queries.want(*Query)
         return self.handle(m.Timer(), now)
 
@@ -324,7 +325,7 @@ class Gate:
         if is_quiet(self.book, event.asked) and see_outside(event.rows, self.book):
             self.queries.want(Query.TRADES, Query.POSITIONS)
         if not self.ready or not is_quiet(self.book, min(event.asked, self._trades_asked)):
-            if self._unmatched:
+            if self._unmatched or "start" in self.overrides:
                 self.queries.want(Query.TRADES, Query.POSITIONS, at=self.context.now + SECOND_NS)
             return
         found = mismatches(self._own_net(), self.book)
@@ -332,6 +333,7 @@ class Gate:
             self._unmatched = 0
             self.context.resolve("POSITIONS", "the broker's positions match ours again")
             self.overrides.lift("reconciliation")
+            self.overrides.lift("start")
             return
         if self.context.now < self._next_count:
             return
@@ -377,6 +379,7 @@ class Gate:
                 self.overrides.lift("person")
                 self.overrides.lift("reconciliation")
                 self.overrides.lift("doubled")
+                self.overrides.lift("start")
                 self.pursuit.again()
             case Action.REARM:
                 self._rearm(control)
@@ -387,7 +390,8 @@ class Gate:
             self.context.note("REARM_REFUSED", refusal)
             self.context.alert(Level.WARNING, f"REARM:{self.context.now}", f"not re-armed: {refusal}")
             return
-        self._loss_base = self.book.mtm
+        if self.killer.status.cause is KillCause.MTM and control.force:
+            self._loss_base = self.book.mtm  # nothing but the second yes to this very question moves the line
         self.context.record(
             Kind.REARM,
             m.RearmRecord(reason=control.reason, source=control.source, base=self._loss_base, ts=self.context.now),

@@ -11,7 +11,7 @@ LASTING = frozenset({"person", "doubled"})
 
 
 class Overrides:
-    """One say a source: "person", "bus", "login", "reconciliation", "doubled", "exits"."""
+    """One say a source: "person", "bus", "login", "start", "reconciliation", "doubled", "exits"."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

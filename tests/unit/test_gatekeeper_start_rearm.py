@@ -1,0 +1,75 @@
+"""Nothing new until the books have been compared, and a loss line that only the second yes to a loss moves."""
+
+from __future__ import annotations
+
+from gate_world import INFY, SECOND, World
+from test_gatekeeper_account import LIMITS, TOKEN, by_hand, holding, run
+
+from tradealgo.domain.state import Action, KillState, TradingState
+from tradealgo.gatekeeper.messages import Kind
+
+
+def locked(world: World, action: Action = Action.KILL) -> None:
+    world.say(action)
+    run(world, 5)
+    assert world.gate.killer.status.state is KillState.LOCKED
+
+
+def test_a_persons_kill_leaves_the_loss_line_where_it_is() -> None:
+    """At nearly two per cent down, killed and re-armed: the next loss is not two per cent more, forced or not."""
+    world = holding(20)
+    line = world.gate.loss_line
+    world.move_price(TOKEN, -0.14)
+    world.advance(SECOND)
+    assert world.gate.killer.is_armed
+    locked(world)
+    for force in (False, True):
+        world.say(Action.REARM, force=force)
+        assert world.gate.loss_line == line
+        run(world, 2)
+        assert world.gate.killer.is_armed
+        locked(world)
+    world.crash()
+    assert world.gate.loss_line == line
+
+
+def test_the_second_yes_after_a_loss_moves_the_line() -> None:
+    """From where the MTM stands; remembered over a restart."""
+    world = holding(20)
+    line = world.gate.loss_line
+    world.move_price(TOKEN, -0.2)
+    run(world, 5)
+    assert world.gate.killer.status.state is KillState.LOCKED
+    world.say(Action.REARM)
+    world.say(Action.REARM, force=True)
+    run(world, 1)
+    assert world.gate.killer.is_armed
+    assert world.gate.loss_line < line
+    moved = world.gate.loss_line
+    world.crash()
+    assert world.gate.loss_line == moved
+
+
+def test_entries_wait_for_the_first_comparison_after_a_restart() -> None:
+    """Somebody closed the position while the process was down: the entry that was asked meanwhile isn't sent."""
+    world = holding()
+    by_hand(world, -10)
+    world.crash()
+    calls = sum(k is Kind.CALL for k, _ in world.journal)
+    assert world.gate.trading is TradingState.REDUCING
+    world.ask(INFY, 20)
+    run(world, 3)
+    assert sum(k is Kind.CALL for k, _ in world.journal) == calls
+    assert world.gate.trading is TradingState.REDUCING
+
+
+def test_a_start_with_equal_books_is_active_within_a_second() -> None:
+    """A fresh one, and one with a position."""
+    fresh = World(limits=LIMITS)
+    fresh.advance(SECOND)
+    assert fresh.gate.trading is TradingState.ACTIVE
+    world = holding()
+    world.crash()
+    assert world.gate.trading is TradingState.REDUCING
+    world.advance(2 * SECOND)
+    assert world.gate.trading is TradingState.ACTIVE
