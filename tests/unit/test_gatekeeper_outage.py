@@ -9,9 +9,11 @@ from gate_world import INFY, MS, SECOND, World
 
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent
-from tradealgo.domain.state import Action, KillState
+from tradealgo.domain.state import Action, Beat, KillState, Module
 from tradealgo.gatekeeper import messages as m
 from tradealgo.gatekeeper.messages import Outcome
+from tradealgo.gatekeeper.shell import beat_state
+from tradealgo.sentinel.core import is_denied
 
 
 class Outage(World):
@@ -85,4 +87,19 @@ def test_the_day_s_budget_never_holds_up_the_kill() -> None:
     world.say(Action.KILL)
     world.pass_time(5)
     assert world.gate.killer.status.state is KillState.LOCKED
+    assert not world.position[INFY.instrument_token]
+
+
+def test_a_refused_token_is_said_in_the_beat() -> None:
+    """So that the Sentinel, which takes notice of DENIED, logs in again; a good answer ends it."""
+    world = holding()
+    assert beat_state(world.gate) == "READY"
+    world.outcome = Outcome.TOKEN_DEAD
+    world.ask(INFY, 0, Intent.EXIT)
+    world.pass_time(2)
+    beat = Beat(module=Module.GATEKEEPER, pid=1, ts=2, state=beat_state(world.gate))
+    assert is_denied(beat, since=1)
+    world.outcome = None
+    world.pass_time(8)
+    assert beat_state(world.gate) == "READY"
     assert not world.position[INFY.instrument_token]

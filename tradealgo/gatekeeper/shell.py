@@ -284,6 +284,13 @@ async def known_instruments(process: Process, journal: Journal) -> list[Instrume
     return found
 
 
+def beat_state(gate: Gate) -> str:
+    """DENIED is what the Sentinel looks for: it then logs in again, if the token is dead indeed."""
+    if gate.calls.token_dead:
+        return "DENIED"
+    return "READY" if gate.ready else "RECONCILING"
+
+
 async def _report(shell: Shell, process: Process) -> None:
     """What the heartbeat says."""
     while True:
@@ -291,5 +298,5 @@ async def _report(shell: Shell, process: Process) -> None:
         process.figures = shell.gate.figures() | {"commit_ms": round(shell.commit_ms, 2)}
         shell.commit_ms = 0.0
         with contextlib.suppress(Exception):  # the bus may be away: the state is told when it is back
-            await process.say("READY" if shell.gate.ready else "RECONCILING")
+            await process.say(beat_state(shell.gate))
         await asyncio.sleep(0.2 if not shell.gate.ready else 0.5)
