@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import KillState, SessionState, TradingState
 from tradealgo.gatekeeper.journal import Journal
 from tradealgo.gatekeeper.messages import Kind, Record
+from tradealgo.live import session as session_module
 from tradealgo.live import supervisor
 from tradealgo.live.launch import start
 from tradealgo.live.leftovers import check_leftovers, is_killing, kill_state, left_open
+from tradealgo.live.session import LiveSession
 
 ACCOUNT = "AB1234"
 DAY_NS = 86_400 * 10**9
@@ -125,3 +128,50 @@ def test_a_kill_is_under_way_until_locked(home: Path) -> None:
     journal.append([said(KillState.ARMED)], 1)
     journal.close()
     assert not is_killing(folder)
+
+
+@pytest.fixture
+def stopped_at(monkeypatch: pytest.MonkeyPatch) -> list[KillState]:
+    """Where the kill stood each time a session's processes were stopped; none are there."""
+    states: list[KillState] = []
+    monkeypatch.setattr(supervisor, "is_running", lambda _: True)
+    monkeypatch.setattr(supervisor, "stop_session", lambda folder: states.append(kill_state(folder)))
+    return states
+
+
+def test_a_stop_waits_for_a_kill_under_way(home: Path, stopped_at: list[KillState]) -> None:
+    """Processes end once it is LOCKED, and not in the middle."""
+    folder = session(home, fill(Side.BUY), said(KillState.CANCELLING))
+
+    def lock() -> None:
+        journal = Journal(folder.journal)
+        journal.append([said(KillState.LOCKED)], time.time_ns())
+        journal.close()
+
+    timer = threading.Timer(0.5, lock)
+    timer.start()
+    LiveSession(folder).stop()
+    timer.join()
+    assert stopped_at == [KillState.LOCKED]
+
+
+def test_a_stop_before_the_kill_is_done_says_so(
+    home: Path, stopped_at: list[KillState], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It waits no longer than it says, and names the mend."""
+    monkeypatch.setattr(session_module, "KILL_DONE_S", 0.2)
+    LiveSession(session(home, said(KillState.FLATTENING))).stop()
+    assert stopped_at == [KillState.FLATTENING]
+    assert (
+        "(FLATTENING after 0.2 s): positions may be open; `tradealgo kill old` goes on with it"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_stop_without_a_kill_waits_for_nothing(
+    home: Path, stopped_at: list[KillState], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ARMED or LOCKED long ago."""
+    LiveSession(session(home, fill(Side.BUY))).stop()
+    assert stopped_at == [KillState.ARMED]
+    assert not capsys.readouterr().err
