@@ -22,6 +22,8 @@ SECOND_NS = 1_000_000_000
 LONGEST_WAIT_NS = 30 * SECOND_NS
 #: The kill's first exits wait this long for the broker's positions.
 LOOK_FIRST_NS = SECOND_NS
+#: Between two looks at what a person must close.
+LOOK_AGAIN_NS = 5 * SECOND_NS
 #: Exits of one instrument that fail before a person is told.
 TELL_AFTER = 3
 ACTIVE_STATES = frozenset({KillState.TRIPPED, KillState.CANCELLING, KillState.FLATTENING})
@@ -214,12 +216,14 @@ class Killer:
         held = self._unproven()
         if held:
             self._context.note("NOT_FLAT", "the broker still shows positions", **held)
+            wait = SECOND_NS // 2
             if not self._book.open_tokens():
+                wait = LOOK_AGAIN_NS
                 self._context.alert(
                     Level.CRITICAL, "KILL_NOT_OURS",
                     f"not flat: the account holds {held}, which no order of ours explains; close it yourself",
                 )  # fmt: skip
-            self._queries.want(Query.TRADES, Query.ORDERS, Query.POSITIONS, at=self._context.now + SECOND_NS // 2)
+            self._queries.want(Query.TRADES, Query.ORDERS, Query.POSITIONS, at=self._context.now + wait)
             return
         self._take(KillEvent.PROVEN_FLAT)
         self._context.resolve("KILL_NOT_OURS", "the account is flat in our instruments")
