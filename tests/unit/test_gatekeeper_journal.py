@@ -97,7 +97,8 @@ def test_a_gate_restored_from_its_journal_is_the_gate(tmp_path: Path) -> None:
     assert set(other.state.seen) == set(gate.state.seen)
     assert set(other.pending) == set(gate.pending)
     assert other.killer.status == gate.killer.status
-    assert "person" in other.overrides and "person" in gate.overrides
+    assert "person" in other.overrides
+    assert "person" in gate.overrides
     assert other.calls.next_id == gate.calls.next_id
     assert other.calls.budget.day_count(world.now) == gate.calls.budget.day_count(world.now) > 0
     for instrument in INSTRUMENTS:
