@@ -285,10 +285,14 @@ async def known_instruments(process: Process, journal: Journal) -> list[Instrume
 
 
 def beat_state(gate: Gate) -> str:
-    """DENIED is what the Sentinel looks for: it then logs in again, if the token is dead indeed."""
+    """DENIED is what the Sentinel looks for: it then logs in again, if the token is dead indeed.
+
+    READY comes once entries may leave: the paper market opens on it, and its first signals must not meet a Gatekeeper
+    that is still comparing its books.
+    """
     if gate.calls.token_dead:
         return "DENIED"
-    return "READY" if gate.ready else "RECONCILING"
+    return "READY" if gate.ready and "start" not in gate.overrides else "RECONCILING"
 
 
 async def _report(shell: Shell, process: Process) -> None:
@@ -299,4 +303,4 @@ async def _report(shell: Shell, process: Process) -> None:
         shell.commit_ms = 0.0
         with contextlib.suppress(Exception):  # the bus may be away: the state is told when it is back
             await process.say(beat_state(shell.gate))
-        await asyncio.sleep(0.2 if not shell.gate.ready else 0.5)
+        await asyncio.sleep(0.1 if beat_state(shell.gate) != "READY" else 0.5)
