@@ -5,7 +5,7 @@ from __future__ import annotations
 from gate_world import INFY, SECOND, World
 from test_gatekeeper_account import LIMITS, TOKEN, by_hand, holding, run
 
-from tradealgo.domain.state import Action, KillState, TradingState
+from tradealgo.domain.state import Action, KillState, Level, TradingState
 from tradealgo.gatekeeper.messages import Kind
 
 
@@ -73,3 +73,14 @@ def test_a_start_with_equal_books_is_active_within_a_second() -> None:
     assert world.gate.trading is TradingState.REDUCING
     world.advance(2 * SECOND)
     assert world.gate.trading is TradingState.ACTIVE
+
+
+def test_a_position_that_was_there_before_is_told() -> None:
+    """A new session finds what an earlier one or a person left: one CRITICAL alert with its figures, and no call."""
+    world = World(1, LIMITS)
+    by_hand(world, 75)
+    world.crash()
+    run(world, 3)
+    told = [message for kind, message in world.journal if kind is Kind.ALERT and message.code == f"NOT_OURS:{INFY.key}"]
+    assert [("+75" in a.text, a.level) for a in told] == [(True, Level.CRITICAL)]
+    assert not any(kind is Kind.CALL for kind, _ in world.journal)

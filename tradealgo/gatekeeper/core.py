@@ -43,7 +43,7 @@ from tradealgo.gatekeeper.orders import Orders
 from tradealgo.gatekeeper.overrides import Overrides
 from tradealgo.gatekeeper.pursuit import Pursuit
 from tradealgo.gatekeeper.queries import Queries
-from tradealgo.gatekeeper.reconcile import is_quiet, mismatches, own_net, see_outside, told, unproven
+from tradealgo.gatekeeper.reconcile import is_quiet, mismatches, own_net, raw_net, see_outside, told, unproven
 from tradealgo.gatekeeper.situation import GateState, Terms
 
 SECOND_NS = 1_000_000_000
@@ -316,6 +316,17 @@ class Gate:
     def _unproven(self) -> dict[str, int]:
         return unproven(self.killer.positions, self._trades, self.book)
 
+    def _tell_found(self, event: m.PositionsSeen) -> None:
+        """Positions that were there before us: an earlier session's or a person's. Counted, never touched, and nobody else's
+        to guard."""
+        for name, units in raw_net(event.rows).items():
+            found = (
+                units - self.book.position(self.book.by_key[name].instrument_token) if name in self.book.by_key else 0
+            )
+            if found:
+                text = f"the account holds {found:+d} {name} that this session did not trade: nothing here guards it"
+                self.context.alert(Level.CRITICAL, f"NOT_OURS:{name}", text)
+
     def _take_positions(self, event: m.PositionsSeen) -> None:
         self.queries.answered(Query.POSITIONS)
         self.killer.positions, self.killer.positions_asked = event.rows, event.asked
@@ -333,7 +344,9 @@ class Gate:
             self._unmatched = 0
             self.context.resolve("POSITIONS", "the broker's positions match ours again")
             self.overrides.lift("reconciliation")
-            self.overrides.lift("start")
+            if "start" in self.overrides:
+                self._tell_found(event)
+                self.overrides.lift("start")
             return
         if self.context.now < self._next_count:
             return
