@@ -307,11 +307,20 @@ def _newest(session: str | None) -> LiveSession:
 @click.option("--capital", type=float, default=1_000_000, show_default=True, help="Rupees.")
 @click.option("--instrument", "instruments", multiple=True, help="List only this one; repeatable.")
 @click.option("--wait-for-bell", is_flag=True, help="Stand before the open until POST /_paper/start.")
+@click.option("--fault", metavar="NAME", help="Start none: make the newest paper session's misbehave, e.g. http_429.")
+@click.option("--with", "details", multiple=True, metavar="KEY=VALUE", help="Of the fault: count=3; repeatable.")
+@click.option("--at", "url", help="Of the fault: the exchange's address, as http://127.0.0.1:8770.")
 def exchange(
     day: str | None, seed: int, file: str | None, speed: float, port: int, capital: float,
-    instruments: tuple[str, ...], wait_for_bell: bool,
+    instruments: tuple[str, ...], wait_for_bell: bool, fault: str | None, details: tuple[str, ...], url: str | None,
 ) -> None:  # fmt: skip
     """Run the paper exchange alone: point any Kite client at it."""
+    if fault is not None:
+        from tradealgo.live import faults
+
+        wanted = faults.fault_of(fault, details)
+        click.echo(json.dumps(faults.arm(url or faults.session_exchange(None), wanted)))
+        return
     from tradealgo.exchange.app import serve
     from tradealgo.live.arguments import market_of
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+from click.testing import CliRunner
 from kiteconnect import KiteConnect
 from kiteconnect.exceptions import (
     DataException,
@@ -21,6 +22,7 @@ from kiteconnect.exceptions import (
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tradealgo import cli
 from tradealgo.exchange.testing import RunningExchange
 
 INFY = 408065
@@ -290,3 +292,24 @@ def test_slow_client_is_cut_off(paper: RunningExchange) -> None:
             paper.advance(6 * 3600)
         with pytest.raises(ConnectionClosed):
             read_all(socket)
+
+
+def test_the_command_line_arms_a_fault(paper: RunningExchange, kite: KiteConnect) -> None:
+    """`tradealgo exchange --fault`: the official client meets it; a wrong name, detail or address gets a sentence."""
+
+    def tradealgo(*words: str) -> Any:
+        return CliRunner().invoke(cli.main, ["exchange", *words], standalone_mode=True)
+
+    done = tradealgo("--fault", "http_429", "--with", "path=/orders", "--with", "count=1", "--at", paper.url)
+    assert done.exit_code == 0, done.output
+    with pytest.raises(NetworkException):
+        buy(kite)
+    assert buy(kite)
+    for words, sentence in (
+        (("--fault", "http_999", "--at", paper.url), "unknown fault 'http_999'"),
+        (("--fault", "slow", "--with", "cont=1x", "--with", "count=x", "--at", paper.url), "its details are count"),
+        (("--fault", "slow", "--at", "http://127.0.0.1:9"), "no paper exchange answers"),
+    ):
+        refused = tradealgo(*words)
+        assert refused.exit_code != 0
+        assert sentence in refused.output
