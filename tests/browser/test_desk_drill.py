@@ -121,6 +121,8 @@ def kernel_trouble(lab: Lab, trouble: str) -> int:
     return 0
 
 
+#: The plot is drawn first, empty; the day so far follows in the stream's first message.
+HISTORY = "document.querySelector('.js-plotly-plot').data[0].x.length > 20"
 BUSY = {"busy": "import time\ntime.sleep(20)", "GIL held": "n = 3**60_000_000"}
 
 
@@ -189,8 +191,7 @@ def test_a_reloaded_page_has_its_history_without_a_kernel(lab: Lab, jupyterlab: 
     lab.jupyter.http("DELETE", f"/api/kernels/{lab.kernel_id()}", token=TOKEN)
     lab.open(name, kernel=False)
     lab.page.wait_for_selector(".ta-desk .js-plotly-plot", timeout=20_000)
-    # The plot is drawn first, empty; the history follows in the stream's first message
-    lab.page.wait_for_function("document.querySelector('.js-plotly-plot').data[0].x.length > 20", timeout=10_000)
+    lab.page.wait_for_function(HISTORY, timeout=10_000)
 
 
 def test_the_chart_moves_through_a_busy_cell_and_a_restart(lab: Lab, jupyterlab: Jupyter, session: LiveSession) -> None:
@@ -210,6 +211,7 @@ def test_the_chart_moves_through_a_busy_cell_and_a_restart(lab: Lab, jupyterlab:
         }
         return {updates: seen.length, gap: Math.max(...seen, performance.now() - last)};
     }"""
+    lab.page.wait_for_function(HISTORY, timeout=10_000)
     before = lab.page.evaluate("document.querySelector('.js-plotly-plot').data[0].x.length")
     lab.run(1, wait=False)
     lab.page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
