@@ -50,11 +50,23 @@ class Jupyter:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-m", module, "--allow-root", "--no-browser", "--ip=127.0.0.1", f"--port={self.port}",
-                    "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={self.work}",
+                    sys.executable,
+                    "-m",
+                    module,
+                    "--allow-root",
+                    "--no-browser",
+                    "--ip=127.0.0.1",
+                    f"--port={self.port}",
+                    "--ServerApp.port_retries=0",
+                    f"--IdentityProvider.token={TOKEN}",
+                    f"--ServerApp.root_dir={self.work}",
                 ],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env, start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
+            )
 
     def wait(self, timeout_s: float = 60) -> Jupyter:
         deadline = time.monotonic() + timeout_s
@@ -71,9 +83,11 @@ class Jupyter:
     ) -> tuple[int, Any]:
         """One request; (status, body as JSON or text). Headers by keyword, `_` for `-`."""
         request = urllib.request.Request(
-            self.url + path, method=method, data=None if body is None else json.dumps(body).encode(),
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()},
-        )  # fmt: skip
+        )
         if token:
             request.add_header("Authorization", f"token {token}")
         try:
@@ -112,17 +126,26 @@ class WrittenSession:
         self.folder.path.mkdir(parents=True)
         self.folder.write_manifest(
             Manifest(
-                session_id=self.id, mode=mode, account="PAPER1" if mode is Mode.PAPER else "AB1234",
-                strategy="tradealgo.strategies.ema_cross:EmaCross", parameters={"fast": 10, "slow": 30},
-                instruments=("NSE:INFY", "NSE:RELIANCE"), capital=1_000_000.0, sizing=Sizing(units=300),
-                bus_url=bus_url, created=time.time_ns(),
+                session_id=self.id,
+                mode=mode,
+                account="PAPER1" if mode is Mode.PAPER else "AB1234",
+                strategy="tradealgo.strategies.ema_cross:EmaCross",
+                parameters={"fast": 10, "slow": 30},
+                instruments=("NSE:INFY", "NSE:RELIANCE"),
+                capital=1_000_000.0,
+                sizing=Sizing(units=300),
+                bus_url=bus_url,
+                created=time.time_ns(),
             )
-        )  # fmt: skip
+        )
         with open(self.folder.logs / "writer.log", "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(WRITER), str(self.folder.path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [sys.executable, str(WRITER), str(self.folder.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
                 start_new_session=True,
-            )  # fmt: skip
+            )
 
     def stop(self) -> None:
         self.process.kill()

@@ -82,10 +82,43 @@ class Writer:
                 walk.append(walk[-1] * (1 + self.random.gauss(0, 0.0005) + 0.0002 * math.sin(step / 25 + token)))
             new = self.prices[key] = round(walk[-1], 2)
             stamp = time.time_ns()
-            out.append((Stream.CANDLES, ClosedCandle(token, 60, self.event - MINUTE, old, round(max(walk), 2), round(min(walk), 2), new, 1e4, 0, 60, self.event, stamp, stamp)))  # fmt: skip
+            out.append(
+                (
+                    Stream.CANDLES,
+                    ClosedCandle(
+                        token,
+                        60,
+                        self.event - MINUTE,
+                        old,
+                        round(max(walk), 2),
+                        round(min(walk), 2),
+                        new,
+                        1e4,
+                        0,
+                        60,
+                        self.event,
+                        stamp,
+                        stamp,
+                    ),
+                )
+            )
             self.mtm += self.held[key] * (new - old)
             target = 1 if math.sin(step / 25 + token + 0.4) > 0 else 0
-            out.append((Stream.SIGNALS, SignalRecord(token, self.event - MINUTE, target, math.nan, "fast above slow" if target else "", new, stamp, stamp)))  # fmt: skip
+            out.append(
+                (
+                    Stream.SIGNALS,
+                    SignalRecord(
+                        token,
+                        self.event - MINUTE,
+                        target,
+                        math.nan,
+                        "fast above slow" if target else "",
+                        new,
+                        stamp,
+                        stamp,
+                    ),
+                )
+            )
             if (wanted := target * 300) != self.held[key]:
                 out += self.trade(key, wanted - self.held[key], new, stamp)
         self.peak = max(self.peak, self.mtm)
@@ -101,22 +134,47 @@ class Writer:
         intent = intent or (Intent.ENTRY if quantity > 0 else Intent.EXIT)
         at = [stamp + int(x * 1e6) for x in (0.2, 0.35, 0.6, 1.3, 3.1, 9.4)]
         order = Order(
-            tag=tag, request_id=tag, session_id=self.bus.session_id, instrument_token=TOKENS[key], instrument=key, side=side,
-            quantity=abs(quantity), price=round(price * 1.005, 1), intent=intent, state=OrderState.FILLED,
-            filled_quantity=abs(quantity), average_price=price, ts_event=self.event, ts_init=stamp, ts_closed=at[0],
-            ts_signalled=at[1], ts_requested=at[2], ts_checked=at[3], ts_sent=at[4], ts_acknowledged=at[5],
-        )  # fmt: skip
+            tag=tag,
+            request_id=tag,
+            session_id=self.bus.session_id,
+            instrument_token=TOKENS[key],
+            instrument=key,
+            side=side,
+            quantity=abs(quantity),
+            price=round(price * 1.005, 1),
+            intent=intent,
+            state=OrderState.FILLED,
+            filled_quantity=abs(quantity),
+            average_price=price,
+            ts_event=self.event,
+            ts_init=stamp,
+            ts_closed=at[0],
+            ts_signalled=at[1],
+            ts_requested=at[2],
+            ts_checked=at[3],
+            ts_sent=at[4],
+            ts_acknowledged=at[5],
+        )
         fill = Fill(
-            trade_id=tag, tag=tag, order_id=tag, instrument_token=TOKENS[key], instrument=key, side=side,
-            quantity=abs(quantity), price=price, ts_event=self.event,
-        )  # fmt: skip
+            trade_id=tag,
+            tag=tag,
+            order_id=tag,
+            instrument_token=TOKENS[key],
+            instrument=key,
+            side=side,
+            quantity=abs(quantity),
+            price=price,
+            ts_event=self.event,
+        )
         return [(Stream.ORDERS, order), (Stream.FILLS, fill)]
 
     def point(self) -> MtmPoint:
         mtm, realised = int(self.mtm * 100), int(self.mtm * 60)
         limit = -int(self.manifest.capital * self.manifest.limits.max_loss_fraction * 100)
         drawdown = int((self.peak - self.mtm) * 100)
-        return MtmPoint(self.event, time.time_ns(), realised, mtm - realised, 25 * self.number * 100, mtm, drawdown, limit)  # fmt: skip
+        return MtmPoint(
+            self.event, time.time_ns(), realised, mtm - realised, 25 * self.number * 100, mtm, drawdown, limit
+        )
 
     async def points(self) -> None:
         while True:
@@ -127,15 +185,28 @@ class Writer:
             await asyncio.sleep(0.1)
 
     async def beats(self) -> None:
-        warned = Alert(level=Level.WARNING, module=Module.PRODUCER, code="GAP", text="Reconnected after 1.2 s without ticks", ts=time.time_ns())  # fmt: skip
+        warned = Alert(
+            level=Level.WARNING,
+            module=Module.PRODUCER,
+            code="GAP",
+            text="Reconnected after 1.2 s without ticks",
+            ts=time.time_ns(),
+        )
         await self.bus.publish(Stream.ALERTS, warned)
         while True:
             for module in (m for m in Module if m is not Module.BUS):
                 figures = {"calls_second": 2, "calls_minute": 31, "calls_day": self.number}
-                await self.bus.publish(Stream.HEALTH, Beat(
-                    module=module, pid=os.getpid(), ts=time.time_ns(), state=STATES.get(module, "READY"),
-                    ts_event=self.event, figures=figures if module is Module.GATEKEEPER else {},
-                ))  # fmt: skip
+                await self.bus.publish(
+                    Stream.HEALTH,
+                    Beat(
+                        module=module,
+                        pid=os.getpid(),
+                        ts=time.time_ns(),
+                        state=STATES.get(module, "READY"),
+                        ts_event=self.event,
+                        figures=figures if module is Module.GATEKEEPER else {},
+                    ),
+                )
             await asyncio.sleep(1.0)
 
     async def say(self, **changes: object) -> None:
@@ -153,7 +224,13 @@ class Writer:
 
     async def obey(self, action: Action, reason: str) -> None:
         if action is Action.KILL and self.state.kill is KillState.ARMED:
-            await self.say(trading=TradingState.HALTED, kill=KillState.TRIPPED, cause=KillCause.PERSON, reason=reason, ts_tripped=time.time_ns())  # fmt: skip
+            await self.say(
+                trading=TradingState.HALTED,
+                kill=KillState.TRIPPED,
+                cause=KillCause.PERSON,
+                reason=reason,
+                ts_tripped=time.time_ns(),
+            )
             for state in (KillState.CANCELLING, KillState.FLATTENING):
                 await asyncio.sleep(0.15)
                 await self.say(kill=state)
@@ -166,7 +243,9 @@ class Writer:
             await self.say(kill=KillState.LOCKED)
         elif action is Action.REARM and self.state.kill is KillState.LOCKED:
             self.folder.kill_flag.unlink(missing_ok=True)
-            await self.say(trading=TradingState.ACTIVE, kill=KillState.ARMED, cause=None, reason=reason, ts_tripped=0, ts_flat=0)  # fmt: skip
+            await self.say(
+                trading=TradingState.ACTIVE, kill=KillState.ARMED, cause=None, reason=reason, ts_tripped=0, ts_flat=0
+            )
         elif action in (Action.HALT, Action.RESUME):
             await self.say(trading=TradingState.HALTED if action is Action.HALT else TradingState.ACTIVE, reason=reason)
 
