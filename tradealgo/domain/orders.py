@@ -69,7 +69,10 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     `request_id` is made of what the request is about (see `request_id`), so a restarted Consumer asks again under the
     same id and the Gatekeeper knows it. `quantity` in units, always positive. `position_after` is the signed quantity
     that the strategy wants to hold once it has filled. `reference_price` is the close that it was sized on, in rupees.
-    Times in UTC nanoseconds: `start` names the candle, the others are the stamps of the tick-to-order chain.
+    `stop` and `target` are the strategy's prices in rupees at entry, for protective orders at the broker; None for none.
+    `group` names the basket that an entry belongs to: its `group_size` requests, one an instrument, stand or fall
+    together; empty for a request that stands alone. Times in UTC nanoseconds: `start` names the candle, the others are
+    the stamps of the tick-to-order chain.
     """
 
     request_id: str
@@ -84,6 +87,9 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     intent: Intent
     start: int
     stop: float | None = None
+    target: float | None = None
+    group: str = ""
+    group_size: int = 0
     reason: str = ""
     ts_event: int = 0
     ts_init: int = 0
