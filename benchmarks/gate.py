@@ -22,7 +22,8 @@ from benchmarks.common import main
 from tradealgo.domain.hours import at
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.domain.limits import Limits
-from tradealgo.domain.orders import Fill, Intent, Order, OrderRequest, OrderState, Side
+from tradealgo.domain.orders import Intent, Order, OrderRequest, OrderState, Side
+from tradealgo.domain.state import TradingState
 from tradealgo.gatekeeper import messages as m
 from tradealgo.gatekeeper.checks import decide
 from tradealgo.gatekeeper.core import Gate
@@ -44,34 +45,60 @@ def instruments() -> list[Instrument]:
     ]
 
 
-def order(instrument: Instrument, tag: str, state: OrderState, filled: int = 0) -> Order:
+def order(instrument: Instrument, number: int, state: OrderState) -> Order:
+    filled = 10 if state is OrderState.FILLED else 0
     return Order(
-        tag=tag, request_id=tag, session_id="s", instrument_token=instrument.instrument_token,
+        tag=f"T{number}", request_id=f"q{number}", session_id="s", instrument_token=instrument.instrument_token,
         instrument=instrument.key, side=Side.BUY, quantity=10, price=1_000.0, intent=Intent.ENTRY, state=state,
-        filled_quantity=filled, average_price=1_000.0 if filled else 0.0,
+        order_id=f"o{number}", filled_quantity=filled, average_price=1_000.0 if filled else 0.0, ts_checked=NOW,
+    )  # fmt: skip
+
+
+def row(of: Order, status: str) -> m.BrokerOrder:
+    """An order as the broker tells it."""
+    filled = of.quantity if status == "COMPLETE" else 0
+    return m.BrokerOrder(
+        order_id=of.order_id or "", tag=of.tag, status=status, instrument=of.instrument,
+        instrument_token=of.instrument_token, side=of.side, quantity=of.quantity, filled_quantity=filled,
+        average_price=of.price if filled else 0.0, price=of.price, product="MIS",
+    )  # fmt: skip
+
+
+def trade(of: Order, ts: int) -> m.BrokerTrade:
+    """The execution of a whole order."""
+    return m.BrokerTrade(
+        trade_id=f"t{of.order_id}", order_id=of.order_id or "", instrument=of.instrument,
+        instrument_token=of.instrument_token, side=of.side, quantity=of.quantity, price=of.price, product="MIS", ts=ts,
+    )  # fmt: skip
+
+
+def held(of: Order) -> m.BrokerPosition:
+    """The position that an order's fill made."""
+    return m.BrokerPosition(
+        instrument=of.instrument, instrument_token=of.instrument_token, product="MIS", quantity=of.quantity,
+        last_price=of.price,
     )  # fmt: skip
 
 
 def ready_gate() -> Gate:
-    """A gate with prices, 20 positions and 20 working orders, reconciled."""
+    """A gate with prices, 20 positions and 20 working orders that it found in its journal, and in the broker's books."""
     listed = instruments()
+    filled = [order(i, n, OrderState.FILLED) for n, i in enumerate(listed[:20])]
+    working = [order(i, 20 + n, OrderState.OPEN) for n, i in enumerate(listed[20:40])]
     gate = Gate(Terms("s", "A", 1e9), LIMITS, listed)
+    gate.restore((m.Kind.ORDER, o) for o in filled + working)
     gate.recover(NOW)
-    gate.handle(m.PricesSeen([(i.instrument_token, 1_000.0, NOW) for i in listed], NOW), NOW)
-    for number, instrument in enumerate(listed[:20]):
-        gate.book.put(order(instrument, f"F{number}", OrderState.FILLED, 10), NOW)
-        fill = Fill(
-            trade_id=f"t{number}", tag=f"F{number}", order_id=str(number), instrument_token=instrument.instrument_token,
-            instrument=instrument.key, side=Side.BUY, quantity=10, price=1_000.0, ts_event=NOW,
-        )  # fmt: skip
-        gate.book.book(fill, NOW)
-        gate.book.put(order(listed[20 + number], f"W{number}", OrderState.OPEN), NOW)
+    asked = NOW + 1
     for event in (
-        m.OrdersSeen(rows=[], asked=NOW),
-        m.TradesSeen(rows=[], asked=NOW),
-        m.PositionsSeen(rows=[], asked=NOW),
+        m.PricesSeen([(i.instrument_token, 1_000.0, NOW) for i in listed], NOW),
+        m.OrdersSeen(rows=[row(o, "COMPLETE") for o in filled] + [row(o, "OPEN") for o in working], asked=asked),
+        m.TradesSeen(rows=[trade(o, NOW) for o in filled], asked=asked),
+        m.PositionsSeen(rows=[held(o) for o in filled], asked=asked),
     ):
         gate.handle(event, NOW)
+    assert gate.ready
+    assert gate.trading is TradingState.ACTIVE
+    assert len(gate.book.working) == len(gate.book.open_tokens()) == 20
     return gate
 
 
@@ -109,18 +136,10 @@ def latencies(rounds: int) -> np.ndarray:
         spent.append(((time.perf_counter_ns() - began[0]) / 1e3, (time.thread_time_ns() - began[1]) / 1e3))
         call = next(c for c in commands if isinstance(c, m.Call))
         now += 1_000_000
-        row = m.BrokerOrder(
-            order_id=str(number), tag=call.order.tag, status="COMPLETE", instrument=asked.instrument,
-            instrument_token=asked.instrument_token, side=Side.BUY, quantity=10, filled_quantity=10,
-            average_price=1_000.0, price=call.order.price,
-        )  # fmt: skip
+        done = msgspec.structs.replace(call.order, order_id=str(number))
         gate.handle(m.CallDone(call_id=call.call_id, outcome=m.Outcome.ACCEPTED, order_id=str(number)), now)
-        gate.handle(m.OrderSeen(row), now)
-        trade = m.BrokerTrade(
-            trade_id=f"n{number}", order_id=str(number), instrument=asked.instrument,
-            instrument_token=asked.instrument_token, side=Side.BUY, quantity=10, price=1_000.0, product="MIS", ts=now,
-        )  # fmt: skip
-        gate.handle(m.TradesSeen(rows=[trade], asked=now), now)
+        gate.handle(m.OrderSeen(row(done, "COMPLETE")), now)
+        gate.handle(m.TradesSeen(rows=[trade(done, now)], asked=now), now)
         now += 150_000_000  # as fast as the broker's rule lets entries go
     return np.array(spent)
 
