@@ -8,6 +8,7 @@ import pytest
 from kiteconnect import KiteConnect
 from kiteconnect.exceptions import InputException, NetworkException, OrderException
 
+from tradealgo.domain.candles import SECOND_NS
 from tradealgo.exchange.limits import RequestLimits
 from tradealgo.exchange.testing import RunningExchange, running_exchange
 
@@ -283,31 +284,37 @@ def test_iceberg_sends_leg_after_leg(paper: RunningExchange, kite: KiteConnect) 
     assert sum(o["filled_quantity"] for o in kite.orders()) == 30
 
 
+class Held:
+    """An exchange's wall clock, held still so that no test straddles a second by chance."""
+
+    def __init__(self, paper: RunningExchange) -> None:
+        self.now = paper.exchange.wall() // SECOND_NS * SECOND_NS
+        paper.exchange.wall = lambda: self.now  # type: ignore[method-assign]
+
+
 def test_order_rate_is_counted_by_calendar_second() -> None:
-    """The eleventh order call in a second is a NetworkException with code 429."""
-    with running_exchange(limits=RequestLimits(orders=3, other=10**6, quote=10**6)) as paper:
+    """A second's fourth order is a NetworkException with code 429; a nanosecond later, in the next, three more pass."""
+    with running_exchange(limits=RequestLimits(orders=3, cooling_s=0)) as paper:
         paper.open_market()
-        kite = paper.kite()
-
-        def burst() -> None:
-            for _ in range(12):
+        kite, clock = paper.kite(), Held(paper)
+        clock.now += SECOND_NS - 1
+        for _ in range(2):
+            for _ in range(3):
                 place(kite, quantity=1)
-
-        with pytest.raises(NetworkException) as caught:
-            burst()
-        assert caught.value.code == 429
-        assert len(kite.orders()) % 3 == 0
+            with pytest.raises(NetworkException) as caught:
+                place(kite, quantity=1)
+            assert caught.value.code == 429
+            clock.now += 1
+        assert len(kite.orders()) == 6
 
 
 def test_quote_rate_is_one_a_second() -> None:
-    """Two quotes within a second: one of them at least is refused."""
+    """The second quote of a second is refused, the next second's first is not."""
     with running_exchange(limits=RequestLimits()) as paper:
         paper.open_market()
-        kite = paper.kite()
-
-        def burst() -> None:
-            for _ in range(3):
-                kite.ltp("NSE:INFY")
-
+        kite, clock = paper.kite(), Held(paper)
+        kite.ltp("NSE:INFY")
         with pytest.raises(NetworkException, match="Too many requests"):
-            burst()
+            kite.ltp("NSE:INFY")
+        clock.now += SECOND_NS
+        assert kite.ltp("NSE:INFY")
