@@ -98,7 +98,9 @@ def test_a_launch_on_the_account_is_refused_with_the_mend(home: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "changes", [{"ts": time.time_ns() - DAY_NS}, {"mode": Mode.PAPER}, {"account": "CD5678"}], ids=str
+    "changes",
+    [{"ts": time.time_ns() - DAY_NS}, {"mode": Mode.PAPER}, {"account": "CD5678"}],
+    ids=["ts", "mode", "account"],
 )
 def test_what_does_not_bind_the_account(home: Path, changes: dict[str, object]) -> None:
     """Yesterday's (the broker squared it off), a paper session's (its exchange is gone), another account's."""
