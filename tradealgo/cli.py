@@ -92,7 +92,7 @@ def demo(data: str | None) -> None:
 
 @command()
 @click.argument("strategy")
-@click.argument("instruments", nargs=-1, required=True)
+@click.argument("instruments", nargs=-1)
 @click.option(
     "-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Of the strategy; repeatable."
 )
@@ -114,14 +114,17 @@ def launch(
     strategy: str, instruments: tuple[str, ...], parameters: tuple[str, ...], foreground: bool, as_json: bool,
     **options: Any,
 ) -> None:  # fmt: skip
-    """Start a session: STRATEGY is a shipped class (EmaCross), module:Class or file.py:Class."""
+    """Start a session: STRATEGY is a shipped class (EmaCross), module:Class or file.py:Class.
+
+    A basket (Hybrid, StraddleManager, MomentumScanner) chooses its INSTRUMENTS itself, unless some are given.
+    """
     from tradealgo.live.arguments import market_of, sizing_of, strategy_of
     from tradealgo.live.launch import launch as start
 
     of_market = [options.pop(name) for name in ("day", "seed", "file", "speed")]
     sizing = sizing_of(*(options.pop(name) for name in ("units", "lots", "fraction")))
     market = market_of(*of_market) if options["mode"] == "paper" else None
-    session = start(strategy_of(strategy, parameters), instruments, sizing=sizing, market=market, **options)
+    session = start(strategy_of(strategy, parameters), instruments or None, sizing=sizing, market=market, **options)
     click.echo(json.dumps({"session_id": session.id}) if as_json else repr(session))
     if foreground:
         _stay(session)

@@ -136,6 +136,11 @@ class CandleBuilder:
         return int(self._clock[f.LATEST])
 
     @property
+    def watermark(self) -> int:
+        """Event time, UTC nanoseconds, up to which every candle has closed."""
+        return int(self._clock[f.MARK])
+
+    @property
     def counts(self) -> BuilderCounts:
         """Totals over all instruments."""
         columns = np.asarray(self._integers, np.int64).reshape(-1, f.INTEGERS).T

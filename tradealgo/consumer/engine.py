@@ -41,7 +41,11 @@ class StrategyEngine:
         self._maker = RequestMaker(manifest.session_id, strategy_class.__name__, manifest.sizing, manifest.capital)
         self.stopped: dict[int, str] = {}  # why, by instrument token
 
-    def on_candles(self, closed: list[ClosedCandle], ts: int) -> EngineOutput:
+    def is_due(self, watermark: int) -> bool:
+        """Never: each candle is heard as it closes."""
+        return False
+
+    def on_candles(self, closed: list[ClosedCandle], ts: int, watermark: int = 0) -> EngineOutput:
         """Hear candles that closed together. `ts`, wall-clock UTC nanoseconds, stamps what comes of them."""
         out = EngineOutput([], [], [])
         for candle in closed:
@@ -58,7 +62,7 @@ class StrategyEngine:
                 out.requests.extend(self._maker.on_signal(record, runner.instrument, candle, ts))
         return out
 
-    def replay(self, closed: Iterable[ClosedCandle]) -> None:
+    def replay(self, closed: Iterable[ClosedCandle], watermark: int = 0) -> None:
         """Hear candles again after a restart; what they gave rise to is on the bus already."""
         for candle in closed:
             self.on_candles([candle], candle.ts_closed)

@@ -41,6 +41,23 @@ class RequestMaker:
             requests += self._entry(record, instrument, closed, ts)
         return requests
 
+    def toward(
+        self, instrument: Instrument, units: int, record: SignalRecord, closed: ClosedCandle, ts: int
+    ) -> list[OrderRequest]:
+        """The requests that lead a basket's instrument to signed `units`: an exit for what is given up, an entry for what is
+        added, both where the side turns."""
+        held = self._requested.get(instrument.instrument_token, 0)
+        stays = min(abs(held), abs(units)) * (1 if units > 0 else -1) if held * units > 0 else 0
+        stop, said = None if math.isnan(record.stop) else record.stop, record.ts_signalled
+        requests = []
+        if stays != held:
+            left = stays - held
+            requests.append(self._request(EXIT_LEG, instrument, closed, left, stays, None, record.reason, said, ts))
+        if units != stays:
+            more = units - stays
+            requests.append(self._request(ENTRY_LEG, instrument, closed, more, units, stop, record.reason, said, ts))
+        return requests
+
     def leave(self, instrument: Instrument, closed: ClosedCandle, ts: int, reason: str) -> list[OrderRequest]:
         """An exit without a signal, for an instrument whose strategy has failed; none if nothing is held."""
         self._targets[instrument.instrument_token] = 0

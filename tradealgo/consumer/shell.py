@@ -19,6 +19,7 @@ from tradealgo.bus.codec import TickFrame
 from tradealgo.bus.keys import Stream, snapshot_key
 from tradealgo.bus.redis_bus import Bus, connect
 from tradealgo.config import Manifest, Mode
+from tradealgo.consumer.basket_engine import BasketEngine
 from tradealgo.consumer.builder import CandleBuilder
 from tradealgo.consumer.engine import StrategyEngine
 from tradealgo.domain.candles import ClosedCandle
@@ -27,12 +28,14 @@ from tradealgo.domain.hours import ist_date
 from tradealgo.domain.instruments import InstrumentBook
 from tradealgo.domain.state import Level
 from tradealgo.process import Process
-from tradealgo.strategies import load
+from tradealgo.strategies import BasketStrategy, Strategy, load
 
 BLOCK_MS = 1_000
 BATCH = 100
 SAVE_EVERY_S = 5.0
 REPORT_EVERY_S = 0.5
+
+AnyEngine = StrategyEngine | BasketEngine
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -45,7 +48,7 @@ class _Saved(msgspec.Struct, frozen=True):
 class CandleFlow:
     """From tick frames to what is published: the builder and the strategy engine, day after day. No I/O."""
 
-    def __init__(self, manifest: Manifest, book: InstrumentBook, engine: StrategyEngine, day: dt.date) -> None:
+    def __init__(self, manifest: Manifest, book: InstrumentBook, engine: AnyEngine, day: dt.date) -> None:
         self.engine = engine
         self.builder = CandleBuilder(book, day, interval=manifest.interval)
         self.candles = 0
@@ -61,10 +64,15 @@ class CandleFlow:
             self.builder = CandleBuilder(self._book, day, interval=self._manifest.interval)
         return closed + self.builder.fold(frame.ticks, frame.ts_init, now)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether time alone, without a closed candle, gives the engine something to hear."""
+        return self.engine.is_due(self.builder.watermark)
+
     def heard(self, closed: list[ClosedCandle], now: int) -> list[tuple[Stream, msgspec.Struct]]:
         """What candles that closed together are to publish, themselves first."""
         self.candles += len(closed)
-        out = self.engine.on_candles(closed, now)
+        out = self.engine.on_candles(closed, now, self.builder.watermark)
         messages: list[tuple[Stream, msgspec.Struct]] = [(Stream.CANDLES, candle) for candle in closed]
         messages += [(Stream.SIGNALS, signal) for signal in out.signals]
         messages += [(Stream.REQUESTS, request) for request in out.requests]
@@ -103,7 +111,7 @@ class Consumer:
         if cursor is not None:
             await self._fold_again(cursor)
         candles = [entry.message for entry in await bus.range(Stream.CANDLES)]
-        self._flow.engine.replay(candles)
+        self._flow.engine.replay(candles, self._flow.builder.watermark)
         if candles:
             self._process.log.info("recovered", candles=len(candles), cursor=self._cursor.decode())
 
@@ -140,7 +148,7 @@ class Consumer:
         self._gaps += frame.gap
         self._lag_ns = now - frame.ts_published
         closed = self._flow.closed_by(frame, now)
-        return self._flow.heard(closed, time.time_ns()) if closed else []
+        return self._flow.heard(closed, time.time_ns()) if closed or self._flow.is_due else []
 
     async def _publish(self, messages: list[tuple[Stream, msgspec.Struct]]) -> None:
         await self._publisher.publish_many(messages, snapshot=(self._cursor_key, self._cursor))
@@ -171,13 +179,20 @@ def _order(entry_id: bytes) -> tuple[int, int]:
     return int(milliseconds), int(number or 0)
 
 
+def engine_of(manifest: Manifest, strategy: type[Strategy], book: InstrumentBook) -> AnyEngine:
+    """The engine of a strategy's kind: one instrument at a time, or all of them together."""
+    if issubclass(strategy, BasketStrategy):
+        return BasketEngine(manifest, strategy, book)
+    return StrategyEngine(manifest, strategy, book)
+
+
 async def consume(process: Process) -> None:
     """Run until cancelled. Raises BadConfig for a strategy that can't be loaded."""
     manifest = process.manifest
     strategy = load(manifest.strategy, process.folder)
     book = await process.instruments()
     day = dt.date.fromisoformat(manifest.market.day) if manifest.market else ist_date(time.time_ns())
-    consumer = Consumer(process, CandleFlow(manifest, book, StrategyEngine(manifest, strategy, book), day))
+    consumer = Consumer(process, CandleFlow(manifest, book, engine_of(manifest, strategy, book), day))
     try:
         await consumer.recover()
         await process.say("READY")

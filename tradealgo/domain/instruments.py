@@ -127,6 +127,14 @@ LOTS: dict[str, tuple[tuple[dt.date, int], ...]] = {
     "MIDCPNIFTY": ((dt.date(2026, 1, 1), 120),),
 }
 
+#: The index under derivatives of a name, as NSE lists it.
+INDEX_SYMBOLS = {
+    "NIFTY": "NIFTY 50",
+    "BANKNIFTY": "NIFTY BANK",
+    "FINNIFTY": "NIFTY FIN SERVICE",
+    "MIDCPNIFTY": "NIFTY MID SELECT",
+}
+
 #: Largest quantity of one order (from 2026-08-03); larger ones are sliced, at most MAX_SLICES.
 FREEZE_QUANTITIES = {"NIFTY": 1_800, "BANKNIFTY": 600, "FINNIFTY": 1_800, "MIDCPNIFTY": 2_800}
 MAX_SLICES = 10

@@ -10,7 +10,7 @@ from tradealgo.config import Market
 from tradealgo.domain.errors import BadConfig, InvalidInput
 from tradealgo.domain.sizing import Sizing
 from tradealgo.live.manifest import default_market
-from tradealgo.strategies import Strategy, load
+from tradealgo.strategies import BasketStrategy, Strategy, load
 
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -26,8 +26,8 @@ def strategy_class(name: str) -> type[Strategy]:
     """The class of a shipped strategy's name, of `module:Class` or of `path/file.py:Class`."""
     if ":" not in name:
         found = getattr(strategies, name, None)
-        if isinstance(found, type) and issubclass(found, Strategy) and found is not Strategy:
-            return found
+        if _is_strategy(found):
+            return found  # type: ignore[return-value]
         shipped = [n for n in strategies.__all__ if _is_strategy(getattr(strategies, n))]
         raise InvalidInput(
             f"no strategy {name!r} ships with TradeAlgo: expected {', '.join(shipped)}, module:Class or file.py:Class"
@@ -40,7 +40,7 @@ def strategy_class(name: str) -> type[Strategy]:
 
 
 def _is_strategy(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, Strategy) and value is not Strategy
+    return isinstance(value, type) and issubclass(value, Strategy) and value not in (Strategy, BasketStrategy)
 
 
 def _pair(cls: type[Strategy], text: str) -> tuple[str, object]:

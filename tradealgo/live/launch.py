@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import fcntl
 import os
 import time
@@ -21,15 +22,18 @@ from tradealgo.config import (
     token_file,
 )
 from tradealgo.domain.errors import BadConfig, InvalidInput, LeaseHeld
-from tradealgo.domain.hours import ist_text
+from tradealgo.domain.hours import IST, ist_text
 from tradealgo.domain.instruments import InstrumentBook
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.sizing import Sizing
 from tradealgo.live import manifest as checks
-from tradealgo.live import supervisor
+from tradealgo.live import supervisor, watch
 from tradealgo.live.leftovers import check_leftovers
 from tradealgo.live.session import LiveSession
 from tradealgo.strategies import Strategy
+
+#: Of whose listing a basket chooses: shares and indices, and their derivatives.
+BASKET_EXCHANGES = ("NSE:", "NFO:")
 
 #: How long a person has to log in by hand.
 LOGIN_TIMEOUT_S = 300.0
@@ -37,7 +41,7 @@ LOGIN_TIMEOUT_S = 300.0
 
 def launch(
     strategy: Strategy | type[Strategy],
-    instruments: Iterable[str],
+    instruments: Iterable[str] | None = None,
     *,
     capital: float = 1_000_000,
     mode: str = "paper",
@@ -56,10 +60,10 @@ def launch(
 
     Args:
         strategy: an instance; its class may be one of this notebook.
-        instruments: `EXCHANGE:SYMBOL`, or a symbol that only one exchange has.
+        instruments: `EXCHANGE:SYMBOL`, or a symbol that only one exchange has. A basket chooses its own unless told.
         capital: rupees. The kill switch trips at a loss of 2 % of it (`Limits.max_loss_fraction`).
         mode: "paper", or "live" with KITE_API_KEY and KITE_API_SECRET in the environment.
-        sizing: what a target of 1 means; by default a lot each, or of shares an equal part of the capital.
+        sizing: what a target of 1 means; by default a lot each, or of shares an equal part of the capital. Not for baskets.
         interval: the candle's, in seconds: whole minutes.
         limits: the Gatekeeper's; safe ones by default.
         market: what the paper exchange plays; by default the last trading day, simulated, at 60 times real time.
@@ -75,17 +79,19 @@ def launch(
     instance = checks.checked_strategy(strategy)
     account = checks.check_account(account or ("PAPER1" if chosen is Mode.PAPER else _required("KITE_USER_ID")))
     capital, interval = checks.checked_capital(capital), checks.checked_interval(interval)
+    checks.check_sizing(instance, sizing)
     checks.check_space(home())
+    played, api_key = None, "paper"
     if chosen is Mode.PAPER:
-        played: Market | None = checks.checked_market(market)
-        api_key = "paper"
-        book = checks.market_instruments(played)  # type: ignore[arg-type]
+        played = checks.checked_market(market)
+        book, day = checks.market_instruments(played), dt.date.fromisoformat(played.day)
+        closes = watch.paper_closes(played)
     else:
         if market is not None or port is not None:
             raise InvalidInput("market and port are of a paper session: leave them out, or launch with mode='paper'")
-        played, api_key = None, _required("KITE_API_KEY")
-        book = _live_instruments(account, api_key, instruments)
-    found = checks.checked_instruments(instruments, book)
+        api_key, day = _required("KITE_API_KEY"), dt.datetime.now(IST).date()
+        book, closes = _live_instruments(account, api_key, instruments)
+    found = watch.watched(instance, instruments, book, day, closes)
     manifest, source = checks.build(
         instance, found, mode=chosen, account=account, capital=capital, sizing=sizing, interval=interval,
         limits=limits, market=played, port=port, api_key=api_key,
@@ -179,18 +185,20 @@ def _check_lease(account: str) -> None:
             ) from None
 
 
-def _live_instruments(account: str, api_key: str, instruments: Iterable[str]) -> InstrumentBook:
+def _live_instruments(
+    account: str, api_key: str, instruments: Iterable[str] | None
+) -> tuple[InstrumentBook, watch.PreviousClose]:
     """Log in if need be, and read today's dump: an unknown name must be refused before anything starts."""
     from tradealgo.sentinel.dump import download
 
-    keys = tuple(
-        k if ":" in k else f"NSE:{k}" for k in ([instruments] if isinstance(instruments, str) else instruments)
-    )
+    named = [instruments] if isinstance(instruments, str) else list(instruments or BASKET_EXCHANGES)
     provisional = Manifest(
-        session_id="launch", mode=Mode.LIVE, account=account, strategy="", parameters={}, instruments=keys,
+        session_id="launch", mode=Mode.LIVE, account=account, strategy="", parameters={},
+        instruments=tuple(k if ":" in k else f"NSE:{k}" for k in named),
         capital=1.0, sizing=Sizing(lots=1), api_key=api_key,
     )  # fmt: skip
-    return download(provisional, logged_in(provisional).access_token)
+    token = logged_in(provisional).access_token
+    return download(provisional, token), watch.live_closes(provisional, token)
 
 
 def logged_in(manifest: Manifest, timeout_s: float = LOGIN_TIMEOUT_S) -> BrokerSession:

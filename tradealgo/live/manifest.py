@@ -25,7 +25,7 @@ from tradealgo.domain.hours import IST, ist_text, previous_trading_day
 from tradealgo.domain.instruments import Instrument, InstrumentBook, Kind
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.sizing import Sizing
-from tradealgo.strategies import Strategy, describe
+from tradealgo.strategies import BasketStrategy, Strategy, describe
 
 #: Free disk space without which no session starts: its logs, journal, record and bus file of a busy day.
 NEEDED_BYTES = 200_000_000
@@ -74,7 +74,18 @@ def market_instruments(market: Market) -> InstrumentBook:
 
 
 def checked_instruments(instruments: Iterable[str], book: InstrumentBook) -> list[Instrument]:
-    """The instruments of these names. Raises UnknownInstrument, InvalidInput."""
+    """The instruments of these names, all of which can be traded. Raises UnknownInstrument, InvalidInput."""
+    found = named_instruments(instruments, book)
+    for instrument in found:
+        if not instrument.tradable:
+            raise InvalidInput(
+                f"{instrument.key} is an index, which has a price but can't be traded: {_instead(instrument, book)}"
+            )
+    return found
+
+
+def named_instruments(instruments: Iterable[str], book: InstrumentBook) -> list[Instrument]:
+    """The instruments of these names, each once. Raises UnknownInstrument, InvalidInput."""
     keys = [instruments] if isinstance(instruments, str) else list(instruments)
     if not keys:
         raise InvalidInput("no instruments given: expected at least one, as in instruments=['NSE:INFY']")
@@ -82,11 +93,6 @@ def checked_instruments(instruments: Iterable[str], book: InstrumentBook) -> lis
     repeated = sorted({i.key for i in found if found.count(i) > 1})
     if repeated:
         raise InvalidInput(f"{', '.join(repeated)} is given twice: once is enough")
-    for instrument in found:
-        if not instrument.tradable:
-            raise InvalidInput(
-                f"{instrument.key} is an index, which has a price but can't be traded: {_instead(instrument, book)}"
-            )
     return found
 
 
@@ -103,6 +109,14 @@ def default_sizing(instruments: list[Instrument]) -> Sizing:
     if any(i.lot_size > 1 for i in instruments):
         return Sizing(lots=1)
     return Sizing(fraction=1 / len(instruments))
+
+
+def check_sizing(strategy: Strategy, sizing: Sizing | None) -> None:
+    """A basket's targets say how much. Raises InvalidInput."""
+    if sizing is not None and isinstance(strategy, BasketStrategy):
+        raise InvalidInput(
+            f"{type(strategy).__name__} is a basket, whose targets say how much: leave sizing out, and set its parameters"
+        )
 
 
 def checked_capital(capital: float) -> float:
