@@ -121,7 +121,8 @@ class GateSession:
         """Put an order request on the bus."""
         self._number += 1
         instrument = self.instrument(key)
-        last = self.paper.exchange.market.candles[instrument.instrument_token][0]["open"]
+        market, token = self.paper.exchange.market, instrument.instrument_token
+        last = market.candles[token][0]["open"] if len(market.candles[token]) else market.previous_close[token]
         values: dict[str, Any] = {
             "request_id": f"{self.session_id}:{instrument.instrument_token}:{self._number}", "session_id": self.session_id,
             "strategy": "test", "instrument_token": instrument.instrument_token, "instrument": key, "side": side,
