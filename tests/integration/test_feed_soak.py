@@ -1,6 +1,10 @@
 """A stretch of a day with sockets that break every few seconds: all gaps are known, all else is exact, memory is flat.
 
-TRADEALGO_SOAK_MINUTES sets how many minutes of the market are played (375 is a whole day, six minutes of real time).
+Feed time is the exchange's data clock: at 60 times real time five seconds of it are a twelfth of a second on the wall. A
+gap begins with the last tick before it and is noticed when the Producer's heartbeat first says that it isn't LIVE.
+
+TRADEALGO_SOAK_MINUTES sets how many minutes of the market are played (375 is a whole day, six and a half minutes of
+real time; `-s` shows the figures).
 """
 
 from __future__ import annotations
@@ -8,24 +12,40 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
 from feed_session import FeedSession, as_rows, by_token, feed_session
 
 from tradealgo.bus.keys import Stream
-from tradealgo.domain.candles import MINUTE_NS
+from tradealgo.domain.candles import MINUTE_NS, ClosedCandle
 from tradealgo.domain.state import Module
 from tradealgo.exchange.testing import RunningExchange, running_exchange
 
 SPEED = 60
 MINUTES = int(os.environ.get("TRADEALGO_SOAK_MINUTES", "20"))
-#: Wall-clock allowance for a loaded machine; five seconds of feed time are a twelfth of a second here.
-NOTICED_WITHIN_S = 2.0
-GROWTH_MB = 24
+NOTICED_WITHIN_S = 5.0
+#: Of the wall clock, on top: a process that another kept waiting. No measured gap may need more, and most must need none.
+HICCUP_S = 1.0
+#: One fault in so many is a socket that stays open and says nothing; the others cut it off.
+SILENT_EVERY = 6
+#: Of both processes: what the first minutes bring in, and what may come on top in the rest of the day.
+WARMUP_MB, GROWTH_MB = 24, 8
+
+
+class Cut(NamedTuple):
+    """A fault. `wall` in seconds; `at` and `back` are feed time in UTC ns: when it struck, and when ticks came again."""
+
+    fault: str
+    wall: float
+    at: int
+    back: int
 
 
 @pytest.fixture
@@ -39,22 +59,25 @@ def memory_mb(session: FeedSession) -> float:
     return sum(psutil.Process(p.pid).memory_info().rss for p in session.processes.values()) / 2**20
 
 
-async def break_sockets(session: FeedSession, until: int) -> list[tuple[float, int, int]]:
-    """Cut all sockets every few seconds. (wall time, data time at the cut, data time when ticks came again) of each."""
-    draw, cuts = random.Random(1), []
+async def break_sockets(session: FeedSession, until: int) -> tuple[list[Cut], list[float]]:
+    """Break all sockets every few seconds, in feed time up to `until`; what was done, and the memory after each."""
+    draw, cuts, memory = random.Random(1), list[Cut](), list[float]()
     while session.paper.exchange.position < until:
         await asyncio.sleep(draw.uniform(1.0, 3.0))
+        silent = draw.choice(("mute_socket", "half_open_socket"))
+        fault = silent if len(cuts) % SILENT_EVERY == SILENT_EVERY // 2 else "drop_socket"
         wall, at = time.time(), session.paper.exchange.position
-        session.paper.fault("drop_socket")
+        await asyncio.to_thread(session.paper.fault, fault)
         await asyncio.sleep(0.2)
         now = session.paper.exchange.position
         await session.beat(Module.PRODUCER, lambda b, now=now: b.state == "LIVE" and b.ts_event > now)
-        cuts.append((wall, at, session.paper.exchange.position))
-    return cuts
+        cuts.append(Cut(fault, wall, at, session.paper.exchange.position))
+        memory.append(memory_mb(session))
+    return cuts, memory
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 async def test_soak(paper: RunningExchange, bus_url: str, tmp_path: Path) -> None:
     """Candles outside of the gaps equal the exchange's; each cut is noticed, flagged and told; nothing grows."""
     async with feed_session(paper, bus_url, tmp_path, speed=SPEED) as session:
@@ -65,25 +88,59 @@ async def test_soak(paper: RunningExchange, bus_url: str, tmp_path: Path) -> Non
         await session.read_up_to(market.open + 3 * MINUTE_NS)
         before = memory_mb(session)
         until = market.open + MINUTES * MINUTE_NS
-        cuts = await break_sockets(session, until)
+        cuts, memory = await break_sockets(session, until)
         await session.read_up_to(until + 2 * MINUTE_NS)
-        assert memory_mb(session) - before < GROWTH_MB
-        await assert_cuts_known(session, cuts)
-        for token, candles in by_token(await session.candles()).items():
-            starts = [c.start for c in candles]
-            assert starts == sorted(set(starts))
-            exact = {row[0]: row for row in as_rows(session.source(token))}
-            # A gap touches the minutes that it lies in, and the volume of the one in which ticks came again
-            touched = {m for _, cut, back in cuts for m in range(cut // MINUTE_NS, back // MINUTE_NS + 1)}
-            whole = [c for c in candles if c.start // MINUTE_NS not in touched and c.start < until]
-            assert len(whole) >= 3
-            assert [tuple(c.candle) for c in whole] == [exact[c.start] for c in whole]
+        print(f"\n{MINUTES} minutes of feed time, {dict(Counter(c.fault for c in cuts))}")
+        assert_memory_flat(before, memory)
+        await assert_gaps_known(session, cuts)
+        assert_candles_exact(session, await session.candles(), cuts, until)
 
 
-async def assert_cuts_known(session: FeedSession, cuts: list[tuple[float, int, int]]) -> None:
+def assert_memory_flat(before: float, memory: list[float]) -> None:
+    """Of the second and the last quarter of the faults, in MB of both processes."""
+    quarter = max(1, len(memory) // 4)
+    early, late = statistics.median(memory[quarter : 2 * quarter] or memory), statistics.median(memory[-quarter:])
+    print(f"memory: {before:.1f} MB before, {early:.1f} MB in the second quarter, {late:.1f} MB in the last")
+    assert early - before < WARMUP_MB
+    assert late - early < GROWTH_MB
+
+
+async def assert_gaps_known(session: FeedSession, cuts: list[Cut]) -> None:
     """Each cut has a heartbeat that says so soon after it, a flagged frame and an alert."""
-    away = [e.message.ts / 1e9 for e in await session.bus.range(Stream.HEALTH) if e.message.state == "BACKING_OFF"]
-    for wall, _, _ in cuts:
-        assert any(0 <= noticed - wall < NOTICED_WITHIN_S for noticed in away)
-    assert sum(e.message.gap for e in await session.bus.range(Stream.TICKS)) == len(cuts)
+    beats = [e.message for e in await session.bus.range(Stream.HEALTH) if e.message.module is Module.PRODUCER]
+    frames = [e.message for e in await session.bus.range(Stream.TICKS)]
+    away, ticked = [b.ts / 1e9 for b in beats if b.state != "LIVE"], [f.ts_init / 1e9 for f in frames]
+    noticed = {}
+    for cut in cuts:
+        ts = min(ts for ts in away if ts >= cut.wall)
+        noticed[cut] = ts - max(t for t in ticked if t < ts)
+    alarms = sum(b.state == "QUIET" for b in beats) - sum(c.fault != "drop_socket" for c in cuts)
+    print(f"QUIET beats besides the silent faults' own: {alarms}")
+    for kind in {c.fault for c in cuts}:
+        took = sorted(SPEED * s for c, s in noticed.items() if c.fault == kind)
+        print(
+            f"{kind}: {len(took)} noticed, seconds of feed time: p50 {statistics.median(took):.2f}, max {took[-1]:.2f}"
+        )
+    in_time = sum(SPEED * s <= NOTICED_WITHIN_S for s in noticed.values())
+    print(f"{in_time} of {len(cuts)} gaps noticed within {NOTICED_WITHIN_S:g} s of feed time")
+    assert in_time > len(cuts) / 2
+    assert max(noticed.values()) <= NOTICED_WITHIN_S / SPEED + HICCUP_S
+    assert sum(f.gap for f in frames) == len(cuts)
     assert sum(e.message.code == "FEED_GAP" for e in await session.bus.range(Stream.ALERTS)) == len(cuts)
+
+
+def assert_candles_exact(session: FeedSession, candles: list[ClosedCandle], cuts: list[Cut], until: int) -> None:
+    """Each once and in order; a gap touches the minutes that it lies in, and the volume of the one when ticks came again."""
+    touched = {m for cut in cuts for m in range(cut.at // MINUTE_NS, cut.back // MINUTE_NS + 1)}
+    compared = 0
+    for token, found in by_token(candles).items():
+        starts = [c.start for c in found]
+        assert starts == sorted(set(starts))
+        exact = {row[0]: row for row in as_rows(session.source(token))}
+        whole = [c for c in found if c.start // MINUTE_NS not in touched and c.start < until]
+        assert len(whole) >= 3
+        assert [tuple(c.candle) for c in whole] == [exact[c.start] for c in whole]
+        compared += len(whole)
+    print(
+        f"{compared} candles outside of {len(touched)} minutes with gaps equal the exchange's own, of {len(candles)} closed"
+    )

@@ -6,11 +6,13 @@ import itertools
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tradealgo.domain.errors import IllegalTransition, InvalidInput
 from tradealgo.producer.backoff import full_jitter
-from tradealgo.producer.health import OPEN, TABLE, Event, Feed, FeedHealth, worst
-from tradealgo.producer.subscriptions import shards, subscribe
+from tradealgo.producer.health import OPEN, TABLE, Event, Feed, FeedHealth, quiet_after, worst
+from tradealgo.producer.subscriptions import guests, shards, subscribe
 
 SECOND = 1_000_000_000
 
@@ -90,12 +92,46 @@ def test_full_jitter_is_bounded_and_doubles() -> None:
     assert full_jitter(10_000, 0.999) < 30
 
 
-@pytest.mark.parametrize(("n", "sizes"), [(1, [1]), (3_000, [3_000]), (3_001, [1_501, 1_500]), (9_000, [3_000] * 3)])
+@pytest.mark.parametrize(
+    ("n", "sizes"), [(1, [1]), (3_000, [3_000]), (3_001, [1_001, 1_000, 1_000]), (9_000, [3_000] * 3)]
+)
 def test_shards_are_balanced_and_hold_each_token_once(n: int, sizes: list[int]) -> None:
-    """As few connections as do, filled alike."""
+    """One connection as long as it does, else all three, filled alike."""
     parts = shards([*range(1, n + 1), 1])
     assert [len(p) for p in parts] == sizes
     assert sorted(itertools.chain(*parts)) == list(range(1, n + 1))
+
+
+def test_guests_go_where_there_is_room() -> None:
+    """A dead connection's instruments are dealt over the others; what finds no room stays out; nobody gets its own."""
+    homes = [[1, 2, 3, 4], [5, 6], [7]]
+    assert guests(homes, set(), 4) == [[], [], []]
+    assert guests(homes, {0}, 4) == [[], [2, 4], [1, 3]]
+    assert guests(homes, {0, 1}, 4) == [[], [], [1, 5, 2]]
+    assert guests(homes, {0, 1, 2}, 4) == [[], [], []]
+    assert guests([[1, 2], [3, 4], [5, 6]], {1}, 2) == [[], [], []]
+
+
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=3), st.data())
+def test_guests_fill_all_room_and_no_more(sizes: list[int], data: st.DataObject) -> None:
+    """Each orphan has one host at most, no host is over its limit, and none is left out while there is room."""
+    tokens = iter(range(1, 200))
+    homes = [[next(tokens) for _ in range(size)] for size in sizes]
+    down, room = data.draw(st.sets(st.integers(0, len(homes) - 1))), data.draw(st.integers(max(sizes), 80))
+    shares = guests(homes, down, room)
+    moved = list(itertools.chain(*shares))
+    orphans = {t for n in down for t in homes[n]}
+    free = sum(room - len(home) for n, home in enumerate(homes) if n not in down)
+    assert len(moved) == len(set(moved)) == min(len(orphans), free)
+    assert set(moved) <= orphans
+    assert all(not share or n not in down for n, share in enumerate(shares))
+    assert all(len(home) + len(share) <= room for home, share in zip(homes, shares, strict=True))
+
+
+@pytest.mark.parametrize(("speed", "wall_s"), [(1, 4), (50, 0.08), (67, 0.5), (600, 0.5)])
+def test_quiet_is_counted_in_the_feeds_time(speed: float, wall_s: float) -> None:
+    """Five seconds of the feed, less what the telling takes, as far as a machine can tell them from a pause of its own."""
+    assert quiet_after(speed) == int(wall_s * 1e9)
 
 
 @pytest.mark.parametrize(("tokens", "words"), [(range(9_001), "9,001 instruments"), ([], "no instruments")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from urllib.parse import urlencode, urlsplit
@@ -19,11 +20,12 @@ from tradealgo.producer.backoff import full_jitter
 from tradealgo.producer.health import OPEN, Event, Feed, FeedHealth
 from tradealgo.producer.intake import Intake, Notice
 from tradealgo.producer.outbox import Outbox
-from tradealgo.producer.subscriptions import subscribe
+from tradealgo.producer.subscriptions import subscribe, unsubscribe
 
 PING_EVERY_S = 2.5
 PING_TIMEOUT_S = 5.0
 LOGIN_POLL_S = 0.1
+CARRY_TIMEOUT_S = 1.0
 FORBIDDEN = 403
 #: After a 403 the same token is tried again so often: a front end refuses at times what the broker would take.
 DENIED_RETRY_S = 10.0
@@ -49,6 +51,7 @@ class Connection:
         self.losses: list[Loss] = []
         self.notices: list[Notice] = []
         self.denied_since = 0
+        self.down_since = 0  # when its first try failed, while none has succeeded since
         self._manifest = manifest
         self._outbox = outbox
         self._socket: ClientConnection | None = None
@@ -103,13 +106,13 @@ class Connection:
         ) as socket:
             self._socket = socket
             self._opened()
-            for message in subscribe(self.intake.tokens):
+            for message in subscribe(self.intake.tokens + self.intake.guests):
                 await socket.send(message)
             await self._read(socket)
 
     def _opened(self) -> None:
         now = time.time_ns()
-        self.denied_since = 0
+        self.denied_since = self.down_since = 0
         self.health.on(Event.OPENED, now)
         self.intake.opened()
         if self._lost_at:
@@ -117,6 +120,19 @@ class Connection:
             self._lost_at = 0
         self.changed.set()
         self._log.info("connected", instruments=len(self.intake.tokens))
+
+    async def carry(self, guests: list[int]) -> None:
+        """Carry these instruments of dead connections besides its own, and no others; now if open, else once it is."""
+        new, gone = set(guests) - set(self.intake.guests), set(self.intake.guests) - set(guests)
+        self.intake.carry(guests)
+        messages = [unsubscribe(sorted(gone))] if gone else []
+        messages += subscribe(sorted(new)) if new else []
+        if self._socket is None or self.health.state not in OPEN:
+            return
+        with contextlib.suppress(TimeoutError, WebSocketException):  # it is about to connect anew, and then says it all
+            async with asyncio.timeout(CARRY_TIMEOUT_S):
+                for message in messages:
+                    await self._socket.send(message)
 
     async def _read(self, socket: ClientConnection) -> None:
         intake, health, outbox = self.intake, self.health, self._outbox
@@ -144,6 +160,7 @@ class Connection:
         if self.health.state in OPEN:
             self._lost_at = now
             self.intake.lost()
+        self.down_since = self.down_since or now
         self.health.on(Event.CLOSED, now)
         self.changed.set()
         delay = full_jitter(self.attempts, random.random())

@@ -46,6 +46,7 @@ class Intake:
     def __init__(self, shard: int, tokens: Sequence[int], *, resumed: bool = False) -> None:
         self.shard = shard
         self.tokens = list(tokens)
+        self.guests: list[int] = []  # instruments of a dead connection, carried for now
         self.counters = Counters()
         self.liveness = Liveness(self.tokens)
         self._latest = empty_ticks(0)
@@ -61,8 +62,15 @@ class Intake:
 
     def opened(self) -> None:
         """A connection is open and all its instruments will be subscribed: each one's first tick will be a cached one."""
-        self._cached_due = set(self.tokens)
+        self._cached_due = {*self.tokens, *self.guests}
         self.liveness.restart(self.ts_event / 1e9)
+
+    def carry(self, guests: Sequence[int]) -> None:
+        """Carry these guests and no others: ticks of newcomers were lost, and the first of each will be a cached one."""
+        new, gone = set(guests) - set(self.guests), set(self.guests) - set(guests)
+        self.guests = list(guests)
+        self._cached_due = (self._cached_due | new) - gone
+        self._lost = self._lost or bool(new)
 
     def lost(self) -> None:
         """Ticks were or may have been lost: the next frame carries the gap flag."""

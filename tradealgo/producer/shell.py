@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import redis
 
 from tradealgo.bus.keys import Stream
 from tradealgo.process import Process
 from tradealgo.producer.connection import Connection
-from tradealgo.producer.health import QUIET_AFTER_NS, Feed, FeedHealth, worst
+from tradealgo.producer.fleet import Fleet
+from tradealgo.producer.health import Feed, FeedHealth, quiet_after, worst
 from tradealgo.producer.intake import Intake
+from tradealgo.producer.news import News
 from tradealgo.producer.outbox import Outbox
 from tradealgo.producer.packets import decode_frame
 from tradealgo.producer.subscriptions import shards
-from tradealgo.producer.watch import News, Watch
+from tradealgo.producer.watch import Watch
 
-WATCH_S = 0.1
+#: Figures and news are worked out so often, and at each change.
+REPORT_S = 0.1
 
 
 async def produce(process: Process) -> None:
@@ -24,9 +28,9 @@ async def produce(process: Process) -> None:
     book = await process.instruments()
     resumed = await process.bus.last(Stream.TICKS) is not None
     outbox = Outbox(process.bus)
-    quiet_after = int(max(QUIET_AFTER_NS / process.manifest.speed, 500_000_000))
+    quiet = quiet_after(process.manifest.speed)
     connections = [
-        Connection(process.manifest, Intake(n, tokens, resumed=resumed), FeedHealth(quiet_after_ns=quiet_after), outbox)
+        Connection(process.manifest, Intake(n, tokens, resumed=resumed), FeedHealth(quiet_after_ns=quiet), outbox)
         for n, tokens in enumerate(shards([i.instrument_token for i in book]))
     ]
     process.state = Feed.CONNECTING
@@ -36,32 +40,39 @@ async def produce(process: Process) -> None:
         group.create_task(outbox.run())
         for connection in connections:
             group.create_task(connection.run())
-        group.create_task(_watch(process, Watch(process.manifest, book, connections, outbox), connections))
+        fleet = Fleet(connections)
+        watch = Watch(process.manifest, book, connections, outbox)
+        group.create_task(_watch(process, watch, fleet, min(REPORT_S, quiet / 1e9 / 10)))
 
 
-async def _watch(process: Process, watch: Watch, connections: list[Connection]) -> None:
+async def _watch(process: Process, watch: Watch, fleet: Fleet, every_s: float) -> None:
     """Notice silence, and say how the feed is. What can't be said while the bus is away is said later."""
     news: list[News] = []
+    connections, report_at = fleet.connections, 0.0
     while True:
         for connection in connections:
             connection.watch()
-        process.ts_event, process.figures = watch.ts_event, watch.figures()
-        news += watch.news()
+        state = worst([c.health.state for c in connections])
+        if state != process.state or time.monotonic() >= report_at:
+            report_at = time.monotonic() + REPORT_S
+            news += await fleet.settle(time.time_ns())
+            process.ts_event, process.figures = watch.ts_event, watch.figures()
+            news += watch.news()
         try:
-            await process.say(worst([c.health.state for c in connections]))
+            await process.say(state)
             while news:
                 await process.alert(news[0].level, news[0].code, news[0].text, resolved=news[0].resolved)
                 del news[0]
         except (redis.RedisError, OSError) as error:
             process.log.warning("the bus is away", error=str(error), untold=len(news))
-        await _changed(connections)
+        await _changed(connections, every_s)
 
 
-async def _changed(connections: list[Connection]) -> None:
+async def _changed(connections: list[Connection], timeout_s: float) -> None:
     """Wait until a connection comes or goes, but not for long."""
     waits = [asyncio.ensure_future(c.changed.wait()) for c in connections]
     try:
-        await asyncio.wait(waits, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for wait in waits:
             wait.cancel()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import chain, zip_longest
 
 import msgspec
 
@@ -14,7 +15,11 @@ MAX_CONNECTIONS = 3
 
 
 def shards(tokens: Sequence[int]) -> list[list[int]]:
-    """Tokens dealt over as few connections as hold them, balanced to within one. Raises InvalidInput above 9,000."""
+    """Tokens dealt over connections, balanced to within one. Raises InvalidInput above 9,000.
+
+    Up to 3,000 go over one connection. More are dealt over all three, not over as few as hold them: up to 6,000 then
+    have room on the other two when one connection fails.
+    """
     unique = list(dict.fromkeys(tokens))
     if not unique:
         raise InvalidInput("no instruments to subscribe to: name at least one in launch(instruments=[...])")
@@ -23,8 +28,25 @@ def shards(tokens: Sequence[int]) -> list[list[int]]:
             f"{len(unique):,} instruments are more than the broker's {MAX_PER_CONNECTION * MAX_CONNECTIONS:,} "
             f"({MAX_CONNECTIONS} connections of {MAX_PER_CONNECTION:,}): leave some out, or use a second API key"
         )
-    connections = -(-len(unique) // MAX_PER_CONNECTION)
+    connections = 1 if len(unique) <= MAX_PER_CONNECTION else MAX_CONNECTIONS
     return [unique[n::connections] for n in range(connections)]
+
+
+def guests(homes: Sequence[Sequence[int]], down: Collection[int], room: int = MAX_PER_CONNECTION) -> list[list[int]]:
+    """What each connection carries besides its own while those in `down` are dead: their tokens, as far as there is room.
+
+    The first ones of each dead connection come first, and each goes where most room is left.
+    """
+    found: list[list[int]] = [[] for _ in homes]
+    free = {n: room - len(home) for n, home in enumerate(homes) if n not in down}
+    orphans = chain.from_iterable(zip_longest(*(homes[n] for n in sorted(down))))
+    for token in (t for t in orphans if t is not None):
+        host = max(free, key=lambda n: free[n], default=None)
+        if host is None or free[host] <= 0:
+            break
+        found[host].append(token)
+        free[host] -= 1
+    return found
 
 
 def subscribe(tokens: Sequence[int]) -> list[str]:

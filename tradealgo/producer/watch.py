@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
 
 from tradealgo.config import Manifest, Mode
 from tradealgo.domain.hours import ist_date, market_hours
@@ -11,6 +10,7 @@ from tradealgo.domain.instruments import InstrumentBook
 from tradealgo.domain.state import Level
 from tradealgo.producer.connection import Connection
 from tradealgo.producer.health import Feed
+from tradealgo.producer.news import News
 from tradealgo.producer.outbox import Outbox
 
 #: A refused token is no news while the Sentinel is logging in; after this long it is.
@@ -18,15 +18,6 @@ DENIED_ALERT_NS = 5_000_000_000
 #: Instruments named in one alert; the others are counted.
 NAMED = 5
 SILENCE_EVERY_NS = 1_000_000_000
-
-
-class News(NamedTuple):
-    """An alert to raise, or to resolve."""
-
-    level: Level
-    code: str
-    text: str
-    resolved: bool = False
 
 
 class Watch:
