@@ -109,20 +109,22 @@ def test_ioc_fills_what_it_can(kite: KiteConnect) -> None:
     assert order["cancelled_quantity"] == 7
 
 
-def test_partial_fill_rests_and_completes_later(paper: RunningExchange, kite: KiteConnect) -> None:
+def test_partial_fill_rests_and_completes_later() -> None:
     """More than is displayed: a part fills at once, the rest with later ticks."""
-    offers = quote(kite)["depth"]["sell"]
-    wanted = sum(level["quantity"] for level in offers) + 400
-    order_id = limit(kite, offers[4]["price"] + 20, quantity=wanted)
-    first = latest(kite, order_id)["filled_quantity"]
-    assert 0 < first < wanted
-    for _ in range(20):
-        paper.advance(60)
-        if latest(kite, order_id)["status"] == "COMPLETE":
-            break
-    order = latest(kite, order_id)
-    assert (order["status"], order["filled_quantity"]) == ("COMPLETE", wanted)
-    assert len(kite.order_trades(order_id)) > 1
+    with running_exchange(capital=1e8) as paper:
+        paper.open_market()
+        kite = paper.kite()
+        offers = quote(kite)["depth"]["sell"]
+        shown = sum(level["quantity"] for level in offers)
+        order_id = limit(kite, offers[4]["price"] + 20, quantity=shown + 400)
+        assert latest(kite, order_id)["filled_quantity"] == shown
+        for _ in range(20):
+            paper.advance(60)
+            if latest(kite, order_id)["status"] == "COMPLETE":
+                break
+        order = latest(kite, order_id)
+        assert (order["status"], order["filled_quantity"]) == ("COMPLETE", shown + 400)
+        assert len(kite.order_trades(order_id)) > 1
 
 
 def test_stop_order_waits_for_its_trigger(paper: RunningExchange, kite: KiteConnect) -> None:

@@ -53,8 +53,9 @@ _DIVISORS = np.full(256, 100.0)
 for _code, _segment in SEGMENT_CODES.items():
     _DIVISORS[_code] = PRICE_DIVISORS.get(_segment, 100)
 
-#: How much of the best level's quantity stands at each level.
-_LEVEL_SHARE = np.array([1.0, 1.3, 1.7, 1.2, 2.1])
+#: How many times the best level's quantity stands at each level: whole times, so that what comes in lots stays so.
+_LEVEL_SHARE = np.array([1, 2, 3, 2, 4])
+SHOWN_SHARE = int(_LEVEL_SHARE.sum())
 
 DEPTH = np.dtype([("quantity", "<i8"), ("price", "<f8"), ("orders", "<i4")])
 
@@ -70,7 +71,7 @@ def depth(ticks: np.ndarray) -> np.ndarray:
     for side, sign, rows in (("bid", -1.0, levels[:, :DEPTH_LEVELS]), ("ask", 1.0, levels[:, DEPTH_LEVELS:])):
         best = ticks[f"{side}_price"][:, None]
         price = np.round(best + sign * step[:, None] * np.arange(DEPTH_LEVELS), 4)
-        size = (ticks[f"{side}_quantity"][:, None] * _LEVEL_SHARE).astype(np.int64)
+        size = ticks[f"{side}_quantity"].astype(np.int64)[:, None] * _LEVEL_SHARE
         there = (best > 0) & (price > 0)
         rows["price"] = price * there
         rows["quantity"] = size = size * there

@@ -13,13 +13,15 @@ from tradealgo.domain.candles import MINUTE_NS, SECOND_NS
 from tradealgo.domain.instruments import Kind
 from tradealgo.domain.ticks import FLAG_INDEX, MODE_FULL, MODE_INDEX_FULL, TICK
 from tradealgo.exchange.market import MarketDay
+from tradealgo.exchange.packets import SHOWN_SHARE
 from tradealgo.exchange.simulation import divisor_of
 
 PRE_OPEN_NS = 10 * SECOND_NS  # the pre-open tick comes this long before the open
 MIN_TICKS, MAX_TICKS = 4, 12  # a minute
 _KEPT_MINUTES = 4
-_QUOTE_SHARE = 0.03
-_SMALLEST_QUOTE_LOTS = 40  # of the best quote's largest size, also where the data has no volume
+#: Large shares show some hundreds at the best price, thousands within five levels: this part of a usual minute's volume.
+_QUOTE_SHARE = 0.015
+_SMALLEST_QUOTE_LOTS = 12  # of a usual best quote, also where the data has no volume
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -55,7 +57,7 @@ class _Sheet:
         self.spread = np.array([day.spreads[i.instrument_token] for i in rows])
         self.previous_close = np.array([day.previous_close.get(i.instrument_token, 0.0) for i in rows])
         self._fill(day)
-        #: The largest best quote, in lots: _QUOTE_SHARE of what trades in a usual minute.
+        #: A usual best quote, in lots: _QUOTE_SHARE of what trades in a usual minute.
         traded = self.volume.sum(axis=0) / np.maximum(self.has.sum(axis=0), 1)
         self.quote_lots = np.clip(_QUOTE_SHARE * traded / self.lot, _SMALLEST_QUOTE_LOTS, 1e6)
         #: Whether minute `i - 1` has any tick: from the minute before the first open to the one after the last close.
@@ -276,11 +278,12 @@ class Tape:
         has_bid = quoted & (bid > 0)
         ticks["bid_price"] = np.where(has_bid, bid * unit / divisor, 0.0)
         ticks["ask_price"] = np.where(quoted, ask * unit / divisor, 0.0)
-        largest = sheet.quote_lots[rows]
-        bid_lots, ask_lots = (1 + (draw**2 * largest).astype(np.int64) for draw in (bid_size, ask_size))
+        usual = sheet.quote_lots[rows]
+        # a fifth of the usual size to three times it, mostly smaller than usual
+        bid_lots, ask_lots = (1 + ((0.2 + 2.8 * draw**3) * usual).astype(np.int64) for draw in (bid_size, ask_size))
         # what stands behind the five levels shown is a draw of its own
         bids, asks = (
-            9 * lots + (draw * 30 * largest).astype(np.int64)
+            SHOWN_SHARE * lots + (draw * 60 * usual).astype(np.int64)
             for lots, draw in ((bid_lots, ask_size), (ask_lots, bid_size))
         )
         ticks["bid_quantity"] = np.where(has_bid, bid_lots * lot, 0)
