@@ -27,6 +27,7 @@ from tradealgo.gatekeeper.core import Gate
 from tradealgo.gatekeeper.kite import BrokerOrder, BrokerPosition, BrokerTrade, Query
 from tradealgo.gatekeeper.messages import CallKind, Outcome
 from tradealgo.gatekeeper.messages import Kind as RecordKind
+from tradealgo.gatekeeper.orders import AT_WORK
 from tradealgo.gatekeeper.situation import Terms
 
 MS = 1_000_000
@@ -59,12 +60,21 @@ class BrokerSide:
         self.tag, self.order_id, self.shows_at = order.tag, order_id, shows_at
         self.token, self.instrument = order.instrument_token, order.instrument
         self.side, self.quantity, self.price = order.side, order.quantity, order.price
-        self.intent = order.intent
+        self.intent, self.trigger = order.intent, order.trigger
         self.filled, self.value, self.status, self.text = 0, 0.0, "OPEN", ""
 
     @property
     def alive(self) -> bool:
-        return self.status == "OPEN"
+        return self.status in ("OPEN", "TRIGGER PENDING")
+
+    def meet(self, last: float) -> bool:
+        """Whether the market at `last` lets it fill: a protective order only where its own prices are reached."""
+        sign = self.side.sign
+        if self.trigger and sign * (last - self.trigger) >= 0:
+            self.trigger = 0.0  # an ordinary limit order from here on
+            self.price = self.price or last * (1 + sign * 0.01)
+        at_limit = self.intent is not Intent.PROTECT or sign * (self.price - last) >= 0
+        return not self.trigger and at_limit
 
     def row(self) -> BrokerOrder:
         return BrokerOrder(
@@ -87,9 +97,11 @@ def insist(holds: bool, text: str) -> None:
 class World:
     """The gate, the broker, and the time between them."""
 
-    def __init__(self, seed: int = 0, limits: Limits | None = None, clock_offset: int = 0) -> None:
+    def __init__(self, seed: int = 0, limits: Limits | None = None, clock_offset: int = 0, **other: Any) -> None:
         self.rng = random.Random(seed)
-        self.limits = limits or Limits(stale_price_s=10.0, breaker_failures=4 + seed % 4, breaker_cooldown_s=10.0)
+        self.limits = limits or Limits(
+            stale_price_s=10.0, breaker_failures=4 + seed % 4, breaker_cooldown_s=10.0, **other
+        )
         self.clock_offset = clock_offset
         self.now = DAY_START
         self.journal: list[tuple[RecordKind, Any]] = []
@@ -233,6 +245,7 @@ class World:
             shows = self.now + (self.rng.randint(1, 8) * SECOND if fault == "late_show" else 0)
             order = BrokerSide(call.order, f"B{len(self.orders) + 1}", shows)
             self.orders[order.order_id] = order
+            self.check_protective(order)
             if fault == "reject_later":
                 self.later(100 * MS, lambda: self.change(order, "REJECTED"), to_gate=False)
             self.tell(order)
@@ -241,7 +254,7 @@ class World:
         if not order.alive:
             return False
         if call.kind is CallKind.MODIFY:
-            order.price = call.price
+            order.price, order.trigger = call.price, 0.0
         elif fault == "cancel_crosses_fill":
             self.fill(order, order.quantity - order.filled)
         else:
@@ -358,6 +371,8 @@ class World:
     def move_price(self, token: int, fraction: float) -> None:
         tick = next(i.tick_size for i in INSTRUMENTS if i.instrument_token == token)
         self.prices[token] = max(tick, round(round(self.prices[token] * (1 + fraction) / tick) * tick, 2))
+        for order in [o for o in self.orders.values() if o.alive and o.token == token]:
+            order.meet(self.prices[token])
         self.tick_all()
 
     def ask(
@@ -376,17 +391,28 @@ class World:
             "position_after": target, "reference_price": self.prices[instrument.instrument_token], "intent": intent,
             "start": self.now, "ts_requested": self.now,
         }  # fmt: skip
-        request = OrderRequest(**(values | more))
+        request = OrderRequest(**(values | self.bracket(instrument, target, intent) | more))
         self.requests.append(request)
         self.give(m.RequestReceived(request))
         return request
+
+    def bracket(self, instrument: Instrument, target: int, intent: Intent) -> dict[str, float]:
+        """A stop and a target, now and then, where they count."""
+        if not self.limits.brackets or intent is not Intent.ENTRY:
+            return {}
+        last, sign = self.prices[instrument.instrument_token], 1 if target > 0 else -1
+        far = {
+            "stop": last * (1 - sign * self.rng.uniform(0.0, 0.02)),
+            "target": last * (1 + sign * self.rng.uniform(0.0, 0.02)),
+        }
+        return {name: round(price, 3) for name, price in far.items() if self.rng.random() < 0.7}
 
     def say(self, action: Action, *, force: bool = False) -> None:
         self.controls.append(Control(action=action, source="cli", reason="because", force=force))
         self.give(m.ControlReceived(control=self.controls[-1], entry_id=f"{len(self.controls)}-0"))
 
     def fill_some(self, fraction: float) -> None:
-        for order in [o for o in self.orders.values() if o.alive]:
+        for order in [o for o in self.orders.values() if o.alive and o.meet(self.prices[o.token])]:
             self.fill(order, max(1, int((order.quantity - order.filled) * fraction)))
 
     # ------------------------------------------------------------------ invariants
@@ -423,6 +449,18 @@ class World:
         if self.tripped and call.kind is CallKind.MODIFY:
             insist(call.order.intent is not Intent.ENTRY, "an entry was moved after the trip")
 
+    def check_protective(self, order: BrokerSide) -> None:
+        """Whatever closes a position is never for more than the account holds when a protective order comes to it."""
+        if order.intent is not Intent.PROTECT:
+            return
+        closing = [
+            o for o in self.orders.values()
+            if o.alive and o.token == order.token and o.side is order.side and o.intent is not Intent.ENTRY
+        ]  # fmt: skip
+        at_work = sum(o.quantity - o.filled for o in closing)
+        held = max(self.position[order.token] * -order.side.sign, 0)
+        insist(at_work <= held, f"{at_work} of protective quantity for {held} held in {order.instrument}")
+
     def rest(self) -> None:
         """No more faults: everything works out, and the books agree to the paisa."""
         self.call_fault = self.message_fault = "ok"
@@ -440,10 +478,27 @@ class World:
     def is_quiet(self) -> bool:
         gate = self.gate
         return (
-            not gate.book.working and not gate.pending and gate.book.all_booked and gate.ready
-            and not gate.killer.is_active and not any(o.alive for o in self.orders.values())
+            all(self.may_rest(o) for o in gate.book.working.values()) and not gate.pending
+            and gate.book.all_booked and gate.ready and not gate.killer.is_active
+            and all(self.may_rest(o) for o in self.orders.values() if o.alive) and self.is_protected()
             and (self.is_told() or not any(self.beyond(i.instrument_token) for i in INSTRUMENTS))
         )  # fmt: skip
+
+    @staticmethod
+    def may_rest(order: Any) -> bool:
+        """Whether an order, ours or the broker's record of it, may be at work when all is quiet."""
+        return order.intent is Intent.PROTECT and getattr(order, "state", OrderState.OPEN) in AT_WORK
+
+    def is_protected(self) -> bool:
+        """Whether every position that the strategy wants has its order at the broker, if that is on."""
+        gate = self.gate
+        if not gate.protection.is_on or gate.protection.refusal():
+            return True
+        for token, held in self.position.items():
+            resting = sum(o.quantity - o.filled for o in self.orders.values() if o.alive and o.token == token)
+            if resting != (abs(held) if not self.beyond(token) else 0):
+                return False
+        return True
 
     def beyond(self, token: int) -> int:
         """Units that the broker holds although the strategy's last request wants them gone."""
@@ -485,7 +540,7 @@ class World:
             insist(ours is not None, f"the broker has {order.tag}, we don't")
             insist(
                 ours is not None
-                and ours.state in DONE_STATES
+                and (ours.state in DONE_STATES or (order.alive and self.may_rest(ours)))
                 and ours.filled_quantity == order.filled
                 and (ours.state is OrderState.FILLED) == (order.status == "COMPLETE"),
                 f"order {order.tag}: ours {ours}, the broker's {order.status} {order.filled}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from gate_world import World
@@ -12,9 +13,9 @@ SOAK = bool(os.environ.get("TRADEALGO_SOAK"))
 SEEDS = range(1_000) if SOAK else range(20)
 
 
-def live(seed: int, rules: int) -> World:
-    """One life: some rules at random, then rest. `live(seed, rules)` replays it."""
-    world = World(seed, clock_offset=(seed % 7 - 3) * 170_000_000)
+def live(seed: int, rules: int, **limits: Any) -> World:
+    """One life: some rules at random, then rest. `live(seed, rules)` replays it; `limits` differ from the world's."""
+    world = World(seed, clock_offset=(seed % 7 - 3) * 170_000_000, **limits)
     world.advance(500_000_000)
     for _ in range(rules):
         world.random_step()

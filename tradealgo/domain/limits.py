@@ -31,6 +31,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     call_timeout_s: float = 3.0
     absence_s: float = 10.0  # an order without an answer may show up in the book 8 s later (Kite, 2026)
     superseded_after_s: float = 0.5  # a request waits this long for the opposite order to fill before that is cancelled
+    protect_fraction: float = 0.0  # a stop rests at the broker this far beyond each entry price; 0: none
+    brackets: bool = False  # the strategy's own stop and target rest at the broker, one at a time
     reconcile_s: float = 60.0
     reconcile_failures: int = 5  # mismatches in a row that trip the kill
     dead_man_s: float = 0.0  # no word from a person for this long trips the kill; 0: off

@@ -37,6 +37,7 @@ class Intent(StrEnum):
 
     KILL = "KILL"
     EXIT = "EXIT"
+    PROTECT = "PROTECT"  # rests at the broker while a position is held
     ENTRY = "ENTRY"
 
 
@@ -101,7 +102,7 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """The live record of one broker order. A change makes a new one (`msgspec.structs.replace`).
 
-    `price` is the limit in rupees (0.0: none). `average_price` covers what has filled. `request_id` names the request
+    `price` is the limit in rupees (0.0: none), `trigger` a stop order's (0.0: not a stop). `average_price` covers what has filled. `request_id` names the request
     that it serves; the kill's own exits have ids that begin with `kill:`.
     """
 
@@ -113,6 +114,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     side: Side
     quantity: int
     price: float
+    trigger: float = 0.0
     intent: Intent
     product: Product = Product.INTRADAY
     state: OrderState = OrderState.NEW

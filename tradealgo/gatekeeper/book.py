@@ -250,7 +250,7 @@ class Book:
         """Paise: `mtm` if every UNKNOWN order had filled at its limit, where that is a loss."""
         total = self.mtm
         for order in self.working.values():
-            if order.state is OrderState.UNKNOWN:
+            if order.state is OrderState.UNKNOWN and order.intent is not Intent.PROTECT:  # which only ever lowers risk
                 gain = order.side.sign * (self.last_price(order.instrument_token) - order.price)
                 total += min(0, order.pending_quantity * to_paise(gain))
         return total

@@ -18,7 +18,7 @@ from tradealgo.gatekeeper.queries import Queries
 from tradealgo.gatekeeper.rate import RateBudget
 
 SECOND_NS = 1_000_000_000
-RANK = {Intent.KILL: 0, Intent.EXIT: 1, Intent.ENTRY: 2}
+RANK = {Intent.KILL: 0, Intent.EXIT: 1, Intent.PROTECT: 2, Intent.ENTRY: 3}
 #: Between two tries of a call that doesn't get through.
 LONGEST_WAIT_NS = 5 * SECOND_NS
 #: What a call may wait for that takes longer than a second or two.
@@ -156,9 +156,9 @@ class Calls:
         self._context.emit(Call(call_id=call_id, kind=queued.kind, order=order, price=queued.price, admitted=now))
 
     def _fresh_price(self, order: Order) -> float:
-        """An exit that waited goes at today's price; an entry at the one that was checked."""
+        """An exit that waited goes at today's price; an entry at the one that was checked, a protective order at its own."""
         last = self._context.book.last_price(order.instrument_token)
-        if order.intent is Intent.ENTRY or last <= 0:
+        if order.intent in (Intent.ENTRY, Intent.PROTECT) or last <= 0:
             return order.price
         instrument = self._context.book.instruments[order.instrument_token]
         return marketable_limit(instrument, order.side, last, self._context.limits.slippage_fraction)

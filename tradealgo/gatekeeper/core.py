@@ -41,9 +41,10 @@ from tradealgo.gatekeeper.messages import Command, Event, Kind
 from tradealgo.gatekeeper.meter import Meter
 from tradealgo.gatekeeper.orders import Orders
 from tradealgo.gatekeeper.overrides import Overrides
+from tradealgo.gatekeeper.protection import Protection
 from tradealgo.gatekeeper.pursuit import Pursuit
 from tradealgo.gatekeeper.queries import Queries
-from tradealgo.gatekeeper.reconcile import is_quiet, mismatches, own_net, raw_net, see_outside, told, unproven
+from tradealgo.gatekeeper.reconcile import is_quiet, mismatches, not_ours, own_net, see_outside, told, unproven
 from tradealgo.gatekeeper.situation import GateState, Terms
 
 SECOND_NS = 1_000_000_000
@@ -78,6 +79,16 @@ class Gate:
         self.pending = self.intake.pending
         self.overrides = Overrides(self.context)
         self.pursuit = Pursuit(self.context, self.intake, self.killer, self.queries, self.overrides)
+        self.protection = Protection(
+            self.context,
+            self.orders,
+            self.calls,
+            self.lifecycle,
+            self.intake,
+            self.pursuit,
+            self.killer,
+            self.overrides,
+        )
         self.control_cursor = ""
         self.started = 0
         self._trades: list[BrokerTrade] = []
@@ -228,6 +239,8 @@ class Gate:
             return f"the kill switch is {self.killer.status.state}"
         if order.intent is Intent.EXIT:
             return ""
+        if order.intent is Intent.PROTECT:
+            return self.protection.refuses(order)
         lowers_risk = -self.book.position(order.instrument_token) * order.side.sign >= order.quantity
         if self.trading is not TradingState.ACTIVE and not lowers_risk:
             return f"trading is {self.trading}"
@@ -316,17 +329,6 @@ class Gate:
     def _unproven(self) -> dict[str, int]:
         return unproven(self.killer.positions, self._trades, self.book)
 
-    def _tell_found(self, event: m.PositionsSeen) -> None:
-        """Positions that were there before us: an earlier session's or a person's. Counted, never touched, and nobody else's
-        to guard."""
-        for name, units in raw_net(event.rows).items():
-            found = (
-                units - self.book.position(self.book.by_key[name].instrument_token) if name in self.book.by_key else 0
-            )
-            if found:
-                text = f"the account holds {found:+d} {name} that this session did not trade: nothing here guards it"
-                self.context.alert(Level.CRITICAL, f"NOT_OURS:{name}", text)
-
     def _take_positions(self, event: m.PositionsSeen) -> None:
         self.queries.answered(Query.POSITIONS)
         self.killer.positions, self.killer.positions_asked = event.rows, event.asked
@@ -345,7 +347,11 @@ class Gate:
             self.context.resolve("POSITIONS", "the broker's positions match ours again")
             self.overrides.lift("reconciliation")
             if "start" in self.overrides:
-                self._tell_found(event)
+                for name, units in not_ours(event.rows, self.book).items():
+                    text = (
+                        f"the account holds {units:+d} {name} that this session did not trade: nothing here guards it"
+                    )
+                    self.context.alert(Level.CRITICAL, f"NOT_OURS:{name}", text)
                 self.overrides.lift("start")
             return
         if self.context.now < self._next_count:
@@ -454,6 +460,7 @@ class Gate:
         if self.ready:
             self.pursuit.work()
             self.intake.decide_pending()
+            self.protection.work()
         self.lifecycle.tend()
         if self.ready:
             self.killer.work()

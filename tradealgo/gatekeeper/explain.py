@@ -9,10 +9,12 @@ from pathlib import Path
 
 from tradealgo.domain.errors import InvalidInput
 from tradealgo.domain.hours import IST, ist_text
-from tradealgo.domain.orders import Fill, Order, OrderRequest, Verdict
+from tradealgo.domain.orders import Fill, Intent, Order, OrderRequest, Verdict
 from tradealgo.gatekeeper.journal import Row, open_readonly, read
 from tradealgo.gatekeeper.messages import AnswerRecord, CallRecord, Kind
 
+#: Stands in a protective order's request id between the request that opened the position and a number.
+PROTECTIVE = "+"
 KINDS = (Kind.REQUEST, Kind.VERDICT, Kind.ORDER, Kind.CALL, Kind.ANSWER, Kind.FILL)
 
 
@@ -43,9 +45,9 @@ def _request_id(rows: list[Row], name: str) -> str:
         else:
             continue
         if name in names:
-            return message.request_id
+            return message.request_id.partition(PROTECTIVE)[0]
         if any(n and n.startswith(name) for n in names):
-            found[message.request_id] = None
+            found[message.request_id.partition(PROTECTIVE)[0]] = None
     if len(found) == 1:
         return next(iter(found))
     what = (
@@ -55,7 +57,7 @@ def _request_id(rows: list[Row], name: str) -> str:
 
 
 def _story(rows: list[Row], request_id: str) -> list[str]:
-    tags = {r.message.tag for r in rows if isinstance(r.message, Order) and r.message.request_id == request_id}
+    tags = {r.message.tag for r in rows if isinstance(r.message, Order) and _serves(r.message, request_id)}
     before: dict[str, Order] = {}
     lines: list[str] = []
     for row in rows:
@@ -75,6 +77,11 @@ def _story(rows: list[Row], request_id: str) -> list[str]:
                 f"exchange time {ist_text(message.ts_event)} (trade {message.trade_id})"
             )
     return lines
+
+
+def _serves(order: Order, request_id: str) -> bool:
+    """Whether an order is the request's own, or protects what that opened."""
+    return order.request_id.partition(PROTECTIVE)[0] == request_id
 
 
 def _request_lines(request: OrderRequest) -> list[str]:
@@ -106,7 +113,7 @@ def _order_lines(ts: int, before: Order | None, order: Order) -> list[str]:
     if before is None:
         return [
             f"{_wall(ts)}  order    {order.tag}: {order.intent} {order.side} {order.quantity} {order.instrument} "
-            f"at Rs {order.price:,.2f} is {order.state}"
+            f"{_terms(order)} is {order.state}"
         ]
     changes = []
     if order.state is not before.state:
@@ -122,6 +129,13 @@ def _order_lines(ts: int, before: Order | None, order: Order) -> list[str]:
     if order.text != before.text:
         changes.append(f"“{order.text}”")
     return [f"{_wall(ts)}  order    {order.tag}: {', '.join(changes)}"] if changes else []
+
+
+def _terms(order: Order) -> str:
+    """At which prices an order goes, and what a protective one is for."""
+    limit = f"at Rs {order.price:,.2f}" if order.price else "at the market"
+    trigger = f", triggered at Rs {order.trigger:,.2f}," if order.trigger else ""
+    return f"{limit}{trigger}{f' ({order.reason})' if order.intent is Intent.PROTECT else ''}"
 
 
 def _call_line(ts: int, call: CallRecord | AnswerRecord) -> str:

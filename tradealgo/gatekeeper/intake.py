@@ -116,6 +116,9 @@ class Intake:
             for order in blocking:
                 if order.side is not side or order.intent is Intent.ENTRY:
                     self.lifecycle.want_cancelled(order)
+        for order in blocking:
+            if order.intent is Intent.PROTECT:
+                self.lifecycle.want_cancelled(order)
         return bool(blocking)
 
     def _age_s(self, request: OrderRequest) -> float:

@@ -97,15 +97,24 @@ def place_form(order: Order) -> dict[str, str]:
         "transaction_type": order.side.value,
         "quantity": str(order.quantity),
         "product": order.product.value,
-        "order_type": "LIMIT",
-        "price": f"{order.price:.2f}",
+        **_kind_fields(order),
         "validity": "DAY",
         "tag": order.tag,
     }
 
 
+def _kind_fields(order: Order) -> dict[str, str]:
+    """LIMIT; with a trigger SL, or SL-M if there is no limit, protected by the broker's own band."""
+    if not order.trigger:
+        return {"order_type": "LIMIT", "price": f"{order.price:.2f}"}
+    trigger = f"{order.trigger:.2f}"
+    if order.price:
+        return {"order_type": "SL", "price": f"{order.price:.2f}", "trigger_price": trigger}
+    return {"order_type": "SL-M", "trigger_price": trigger, "market_protection": "-1"}
+
+
 def modify_form(order: Order, price: float) -> dict[str, str]:
-    """The body of a modification of the price."""
+    """The body of a modification of the price; a stop whose trigger was reached is a limit order by now."""
     return {
         "variety": VARIETY,
         "order_id": order.order_id or "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tradealgo.domain.order_machine import OrderEvent
 from tradealgo.domain.orders import Intent, Order, OrderState
 from tradealgo.domain.state import Level
+from tradealgo.gatekeeper.brackets import is_due
 from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.kite import BrokerOrder, Query
@@ -140,8 +141,17 @@ class Lifecycle:
             self._calls.cancel(order, order.intent if order.intent is Intent.KILL else Intent.EXIT)
         elif order.intent is Intent.ENTRY:
             self._let_go(order)
-        else:
+        elif order.intent is not Intent.PROTECT or self._is_due(order):
             self._chase(order)
+
+    def _is_due(self, order: Order) -> bool:
+        """Whether a protective order should be filling; it has as long for that as any exit."""
+        track = self._orders.track(order.tag)
+        if not is_due(order, self._book.last_price(order.instrument_token)):
+            track.chased_at = 0
+            return False
+        track.chased_at = track.chased_at or self._context.now
+        return True
 
     def _let_go(self, order: Order) -> None:
         """An entry that didn't fill at its price has missed its moment."""
@@ -171,7 +181,7 @@ class Lifecycle:
             instrument, order.side, last, limits.slippage_fraction, track.chases,
             beyond=order.intent is Intent.KILL,
         )  # fmt: skip
-        if is_further(order.side, price, order.price):
+        if not order.price or is_further(order.side, price, order.price):
             self._calls.modify(order, price)
 
     def _escalate(self, order: Order) -> None:

@@ -57,7 +57,7 @@ class Pursuit:
         self._next_look = self._context.now + LOOK_NS
         asked = {r.instrument_token for r in self._intake.pending.values()}
         for token in list(self._intake.words):
-            if token not in asked and not self._book.working_in(token):
+            if token not in asked and all(o.intent is Intent.PROTECT for o in self._book.working_in(token)):
                 self._tend(token)
 
     def again(self) -> None:

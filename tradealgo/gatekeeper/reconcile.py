@@ -88,6 +88,14 @@ def mismatches(net: dict[str, int], book: Book) -> dict[str, tuple[int, int]]:
     return found
 
 
+def not_ours(positions: list[BrokerPosition], book: Book) -> dict[str, int]:
+    """Positions in our instruments that were there before us: an earlier session's or a person's. Counted, never touched, and
+    nobody else's to guard. Signed units."""
+    known = {name: units for name, units in raw_net(positions).items() if name in book.by_key}
+    found = {name: units - book.position(book.by_key[name].instrument_token) for name, units in known.items()}
+    return {name: units for name, units in found.items() if units}
+
+
 def see_outside(positions: list[BrokerPosition], book: Book) -> bool:
     """Note what the account holds beyond ours; whether that has changed. Only for a quiet book."""
     net = raw_net(positions)

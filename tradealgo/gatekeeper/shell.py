@@ -190,7 +190,9 @@ class Shell:
         """Whether a later event of the same batch tripped the kill, which this call mustn't follow."""
         if self.gate.killer.is_armed or call.kind is CallKind.CANCEL:
             return False
-        return call.order.intent is Intent.ENTRY or (call.kind is CallKind.PLACE and call.order.intent is Intent.EXIT)
+        if call.order.intent in (Intent.ENTRY, Intent.PROTECT):
+            return True
+        return call.kind is CallKind.PLACE and call.order.intent is Intent.EXIT
 
     async def _write(self, records: list[Record]) -> None:
         began = time.perf_counter()

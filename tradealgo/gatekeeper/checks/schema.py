@@ -27,9 +27,13 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
         )
     if abs(request.position_after) > MAX_QUANTITY:
         return Denial("BAD_QUANTITY", f"position_after {request.position_after} is beyond {MAX_QUANTITY}")
-    for name, value in (("reference_price", request.reference_price), ("stop", request.stop)):
+    for name, value in (
+        ("reference_price", request.reference_price),
+        ("stop", request.stop),
+        ("target", request.target),
+    ):
         if value is not None and not (math.isfinite(value) and 0 < value <= MAX_PRICE):
             return Denial("BAD_PRICE", f"{name} {value!r}: expected a positive number of rupees", {name: repr(value)})
-    if request.intent is Intent.KILL:
-        return Denial("BAD_INTENT", "only the kill switch makes KILL orders: expected ENTRY or EXIT")
+    if request.intent in (Intent.KILL, Intent.PROTECT):
+        return Denial("BAD_INTENT", f"only the Gatekeeper itself makes {request.intent} orders: expected ENTRY or EXIT")
     return None
