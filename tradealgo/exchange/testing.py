@@ -126,6 +126,13 @@ def running_exchange(
         market, instruments, account=account, capital=capital, state_dir=state_dir, limits=limits,
         postback_url=postback_url,
     )  # fmt: skip
+    with serving(exchange, port) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def serving(exchange: PaperExchange, port: int = 0) -> Iterator[RunningExchange]:
+    """This exchange on real sockets, in a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="paper-exchange", daemon=True)
     thread.start()
