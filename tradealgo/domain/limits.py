@@ -15,12 +15,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_open_orders: int = 50
     stale_price_s: float = 5.0  # of wall-clock time since the instrument last ticked, at data speed 1
     fat_finger_fraction: float = 0.03  # request's reference price against the last price
+    option_fat_finger_fraction: float = 0.20  # the same of options, whose premiums move many times as much
     entry_max_age_s: float = 5.0  # an entry that waited longer is denied, not sent late
     orders_per_second: int = 10  # broker's rule, by calendar second of its clock (Kite, 2026)
     orders_per_minute: int = 400
     orders_per_day: int = 5_000
     exit_reserve_per_second: int = 3  # of orders_per_second, kept for exits and the kill
     exit_reserve_per_minute: int = 60
+    kill_reserve_per_minute: int = 60  # of the rest, kept for the kill alone
     exit_reserve_per_day: int = 500
     modifications_per_order: int = 25
     breaker_failures: int = 5  # failed orders within breaker_window_s pause trading

@@ -95,5 +95,11 @@ class Board:
         return paise(tick["close"]) or paise(tick["last_price"])
 
     def band(self, instrument: Instrument) -> tuple[int, int]:
-        """Today's price band in paise."""
-        return self._circuit.limits(instrument, self.close_price(instrument.instrument_token))
+        """The price band in paise: the day's for shares and futures, that of the moment for options.
+
+        NSE's limit price protection for options is around a reference that follows their trades (circular FAOP/54242 of
+        2022-10-28: the average of the last 30 s); here it is the last price.
+        """
+        token = instrument.instrument_token
+        reference = self.last_price(token) if instrument.is_option else 0
+        return self._circuit.limits(instrument, reference or self.close_price(token))

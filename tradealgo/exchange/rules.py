@@ -26,7 +26,8 @@ OPTION_BANDS = ((10.0, 5.0), (100.0, 3.0), (500.0, 2.0), (math.inf, 1.0))
 
 
 class Circuit(msgspec.Struct, frozen=True, kw_only=True):
-    """The exchange's daily price band around the previous close, as fractions (?); options in rupees when cheap (?)."""
+    """The exchange's price band as fractions: of the previous close (?); for options of the reference price of the moment,
+    in rupees when cheap (NSE's limit price protection)."""
 
     share: float = 0.20
     future: float = 0.10
@@ -34,16 +35,16 @@ class Circuit(msgspec.Struct, frozen=True, kw_only=True):
     option_cheap_below: float = 50.0
     option_cheap_width: float = 20.0
 
-    def limits(self, instrument: Instrument, close: int) -> tuple[int, int]:
+    def limits(self, instrument: Instrument, reference: int) -> tuple[int, int]:
         """Lowest and highest price in paise that an order may carry."""
         tick = tick_paise(instrument)
         if instrument.is_option:
-            cheap = close < self.option_cheap_below * 100
-            width = self.option_cheap_width * 100 if cheap else close * self.option
+            cheap = reference < self.option_cheap_below * 100
+            width = self.option_cheap_width * 100 if cheap else reference * self.option
         else:
-            width = close * (self.future if instrument.kind is Kind.FUTURE else self.share)
-        low = math.ceil(max(tick, close - width) / tick) * tick
-        return low, max(low, math.floor((close + width) / tick) * tick)
+            width = reference * (self.future if instrument.kind is Kind.FUTURE else self.share)
+        low = math.ceil(max(tick, reference - width) / tick) * tick
+        return low, max(low, math.floor((reference + width) / tick) * tick)
 
 
 def tick_paise(instrument: Instrument) -> int:

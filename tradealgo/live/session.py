@@ -33,7 +33,7 @@ from tradealgo.domain.portfolio import Position
 from tradealgo.domain.signals import SignalRecord
 from tradealgo.domain.state import Action, Alert, Beat, Control, KillState, Module, MtmPoint, SessionState, TradingState
 from tradealgo.live import control, leftovers, supervisor
-from tradealgo.live.rows import Rows, Text
+from tradealgo.live.rows import Rows, Text, some
 from tradealgo.live.view import VIEW_STREAMS, SessionView
 from tradealgo.monitor.rules import READY_STATES
 
@@ -402,7 +402,7 @@ class LiveSession:
         status = "past, as recorded" if self._past else self.status.lower()
         facts = [("", status), ("", f"{manifest.mode} account {manifest.account}")]
         parameters = ", ".join(f"{k}={v}" for k, v in manifest.parameters.items() if v)
-        facts.append(("", f"{manifest.strategy.rpartition(':')[2]}({parameters}) on {_some(manifest.instruments)}"))
+        facts.append(("", f"{manifest.strategy.rpartition(':')[2]}({parameters}) on {some(manifest.instruments)}"))
         if waiting := [] if self._past else self.waiting_for:
             facts.append(("waiting for", " and ".join(waiting)))
         if view.ts_event:
@@ -424,10 +424,6 @@ class LiveSession:
         )
         head = f"<b style='color:{colour}'>{self.manifest.mode.upper()}</b> <b>{html.escape(self.id)}</b>"
         return f"<div style='border-left:4px solid {colour};padding-left:8px'>{head}<table>{rows}</table></div>"
-
-
-def _some(keys: tuple[str, ...], most: int = 5) -> str:
-    return ", ".join(keys) if len(keys) <= most else f"{', '.join(keys[:most])} and {len(keys) - most} more"
 
 
 #: The names of `df` that are properties of the same name, and all of them.

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tradealgo.domain.hours import ist_text
+from tradealgo.live.rows import some
 from tradealgo.live.session import LiveSession
 
 REFRESH_S = 0.25
@@ -70,7 +71,7 @@ def summary(session: LiveSession) -> Panel:
 
 
 def _head(session: LiveSession, shot: dict[str, Any]) -> Text:
-    words = [session.status, f"{shot['strategy']} on {', '.join(shot['instruments'])}"]
+    words = [session.status, f"{shot['strategy']} on {some(shot['instruments'])}"]
     if shot["ts_event"]:
         words.append(f"exchange {ist_text(shot['ts_event'])}")
     if shot["trading"]:

@@ -24,6 +24,7 @@ from tradealgo.research.columns import Columns, columns
 from tradealgo.research.runs import Signals, run
 from tradealgo.research.simulate import Costs, Size, costs, equity_curve, last_value, simulated, size
 from tradealgo.strategies.base import Strategy
+from tradealgo.strategies.basket import BasketStrategy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +52,7 @@ def backtest(
     """Run a strategy over candles.
 
     Args:
-        strategy: an instance, or a class for its default parameters.
+        strategy: an instance, or a class for its default parameters. A basket takes engine="event" (`research.basket`).
         candles: a DataFrame (starts as index, columns open high low close volume oi), a `CANDLE` array, or a dict of
             either by instrument key.
         instruments: Instruments of the keys, for lots and segments; without, shares are assumed (futures and options by
@@ -72,11 +73,23 @@ def backtest(
     """
     strategy = strategy() if isinstance(strategy, type) else strategy
     check_options(strategy, capital, fill, engine)
+    if isinstance(strategy, BasketStrategy) and (engine != "event" or sizing is not None):
+        raise BadConfig(
+            f"{type(strategy).__name__} is a basket, which sizes its own targets: backtest it with engine='event' and "
+            "without sizing"
+        )
     if engine == "event" and (charges is not True or fill != "next_open"):
         raise BadConfig(
             "the event engine charges what NSE and Zerodha do and fills at the next open: leave out charges and fill"
         )
     named = candles if isinstance(candles, Mapping) else {only_key(instruments): candles}
+    if isinstance(strategy, BasketStrategy):
+        from tradealgo.research.basket import basket_backtest
+
+        return basket_backtest(
+            strategy, dict(paired(named, instruments)), capital, session_id, limits=limits, slippage=slippage,
+            intraday=intraday, interval=interval,
+        )  # fmt: skip
     chosen = sizing or default_sizing(len(named))
     runs = []
     for instrument, given in paired(named, instruments):

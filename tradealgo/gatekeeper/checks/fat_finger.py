@@ -13,11 +13,12 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
         return None
     last = book.last_price(proposal.request.instrument_token)
     gap = abs(proposal.request.reference_price - last) / last
-    if gap > limits.fat_finger_fraction:
+    limit = limits.option_fat_finger_fraction if proposal.instrument.is_option else limits.fat_finger_fraction
+    if gap > limit:
         return Denial(
             "FAT_FINGER",
             f"the request is for a price of {proposal.request.reference_price:g}, the last is {last:g}: "
-            f"{gap:.1%} apart, the limit is {limits.fat_finger_fraction:.1%}",
+            f"{gap:.1%} apart, the limit is {limit:.1%}",
             {"reference": proposal.request.reference_price, "last_price": last, "gap": round(gap, 5)},
         )
     return None
