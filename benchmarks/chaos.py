@@ -28,7 +28,6 @@ import requests
 
 from tradealgo.bus.keys import Stream
 from tradealgo.config import BrokerSession, Market
-from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import OrderState
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Module
@@ -69,7 +68,7 @@ class Run:
         self.seconds = seconds
         self.session = launch(
             EmaCross(fast=2, slow=4), SHARES, sizing=Sizing(fraction=0.1),
-            market=Market(day="2026-11-20", seed=seed, speed=60.0), limits=Limits(absence_s=8.5),
+            market=Market(day="2026-11-20", seed=seed, speed=60.0),
         )  # fmt: skip
         self.url = self.session.manifest.rest_url
         self.recoveries: list[float] = []

@@ -3,8 +3,9 @@
 Gatekeeper and Producer as processes, the paper exchange with the broker's own request limits and its market running,
 a real bus. A round opens 10 positions in shares and 20 entries in option contracts that nobody quotes, which rest;
 presses the kill on the control stream at a random moment of the second, reads VERIFIED_FLAT's time, compares with the
-exchange's ledger, and arms the switch again. `runs` rounds are without a fault; in `runs_faults` more a cancel is
-answered 429, an exit is carried out but never answered, and another exit is lost on its way.
+exchange's ledger, and arms the switch again. `runs` rounds are without a fault; in `runs_faults` more two cancels and an
+exit are answered 429, an exit is carried out but never answered, and another exit is lost on its way: it is sent again
+once it is certain that the first can't turn up any more, 11 s after it left.
 
 `least_s` is what the broker's rule alone costs: 30 calls, 10 a calendar second, from the same moments.
 `max_calls_in_a_second` counts what left by calendar second; the exchange itself refuses an eleventh.
@@ -45,7 +46,8 @@ CAPITAL = 1e8  # rupees
 #: Contracts that don't trade have old prices, and their entries may rest for long; all else is as by default.
 PATIENT = Limits(stale_price_s=3_600.0, entry_max_age_s=600.0)
 FAULTS: tuple[dict[str, Any], ...] = (
-    {"name": "http_429", "path": "/orders", "method": "DELETE"},
+    {"name": "http_429", "path": "/orders", "method": "DELETE", "count": 2},
+    {"name": "http_429", "path": "/orders", "method": "POST"},
     {"name": "timeout_after_accept", "path": "/orders", "method": "POST", "seconds": 5.0},
     {"name": "timeout_before", "path": "/orders", "method": "POST", "seconds": 5.0},
 )

@@ -31,7 +31,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     chase_after_s: float = 1.0  # an unfilled exit is moved to the current price this often
     chase_limit: int = 10
     call_timeout_s: float = 3.0
-    absence_s: float = 10.0  # an order without an answer may show up in the book 8 s later (Kite, 2026)
+    absence_s: float = 11.0  # since the call left: its time-out, and the 8 s after which one showed up (Kite, 2026)
     superseded_after_s: float = 0.5  # a request waits this long for the opposite order to fill before that is cancelled
     protect_fraction: float = 0.0  # a stop rests at the broker this far beyond each entry price; 0: none
     brackets: bool = False  # the strategy's own stop and target rest at the broker, one at a time

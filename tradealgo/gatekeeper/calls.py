@@ -35,8 +35,9 @@ class Queued:
         self.kind, self.tag, self.intent, self.price, self.number = kind, tag, intent, price, number
 
     @property
-    def rank(self) -> tuple[int, int]:
-        return RANK[self.intent], self.number
+    def rank(self) -> tuple[int, bool, int]:
+        """What lowers a position before what only keeps one from growing."""
+        return RANK[self.intent], self.kind is CallKind.CANCEL, self.number
 
 
 class Calls:

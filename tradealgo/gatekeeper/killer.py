@@ -108,7 +108,9 @@ class Killer:
         if state in (KillState.LOCKED, KillState.VERIFIED_FLAT):
             self._watch()
             return
-        risky = self._book.working_risk()
+        held = set(self._book.open_tokens())
+        # An exit waits for the orders of its own instrument: those are cancelled first
+        risky = sorted(self._book.working_risk(), key=lambda o: o.instrument_token not in held)
         for order in risky:
             self._lifecycle.want_cancelled(order, Intent.KILL)
         for token in self._book.open_tokens():

@@ -53,6 +53,9 @@ class Lifecycle:
         if now >= track.next_look:
             track.next_look = now + LOOKS_NS[min(track.tries, len(LOOKS_NS) - 1)]
             track.tries += 1
+            settles = self._absence_counts(order)
+            if now < settles < track.next_look:  # from then on a look can settle it: closely again
+                track.next_look, track.tries = settles, 0
             self._queries.want(Query.ORDERS)
         if now - track.unknown_since > ALERT_AFTER_NS:
             self._context.alert(
@@ -62,14 +65,18 @@ class Lifecycle:
                 f"{(now - track.unknown_since) / SECOND_NS:.0f} s: the order book can't be read",
             )
 
+    def _absence_counts(self, order: Order) -> int:
+        """From when on a book without the order says that it isn't there."""
+        left = order.ts_sent or self._orders.track(order.tag).unknown_since
+        return left + int(self._context.limits.absence_s * SECOND_NS)
+
     def take_absence(self, event: OrdersSeen, present: set[str]) -> None:
         """Settle unknown orders that a whole order book, asked late enough, doesn't hold."""
-        window = int(self._context.limits.absence_s * SECOND_NS)
         for order in list(self._book.working.values()):
             if order.state is not OrderState.UNKNOWN or order.tag in present:
                 continue
             track = self._orders.track(order.tag)
-            if event.asked < track.unknown_since + window:
+            if event.asked < self._absence_counts(order):
                 continue
             track.absences += 1
             if track.absences >= ABSENCES:

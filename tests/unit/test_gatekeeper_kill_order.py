@@ -1,0 +1,73 @@
+"""In which order the kill's calls leave, and how soon it goes on after a call that was lost on its way."""
+
+from __future__ import annotations
+
+import pytest
+from gate_world import INFY, RELIANCE, SECOND, World
+
+from tradealgo.domain.limits import Limits
+from tradealgo.domain.orders import Intent, OrderState
+from tradealgo.domain.state import Action, KillState
+from tradealgo.gatekeeper.messages import Call, CallKind
+
+LIMITS = Limits(stale_price_s=600.0, entry_max_age_s=60.0)
+
+
+def calls_of(world: World) -> list[Call]:
+    """Every call from here on, as it leaves."""
+    left: list[Call] = []
+    launch = world.launch
+    world.launch = lambda call: (left.append(call), launch(call))[1]  # type: ignore[method-assign]
+    return left
+
+
+def holding(world: World) -> None:
+    """Long 10 INFY."""
+    world.advance(SECOND)
+    world.ask(INFY, 10)
+    world.advance(SECOND)
+    world.fill_some(1.0)
+    world.advance(SECOND)
+    assert world.position[INFY.instrument_token] == 10
+
+
+def test_what_is_held_is_sold_before_the_last_entries_are_cancelled() -> None:
+    """More cancels than a second has calls: the held instrument's go first, then its exit, then the rest."""
+    world = World(limits=LIMITS)
+    holding(world)
+    for target in range(1, 19):
+        world.ask(RELIANCE, target)
+        world.advance(SECOND // 4)
+    world.ask(INFY, 15)
+    world.advance(2 * SECOND)
+    assert sum(o.alive for o in world.orders.values()) == 19
+    left = calls_of(world)
+    world.say(Action.KILL)
+    for _ in range(8):
+        world.advance(SECOND // 2)
+        world.fill_some(1.0) if any(c.kind is CallKind.PLACE for c in left) else None
+    assert world.gate.killer.status.state is KillState.LOCKED
+    tokens = [(c.kind, c.order.instrument_token) for c in left]
+    assert tokens[0] == (CallKind.CANCEL, INFY.instrument_token)
+    exit_at = tokens.index((CallKind.PLACE, INFY.instrument_token))
+    assert exit_at < len(tokens) - 5, "the exit waited for cancels that have nothing to do with it"
+    assert not any(world.position.values())
+
+
+@pytest.mark.parametrize("intent", [Intent.KILL, Intent.ENTRY])
+def test_a_lost_call_is_given_up_as_soon_as_it_can_be(intent: Intent) -> None:
+    """Not before an order could still turn up in the book, and within a second after."""
+    world = World(limits=LIMITS)
+    holding(world)
+    left = calls_of(world)
+    world.call_fault = "timeout_before"
+    world.say(Action.KILL) if intent is Intent.KILL else world.ask(INFY, 15)
+    world.advance(SECOND // 2)
+    (lost,) = left
+    for _ in range(60):
+        if world.gate.book.orders[lost.order.tag].state is OrderState.EXPIRED:
+            break
+        world.advance(SECOND // 4)
+    took = (world.now - lost.admitted) / SECOND
+    assert LIMITS.absence_s <= took <= LIMITS.absence_s + 1.0
+    assert LIMITS.absence_s >= LIMITS.call_timeout_s + 8.0
