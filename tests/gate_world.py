@@ -376,7 +376,7 @@ class World:
         self.tick_all()
 
     def ask(
-        self, instrument: Instrument, target: int, intent: Intent = Intent.ENTRY, **more: Any
+        self, instrument: Instrument, target: int, /, intent: Intent = Intent.ENTRY, **more: Any
     ) -> OrderRequest | None:
         """Ask for what leads from the last target to this one, as a Consumer does."""
         before = next(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any, ClassVar
 
 from gate_world import CALL_FAULTS, CRASHES, INSTRUMENTS, MESSAGE_FAULTS, MS, World
 from hypothesis import HealthCheck, settings
@@ -19,13 +20,15 @@ SOAK = bool(os.environ.get("TRADEALGO_SOAK"))
 class GateMachine(RuleBasedStateMachine):
     """Rules of `gate_world.World`; the world checks the invariants at every command, and at the end the books."""
 
+    limits: ClassVar[dict[str, Any]] = {}  # other than the world's own
+
     def __init__(self) -> None:
         super().__init__()
         self.world: World
 
     @initialize(seed=st.integers(0, 2**16), offset=st.sampled_from((-400, 0, 170, 499)))
     def begin(self, seed: int, offset: int) -> None:
-        self.world = World(seed, clock_offset=offset * MS)
+        self.world = World(seed, clock_offset=offset * MS, **self.limits)
         self.world.advance(300 * MS)
 
     @rule(instrument=st.sampled_from(INSTRUMENTS), lots=st.integers(-30, 30))
@@ -89,10 +92,19 @@ class GateMachine(RuleBasedStateMachine):
             self.world.rest()
 
 
-GateMachine.TestCase.settings = settings(
-    max_examples=3_000 if SOAK else 100,
-    stateful_step_count=60,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+class ProtectedMachine(GateMachine):
+    """The same with protective orders at the broker: the strategy's stops and targets, else a stop at 2 %."""
+
+    limits: ClassVar[dict[str, Any]] = {"protect_fraction": 0.02, "brackets": True}
+
+
+def _settings(examples: int) -> settings:
+    return settings(
+        max_examples=examples, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+
+GateMachine.TestCase.settings = _settings(3_000 if SOAK else 100)
+ProtectedMachine.TestCase.settings = _settings(3_000 if SOAK else 50)
 TestGateMachine = GateMachine.TestCase
+TestProtectedMachine = ProtectedMachine.TestCase

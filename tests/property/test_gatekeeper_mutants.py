@@ -10,7 +10,7 @@ from gate_world import BrokenInvariantError
 from test_gatekeeper_soak import live
 
 from tradealgo.domain.order_machine import TABLE, OrderEvent
-from tradealgo.domain.orders import OrderState
+from tradealgo.domain.orders import Intent, OrderRequest, OrderState
 from tradealgo.gatekeeper import lifecycle
 from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.checks import CHECKS, position, trading
@@ -18,6 +18,7 @@ from tradealgo.gatekeeper.core import Gate
 from tradealgo.gatekeeper.intake import Intake
 from tradealgo.gatekeeper.killer import Killer
 from tradealgo.gatekeeper.orders import Orders
+from tradealgo.gatekeeper.protection import Protection
 from tradealgo.gatekeeper.pursuit import Pursuit
 
 Patch = Callable[[pytest.MonkeyPatch], Any]
@@ -47,6 +48,15 @@ def hasty_recovery(self: Gate, now: int) -> Any:
 
 
 ORIGINAL_RECOVER = Gate.recover
+ORIGINAL_MUST_WAIT = Intake._must_wait
+
+
+def heedless_of_protection(self: Intake, request: OrderRequest) -> bool:
+    """As if no protective order worked."""
+    waits = ORIGINAL_MUST_WAIT(self, request)
+    others = [o for o in self.book.working_in(request.instrument_token) if o.intent is not Intent.PROTECT]
+    return waits and bool(others)
+
 
 MUTANTS: dict[str, Patch] = {
     "exits are not cut to the position": without_check(position),
@@ -71,6 +81,9 @@ MUTANTS: dict[str, Patch] = {
         TABLE, (OrderState.SUBMITTING, OrderEvent.LOSE), OrderState.REJECTED
     ),
     "an exit that did not come off is forgotten": lambda mp: mp.setattr(Pursuit, "work", lambda self: None),
+    "protective orders are made while others work": lambda mp: mp.setattr(Protection, "refuses", lambda self, order: ""),
+    "a request doesn't wait for a protective order": lambda mp: mp.setattr(Intake, "_must_wait", heedless_of_protection),
+    "a protective order stays when the position shrinks": lambda mp: mp.setattr(Protection, "_fits", lambda self, w, s, q: True),
     "the latch is not restored": lambda mp: mp.setattr(Killer, "restore", lambda self, told: None),
 }  # fmt: skip
 
@@ -79,9 +92,10 @@ MUTANTS: dict[str, Patch] = {
 def test_the_mutant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some seed breaks an invariant, or an error inside the gate shows."""
     MUTANTS[name](monkeypatch)
+    limits = {"protect_fraction": 0.02, "brackets": True} if "protective" in name else {}
     for seed in range(150):
         try:
-            live(seed, 100)
+            live(seed, 100, **limits)
         except (BrokenInvariantError, AttributeError):
             return
     pytest.fail(f"nobody noticed that {name}")

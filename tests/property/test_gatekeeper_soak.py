@@ -24,6 +24,12 @@ def live(seed: int, rules: int, **limits: Any) -> World:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_no_seed_breaks_an_invariant_with_protective_orders(seed: int) -> None:
+    """Also while stops and targets rest at the broker, trigger, fill in part and change their shape."""
+    live(seed, 150, protect_fraction=0.02, brackets=True)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_no_seed_breaks_an_invariant(seed: int) -> None:
     """Every command of a random life keeps the invariants, and after it the books agree."""
     world = live(seed, 150)

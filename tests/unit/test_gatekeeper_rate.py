@@ -108,9 +108,11 @@ def test_the_clock_narrows_and_survives_being_set() -> None:
     assert abs(clock.offset - 500 * SECOND_NS) < SECOND_NS
 
 
-@pytest.mark.parametrize(("intent", "room"), [(Intent.ENTRY, 340), (Intent.EXIT, 400)])
+@pytest.mark.parametrize(
+    ("intent", "room"), [(Intent.ENTRY, 280), (Intent.PROTECT, 280), (Intent.EXIT, 340), (Intent.KILL, 400)]
+)
 def test_minute(intent: Intent, room: int) -> None:
-    """400 in any minute, 60 of them for exits."""
+    """400 in any minute: 60 for exits and the kill, 60 more for the kill alone."""
     budget = RateBudget(Limits(orders_per_second=1_000, exit_reserve_per_second=0))
     count, now = 0, T0
     while not budget.denies(intent, now):
@@ -118,6 +120,18 @@ def test_minute(intent: Intent, room: int) -> None:
         budget.take(count, intent, now)
         now += 100 * MS
     assert (count, budget.denies(intent, now)) == (room, "MINUTE")
+
+
+def test_the_kill_finds_room_in_a_minute_that_exits_have_used_up() -> None:
+    """Sixty calls more, without a wait for the minute to pass."""
+    budget, now = RateBudget(Limits(orders_per_second=1_000)), T0
+    for number in range(400):
+        now += 10 * MS
+        intent = Intent.EXIT if number < 340 else Intent.KILL
+        assert budget.denies(intent, now) == ""
+        budget.take(number, intent, now)
+        assert (budget.denies(Intent.EXIT, now) == "MINUTE") == (number >= 339)
+    assert budget.denies(Intent.KILL, now) == "MINUTE"
 
 
 def test_day_survives_a_restart_and_ends_at_midnight() -> None:

@@ -149,6 +149,7 @@ class Gate:
                 self.calls.lost(order.tag)
             elif order.state is OrderState.JOURNALED:
                 self.calls.place(order)
+        self.protection.recover()
         self.overrides.put("start", TradingState.REDUCING, "positions have not been compared with the broker's yet")
         self.queries.want(*Query)
         return self.handle(m.Timer(), now)

@@ -180,6 +180,10 @@ class Protection:
 
     # ------------------------------------------------------------------ what became of them
 
+    def recover(self) -> None:
+        """After a restart: what rested before is watched, so that a fill of the meantime is told."""
+        self._resting.update((o.tag, None) for o in self._book.working.values() if o.intent is Intent.PROTECT)
+
     def _watch(self) -> None:
         """Tell of what has filled: the strategy doesn't hear of it by itself."""
         for tag in list(self._resting):
@@ -187,7 +191,7 @@ class Protection:
             if order.is_done:
                 del self._resting[tag]
                 self._tell_filled(order)
-        self._resting.update((o.tag, None) for o in self._book.working.values() if o.intent is Intent.PROTECT)
+        self.recover()
 
     def _tell_filled(self, order: Order) -> None:
         if order.filled_quantity:

@@ -120,22 +120,27 @@ class RateBudget:
         self._bucket = TokenBucket(room, room)
 
     def denies(self, intent: Intent, now: int) -> str:
-        """Why a call may not leave now, or an empty string. The day never holds up the kill: the broker may say no."""
-        entry = intent is Intent.ENTRY
+        """Why a call may not leave now, or an empty string. The day never holds up the kill: the broker may say no. Exits and
+        entries leave a share of each minute that only the kill may use, so that it doesn't begin with a wait.
+        """
+        entry = intent is Intent.ENTRY or intent is Intent.PROTECT
         a_day = self.limits.orders_per_day - (self.limits.exit_reserve_per_day if entry else 0)
         if self.day_count(now) >= a_day and intent is not Intent.KILL:
             return "DAY"
         if now < self.cooling_until and (entry or now < self._probe_at):
             return "COOLING"
-        if self.minute_count(now) >= self.limits.orders_per_minute - (
-            self.limits.exit_reserve_per_minute if entry else 0
-        ):
+        if self.minute_count(now) >= self._minute_room(intent, entry):
             return "MINUTE"
         room = self.limits.orders_per_second - (self.limits.exit_reserve_per_second if entry else 0)
         first, last = self.clock.seconds(now, now + LAUNCH_NS + TRANSIT_NS)
         if self._most_landings(first, last, now) >= room:
             return "SECOND"
-        return "SHAPER" if entry and self._bucket.level(now) < 1 else ""
+        return "SHAPER" if intent is Intent.ENTRY and self._bucket.level(now) < 1 else ""
+
+    def _minute_room(self, intent: Intent, entry: bool) -> int:
+        limits = self.limits
+        kept = 0 if intent is Intent.KILL else limits.kill_reserve_per_minute
+        return limits.orders_per_minute - kept - (limits.exit_reserve_per_minute if entry else 0)
 
     def _most_landings(self, first: int, last: int, now: int) -> int:
         """Calls that may land in the fullest of some seconds of the server."""
