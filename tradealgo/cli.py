@@ -333,5 +333,36 @@ def exchange(
     )
 
 
+@command()
+@click.option("--config", help="The schedule file; notebooks/production/schedule.toml by default.")
+@click.option("--once", metavar="NAME", help="Run one job now, and return papermill's exit code.")
+@click.option("--list", "listing", is_flag=True, help="Only show when each job runs next, and how its last run ended.")
+@click.option("--json", "as_json", is_flag=True, help="With --list: one JSON list.")
+def scheduler(config: str | None, once: str | None, listing: bool, as_json: bool) -> None:
+    """Run production notebooks by papermill, on NSE's trading days; stays until SIGTERM or Ctrl-C."""
+    from tradealgo.live import scheduler as running
+    from tradealgo.live.schedule import find_schedule, read_schedule
+
+    def say(text: str) -> None:
+        click.echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+
+    schedule = read_schedule(find_schedule(config))
+    if listing:
+        _list_jobs(running.job_rows(schedule), as_json)
+    elif once is not None:
+        job = schedule.job(once)
+        sys.exit(running.run_once(schedule, job, say))
+    else:
+        running.serve(schedule, say)
+
+
+def _list_jobs(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        click.echo(f"{row['job']}: next {row['next']}; {row['notebook']} in {row['kernel']}; last run {row['last']}")
+
+
 if __name__ == "__main__":
     main()
