@@ -38,11 +38,10 @@ LIMITS = Limits(
 )  # fmt: skip
 
 
-def instruments() -> list[Instrument]:
-    return [
-        Instrument(instrument_token=256 * n + 1, exchange="NSE", tradingsymbol=f"S{n}", kind=Kind.EQUITY)
-        for n in range(1, COUNT + 1)
-    ]
+INSTRUMENTS = [
+    Instrument(instrument_token=256 * n + 1, exchange="NSE", tradingsymbol=f"S{n}", kind=Kind.EQUITY)
+    for n in range(1, COUNT + 1)
+]
 
 
 def order(instrument: Instrument, number: int, state: OrderState) -> Order:
@@ -82,15 +81,14 @@ def held(of: Order) -> m.BrokerPosition:
 
 def ready_gate() -> Gate:
     """A gate with prices, 20 positions and 20 working orders that it found in its journal, and in the broker's books."""
-    listed = instruments()
-    filled = [order(i, n, OrderState.FILLED) for n, i in enumerate(listed[:20])]
-    working = [order(i, 20 + n, OrderState.OPEN) for n, i in enumerate(listed[20:40])]
-    gate = Gate(Terms("s", "A", 1e9), LIMITS, listed)
+    filled = [order(i, n, OrderState.FILLED) for n, i in enumerate(INSTRUMENTS[:20])]
+    working = [order(i, 20 + n, OrderState.OPEN) for n, i in enumerate(INSTRUMENTS[20:40])]
+    gate = Gate(Terms("s", "A", 1e9), LIMITS, INSTRUMENTS)
     gate.restore((m.Kind.ORDER, o) for o in filled + working)
     gate.recover(NOW)
     asked = NOW + 1
     for event in (
-        m.PricesSeen([(i.instrument_token, 1_000.0, NOW) for i in listed], NOW),
+        m.PricesSeen([(i.instrument_token, 1_000.0, NOW) for i in INSTRUMENTS], NOW),
         m.OrdersSeen(rows=[row(o, "COMPLETE") for o in filled] + [row(o, "OPEN") for o in working], asked=asked),
         m.TradesSeen(rows=[trade(o, NOW) for o in filled], asked=asked),
         m.PositionsSeen(rows=[held(o) for o in filled], asked=asked),
@@ -103,7 +101,7 @@ def ready_gate() -> Gate:
 
 
 def request(number: int) -> OrderRequest:
-    instrument = instruments()[40 + number % 60]
+    instrument = INSTRUMENTS[40 + number % 60]
     return OrderRequest(
         request_id=f"r{number}", session_id="s", strategy="x", instrument_token=instrument.instrument_token,
         instrument=instrument.key, side=Side.BUY, quantity=10, position_after=10, reference_price=1_000.0,

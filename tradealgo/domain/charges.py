@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import operator
 from decimal import Decimal
 from functools import lru_cache
 
@@ -61,14 +60,20 @@ class Charges(msgspec.Struct, frozen=True):
         return self.brokerage + self.stt + self.exchange + self.sebi + self.stamp + self.gst
 
     def __add__(self, other: Charges) -> Charges:
-        return Charges(*map(operator.add, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))
+        return Charges(
+            self.brokerage + other.brokerage, self.stt + other.stt, self.exchange + other.exchange,
+            self.sebi + other.sebi, self.stamp + other.stamp, self.gst + other.gst,
+        )  # fmt: skip
 
     def __sub__(self, other: Charges) -> Charges:
-        return Charges(*map(operator.sub, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))
+        return Charges(
+            self.brokerage - other.brokerage, self.stt - other.stt, self.exchange - other.exchange,
+            self.sebi - other.sebi, self.stamp - other.stamp, self.gst - other.gst,
+        )  # fmt: skip
 
 
-def _segment(instrument: Instrument) -> str:
-    return "options" if instrument.is_option else "futures" if instrument.kind is Kind.FUTURE else "equity"
+def _segment(kind: Kind) -> str:
+    return "options" if kind in (Kind.CALL, Kind.PUT) else "futures" if kind is Kind.FUTURE else "equity"
 
 
 def _table(day: dt.date) -> dict[str, Rates]:
@@ -77,23 +82,20 @@ def _table(day: dt.date) -> dict[str, Rates]:
 
 def rates_for(instrument: Instrument, day: dt.date) -> Rates:
     """The rates that hold for an instrument's segment on `day`."""
-    return _table(day)[_segment(instrument)]
+    return _table(day)[_segment(instrument.kind)]
 
 
 #: Rates are whole numbers of ten-millionths, so that charges are exact in whole numbers.
 _UNIT = 10_000_000
+_HALF = _UNIT // 2
 
 
 @lru_cache(maxsize=4096)
-def _whole(segment: str, day: dt.date) -> tuple[int, ...]:
+def _whole(kind: Kind, day: dt.date) -> tuple[int, ...]:
     """A segment's rates in units: brokerage, STT, exchange, SEBI, stamp; the cap in paise; GST in percent."""
-    r = _table(day)[segment]
+    r = _table(day)[_segment(kind)]
     rates = (int(x * _UNIT) for x in (r.brokerage, r.stt_sell, r.exchange, r.sebi, r.stamp_buy))
     return (*rates, int(r.brokerage_cap * 100), int(r.gst * 100))
-
-
-def _half_up(numerator: int, denominator: int) -> int:
-    return (2 * numerator + denominator) // (2 * denominator)
 
 
 def order_charges(instrument: Instrument, side: Side, turnover_paise: int, day: dt.date) -> Charges:
@@ -104,15 +106,16 @@ def order_charges(instrument: Instrument, side: Side, turnover_paise: int, day: 
     """
     if not turnover_paise:
         return Charges()
-    brokerage_rate, stt, exchange_rate, sebi_rate, stamp, cap, gst = _whole(_segment(instrument), day)
-    brokerage = min(_half_up(turnover_paise * brokerage_rate, _UNIT), cap)
-    exchange = _half_up(turnover_paise * exchange_rate, _UNIT)
-    sebi = _half_up(turnover_paise * sebi_rate, _UNIT)
+    brokerage_rate, stt, exchange_rate, sebi_rate, stamp, cap, gst = _whole(instrument.kind, day)
+    brokerage = min((turnover_paise * brokerage_rate + _HALF) // _UNIT, cap)
+    exchange = (turnover_paise * exchange_rate + _HALF) // _UNIT
+    sebi = (turnover_paise * sebi_rate + _HALF) // _UNIT
+    buys = side is Side.BUY
     return Charges(
         brokerage,
-        _half_up(turnover_paise * stt, _UNIT) if side is Side.SELL else 0,
+        0 if buys else (turnover_paise * stt + _HALF) // _UNIT,
         exchange,
         sebi,
-        _half_up(turnover_paise * stamp, _UNIT) if side is Side.BUY else 0,
-        _half_up((brokerage + exchange + sebi) * gst, 100),
+        (turnover_paise * stamp + _HALF) // _UNIT if buys else 0,
+        ((brokerage + exchange + sebi) * gst + 50) // 100,
     )

@@ -50,6 +50,11 @@ class MarketHours(msgspec.Struct, frozen=True):
         return min(self.square_off, self.close - interval_ns)
 
 
+def ist_day(ts: int) -> int:
+    """The Indian calendar day of an instant in UTC nanoseconds, as days since 1970."""
+    return (ts + IST_OFFSET_NS) // DAY_NS
+
+
 def ist_date(ts: int) -> dt.date:
     """The Indian calendar day of an instant in UTC nanoseconds."""
     return dt.date.fromordinal(719_163 + (ts + IST_OFFSET_NS) // DAY_NS)

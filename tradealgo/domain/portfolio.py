@@ -69,6 +69,8 @@ class Portfolio:
         self._seen: set[str] = set()
         self._order_turnover: dict[str, int] = {}
         self.charges = Charges()
+        self.gross_pnl = 0  # paise before charges
+        self.realised = 0  # paise
 
     def apply(self, fill: Fill) -> bool:
         """Book one fill. Returns False, and changes nothing, for a `trade_id` already booked."""
@@ -77,7 +79,10 @@ class Portfolio:
         self._seen.add(fill.trade_id)
         value = to_paise(fill.price) * fill.quantity
         self._charge(fill, value)
-        self._positions[fill.instrument_token] = self._moved(fill, value)
+        old = self.position(fill.instrument_token)
+        new = self._positions[fill.instrument_token] = self._moved(old, fill, value)
+        self.gross_pnl += new.pnl - old.pnl
+        self.realised += new.realised - old.realised
         return True
 
     def _charge(self, fill: Fill, value: int) -> None:
@@ -85,11 +90,12 @@ class Portfolio:
         day: dt.date = ist_date(fill.ts_event)
         before = self._order_turnover.get(fill.order_id, 0)
         self._order_turnover[fill.order_id] = before + value
-        after = order_charges(instrument, fill.side, before + value, day)
-        self.charges = self.charges + (after - order_charges(instrument, fill.side, before, day))
+        self.charges += order_charges(instrument, fill.side, before + value, day)
+        if before:
+            self.charges -= order_charges(instrument, fill.side, before, day)
 
-    def _moved(self, fill: Fill, value: int) -> Position:
-        old = self.position(fill.instrument_token)
+    @staticmethod
+    def _moved(old: Position, fill: Fill, value: int) -> Position:
         signed = fill.side.sign * fill.quantity
         quantity = old.quantity + signed
         if old.quantity * signed >= 0:  # opens or adds
@@ -115,6 +121,7 @@ class Portfolio:
         old = self._positions.get(instrument_token)
         if old is not None and last_price > 0:
             self._positions[instrument_token] = msgspec.structs.replace(old, last_price=last_price)
+            self.gross_pnl += old.quantity * (to_paise(last_price) - to_paise(old.last_price))
 
     def position(self, instrument_token: int) -> Position:
         """The position in an instrument; a flat one if it never traded."""
@@ -132,19 +139,9 @@ class Portfolio:
         return [p for p in self._positions.values() if p.quantity]
 
     @property
-    def gross_pnl(self) -> int:
-        """Paise before charges."""
-        return sum(p.pnl for p in self._positions.values())
-
-    @property
     def unrealised(self) -> int:
         """Paise."""
-        return sum(p.unrealised for p in self._positions.values())
-
-    @property
-    def realised(self) -> int:
-        """Paise."""
-        return self.gross_pnl - self.unrealised
+        return self.gross_pnl - self.realised
 
     @property
     def mtm(self) -> int:

@@ -53,6 +53,7 @@ class Book:
         self.portfolio = Portfolio(self.instruments)
         self.orders: dict[str, Order] = {}
         self.working: dict[str, Order] = {}
+        self.unknown: dict[str, Order] = {}  # of them, those whose outcome isn't known
         self.by_order_id: dict[str, str] = {}
         self.prices: dict[int, Price] = {}  # ticks
         self.quotes: dict[int, Price] = {}  # from the broker's positions, where ticks fail
@@ -66,42 +67,63 @@ class Book:
         self._by_token: dict[int, dict[str, Order]] = {}
         self._own_tokens: set[int] = set()
         self._held: dict[int, int] = {}
-        self._pnl: dict[int, int] = {}
-        self._gross_pnl = 0
+        self._open: set[int] = set()  # with a booked position
+        self._pending: dict[tuple[int, Side], int] = {}
         self._booked: dict[str, int] = {}
         self._unbooked: dict[str, int] = {}
         self._exposure: dict[int, float] = {}
         self._gross = 0.0
         self._moved: set[int] = set()
+        self.unsettled: set[int] = (
+            set()
+        )  # where an order, a position or a word changed since the pursuit of exits looked
 
     # ------------------------------------------------------------------ changes
 
     def put(self, order: Order, now: int) -> None:
         """Take an order's new record."""
-        self.orders[order.tag] = order
-        self._own_tokens.add(order.instrument_token)
-        here = self._by_token.setdefault(order.instrument_token, {})
+        tag, token, pending = order.tag, order.instrument_token, 0
+        before = self.working.get(tag)
+        if token not in self._by_token:
+            self._by_token[token] = {}
+            self._own_tokens.add(token)
+        self.orders[tag] = order
         if order.state in WORKING_STATES:
-            self.working[order.tag] = here[order.tag] = order
-        else:
-            self.working.pop(order.tag, None)
-            here.pop(order.tag, None)
+            self.working[tag] = self._by_token[token][tag] = order
+            pending = order.pending_quantity
+        elif before is not None:
+            del self.working[tag], self._by_token[token][tag]
+        if before is not None:
+            pending -= before.pending_quantity
+        if pending:
+            self._pending[token, order.side] = self._pending.get((token, order.side), 0) + pending
+        if order.state is OrderState.UNKNOWN:
+            self.unknown[tag] = order
+        elif self.unknown:
+            self.unknown.pop(tag, None)
         if order.order_id:
-            self.by_order_id[order.order_id] = order.tag
-        self._count_unbooked(order.tag)
-        self._moved.add(order.instrument_token)
+            self.by_order_id[order.order_id] = tag
+        self._count_unbooked(tag)
+        self._moved.add(token)
+        self.unsettled.add(token)
         self.changed_at = now
 
     def book(self, fill: Fill, now: int) -> bool:
         """Book an execution of an own order; False if it is booked already."""
         if not self.portfolio.apply(fill):
             return False
+        token = fill.instrument_token
         self._booked[fill.tag] = self._booked.get(fill.tag, 0) + fill.quantity
-        self._held[fill.instrument_token] = self.portfolio.position(fill.instrument_token).quantity
+        held = self._held[token] = self.portfolio.position(token).quantity
+        if held:
+            self._open.add(token)
+        else:
+            self._open.discard(token)
         self._count_unbooked(fill.tag)
-        self._moved.add(fill.instrument_token)
-        price = self.quotes.get(fill.instrument_token) or self.prices.get(fill.instrument_token)
-        self._mark(fill.instrument_token, price.last if price else fill.price)
+        self._moved.add(token)
+        self.unsettled.add(token)
+        price = self.quotes.get(token) or self.prices.get(token)
+        self.portfolio.mark(token, price.last if price else fill.price)
         self.changed_at = now
         return True
 
@@ -110,7 +132,7 @@ class Book:
         missing = order.filled_quantity - self._booked.get(tag, 0) if order else 0
         if order and missing > 0:
             self._unbooked[tag] = order.side.sign * missing
-        else:
+        elif self._unbooked:
             self._unbooked.pop(tag, None)
 
     def take_price(self, token: int, last: float, ts_event: int, ts_init: int) -> None:
@@ -118,7 +140,8 @@ class Book:
         if not last > 0:
             return
         self.prices[token] = Price(last, ts_event, ts_init)
-        self.quotes.pop(token, None)
+        if self.quotes:
+            self.quotes.pop(token, None)
         if ts_event > self.ts_event:
             self.ts_event = ts_event
             if ts_event >= self.day[1]:
@@ -126,7 +149,7 @@ class Book:
                 self.day = start, start + DAY_NS
                 self._hours.clear()
         if token in self._held:
-            self._mark(token, last)
+            self.portfolio.mark(token, last)
         if token in self._exposure:
             self._moved.add(token)
 
@@ -138,20 +161,13 @@ class Book:
             return
         self.quotes[token] = Price(last, self.ts_event, asked)
         if token in self._held:
-            self._mark(token, last)
+            self.portfolio.mark(token, last)
         self._moved.add(token)
 
     def is_blind(self, token: int, now: int) -> bool:
         """Whether the last tick is some seconds old, or there was none."""
         tick = self.prices.get(token)
         return tick is None or now - tick.ts_init > QUOTE_AFTER_NS
-
-    def _mark(self, token: int, last: float) -> None:
-        """Value one instrument anew: the sum over all of them is kept, not made at each tick."""
-        self.portfolio.mark(token, last)
-        pnl = self.portfolio.position(token).pnl
-        self._gross_pnl += pnl - self._pnl.get(token, 0)
-        self._pnl[token] = pnl
 
     # ------------------------------------------------------------------ positions
 
@@ -184,6 +200,8 @@ class Book:
 
     def open_tokens(self) -> list[int]:
         """Instruments with a position of ours, in order of token."""
+        if not self._unbooked:
+            return sorted(self._open)
         return sorted(t for t in self._own_tokens if self.position(t))
 
     def working_in(self, token: int) -> Iterable[Order]:
@@ -192,7 +210,7 @@ class Book:
 
     def pending(self, token: int, side: Side) -> int:
         """Units that may still fill on one side: UNKNOWN orders count whole."""
-        return sum([o.pending_quantity for o in self._by_token.get(token, {}).values() if o.side is side])
+        return self._pending.get((token, side), 0)
 
     def hours(self, instrument: Instrument) -> MarketHours:
         """The instrument's trading hours on the exchange's day."""
@@ -239,7 +257,7 @@ class Book:
     @property
     def mtm(self) -> int:
         """Paise: realised and unrealised after charges, and what fills not booked yet have gained or lost."""
-        total = self._gross_pnl - self.portfolio.charges.total
+        total = self.portfolio.mtm
         for tag, signed in self._unbooked.items():
             order = self.orders[tag]
             total += signed * to_paise(self.last_price(order.instrument_token) - order.average_price)
@@ -249,8 +267,8 @@ class Book:
     def worst_mtm(self) -> int:
         """Paise: `mtm` if every UNKNOWN order had filled at its limit, where that is a loss."""
         total = self.mtm
-        for order in self.working.values():
-            if order.state is OrderState.UNKNOWN and order.intent is not Intent.PROTECT:  # which only ever lowers risk
+        for order in self.unknown.values():
+            if order.intent is not Intent.PROTECT:  # which only ever lowers risk
                 gain = order.side.sign * (self.last_price(order.instrument_token) - order.price)
                 total += min(0, order.pending_quantity * to_paise(gain))
         return total

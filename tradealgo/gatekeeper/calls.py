@@ -93,6 +93,8 @@ class Calls:
     def pump(self) -> None:
         """Let out what the budget allows, the most urgent first; drop what is no longer wanted."""
         self.waiting_for = "LOGIN" if self.token_dead else ""
+        if not self._queue:
+            return
         if self.token_dead:
             self._queue = [q for q in self._queue if self._still_wanted(q)]
             return

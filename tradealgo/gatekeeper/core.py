@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
-
 from tradealgo.domain.hours import ist_date
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.limits import Limits
@@ -50,6 +48,8 @@ from tradealgo.gatekeeper.situation import GateState, Terms
 SECOND_NS = 1_000_000_000
 #: A second, forced re-arm must follow the first within this.
 REARM_WINDOW_NS = 120 * SECOND_NS
+#: After these people are told the MTM.
+METERED = (m.PricesSeen, m.Timer)
 
 
 class Gate:
@@ -64,6 +64,7 @@ class Gate:
     def __init__(self, terms: Terms, limits: Limits, instruments: Iterable[Instrument]) -> None:
         self.terms, self.limits = terms, limits
         self.book = Book(instruments, terms.capital)
+        self._allowed_loss = round(limits.max_loss_fraction * terms.capital * 100)  # paise
         self.context = Context(terms, limits, self.book)
         self.orders = Orders(self.context)
         self.queries = Queries(self.context)
@@ -91,13 +92,14 @@ class Gate:
         )
         self.control_cursor = ""
         self.started = 0
+        self._is_ready = False
         self._trades: list[BrokerTrade] = []
         self._trades_asked = 0
         self._unmatched = 0
         self._next_count = 0
         self._loss_base = 0
         self._next_probe = 0
-        self._told: SessionState | None = None
+        self._told: tuple[object, ...] = ()
         self._statuses = set(KNOWN)
         self._last_person = 0
         self._rearm_refused = 0
@@ -126,12 +128,15 @@ class Gate:
         An error inside counts as a failure of the circuit breaker and raises an alert; the gate goes on.
         """
         self.context.now = now
-        for step in (lambda: self._take[type(event)](event), self._advance):
-            try:
-                step()
-            except Exception as error:  # one bad event must not stop the guard of all that is open
-                self._fault(f"{type(event).__name__}: {type(error).__name__}: {error}")
-        if isinstance(event, m.PricesSeen | m.Timer):
+        try:
+            self._take[type(event)](event)
+        except Exception as error:  # one bad event must not stop the guard of all that is open
+            self._fault_in(event, error)
+        try:
+            self._advance()
+        except Exception as error:  # nor one step of the guard the next event's
+            self._fault_in(event, error)
+        if isinstance(event, METERED):
             self.meter.tell(self.loss_line)
         self.orders.flush()
         self._tell_state()
@@ -188,8 +193,10 @@ class Gate:
     @property
     def ready(self) -> bool:
         """Whether the broker's orders, trades and positions have been read since the start."""
-        asked = (self.killer.orders_asked, self._trades_asked, self.killer.positions_asked)
-        return min(asked) >= self.started > 0
+        if not self._is_ready:
+            asked = (self.killer.orders_asked, self._trades_asked, self.killer.positions_asked)
+            self._is_ready = min(asked) >= self.started > 0
+        return self._is_ready
 
     @property
     def trading(self) -> TradingState:
@@ -199,7 +206,7 @@ class Gate:
     @property
     def loss_line(self) -> int:
         """Paise: the MTM at which the kill trips."""
-        return self._loss_base - round(self.limits.max_loss_fraction * self.terms.capital * 100)
+        return self._loss_base - self._allowed_loss
 
     def figures(self) -> dict[str, float | int | str]:
         """For the heartbeat."""
@@ -442,6 +449,9 @@ class Gate:
             if order.intent is Intent.ENTRY:
                 self.lifecycle.want_cancelled(order)
 
+    def _fault_in(self, event: Event, error: Exception) -> None:
+        self._fault(f"{type(event).__name__}: {type(error).__name__}: {error}")
+
     def _fault(self, text: str) -> None:
         self.breaker.fail(self.context.now)
         self.context.note("FAULT", text)
@@ -458,12 +468,13 @@ class Gate:
         self._watch_login()
         self._watch_person()
         self._guard()
-        if self.ready:
+        ready = self.ready
+        if ready:
             self.pursuit.work()
             self.intake.decide_pending()
             self.protection.work()
         self.lifecycle.tend()
-        if self.ready:
+        if ready:
             self.killer.work()
             self.calls.pump()
         self._measure_clock()
@@ -475,7 +486,7 @@ class Gate:
     def _measure_clock(self) -> None:
         """The calendar second is the broker's: find out where its seconds turn before a burst depends on it."""
         clock = self.calls.budget.clock
-        if self.ready and clock.is_coarse and self.context.now >= self._next_probe:
+        if self.context.now >= self._next_probe and clock.is_coarse and self.ready:
             self._next_probe = clock.next_probe(self.context.now)
             self.queries.want(Query.ORDERS, at=self._next_probe)
 
@@ -494,12 +505,13 @@ class Gate:
             self._trip(KillCause.DEAD_MAN, f"no sign of life for {limit:g} s")
 
     def _tell_state(self) -> None:
-        status = self.killer.status
-        state = SessionState(
-            trading=self.trading, kill=status.state, cause=status.cause,
-            reason=status.reason or self.overrides.reasons,
-            ts_tripped=status.ts_tripped, ts_flat=status.ts_flat,
-        )  # fmt: skip
-        if state != self._told:
-            self._told = state
-            self.context.record(Kind.STATE, msgspec.structs.replace(state, ts=self.context.now))
+        status, trading = self.killer.status, self.trading
+        reason = status.reason or self.overrides.reasons
+        now = (trading, reason, status.state, status.cause, status.ts_tripped, status.ts_flat)
+        if now != self._told:
+            self._told = now
+            state = SessionState(
+                trading=trading, kill=status.state, cause=status.cause, reason=reason, ts_tripped=status.ts_tripped,
+                ts_flat=status.ts_flat, ts=self.context.now,
+            )  # fmt: skip
+            self.context.record(Kind.STATE, state)

@@ -85,18 +85,19 @@ class Intake:
         if request is not None and verdict.code not in VOID:
             denial = "" if verdict.code == SUBMIT else verdict.text
             self.words[request.instrument_token] = Word(request, denial)
+            self.book.unsettled.add(request.instrument_token)
 
     def decide_pending(self) -> None:
         """Decide what may be decided, for each instrument in the order of arrival."""
-        waiting: set[int] = set()
         if not self.pending:
             return
-        self.look()
+        waiting: set[int] = set()
         for request in list(self.pending.values()):
+            state = self.look()
             if request.instrument_token in waiting or self._must_wait(request):
                 waiting.add(request.instrument_token)
                 continue
-            answer = decide(request, self.book, self.limits, self.look(), self.context.now)
+            answer = decide(request, self.book, self.limits, state, self.context.now)
             del self.pending[request.request_id]
             self._held_since.pop(request.request_id, None)
             self._answer(request, answer)

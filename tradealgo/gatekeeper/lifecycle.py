@@ -38,13 +38,19 @@ class Lifecycle:
 
     def tend(self) -> None:
         """Do what is due for every working order."""
-        for order in list(self._book.working.values()):
-            if order.state is OrderState.UNKNOWN:
-                self._look_up(order)
-            elif self._is_too_much(order):
-                self.want_cancelled(order, order.intent)
-            elif self._orders.track(order.tag).busy is None and order.state in AT_WORK:
-                self._tend_working(order)
+        now, tracks = self._context.now, self._orders.tracks
+        for tag, order in list(self._book.working.items()):
+            track = tracks.get(tag)
+            if track is None or track.cancel_wanted or now > track.rests_until:
+                self._tend_one(order)
+
+    def _tend_one(self, order: Order) -> None:
+        if order.state is OrderState.UNKNOWN:
+            self._look_up(order)
+        elif order.intent is not Intent.ENTRY and self._is_too_much(order):
+            self.want_cancelled(order, order.intent)
+        elif order.state in AT_WORK and self._orders.track(order.tag).busy is None:
+            self._tend_working(order)
 
     # ------------------------------------------------------------------ unknown outcomes
 
@@ -138,7 +144,7 @@ class Lifecycle:
         """
         token, side = order.instrument_token, order.side
         held = max(self._book.in_account(token) * -side.sign, 0)
-        return order.intent is not Intent.ENTRY and self._book.pending(token, side) > held
+        return self._book.pending(token, side) > held
 
     def _tend_working(self, order: Order) -> None:
         track = self._orders.track(order.tag)
@@ -161,10 +167,13 @@ class Lifecycle:
         return True
 
     def _let_go(self, order: Order) -> None:
-        """An entry that didn't fill at its price has missed its moment."""
-        started = self._orders.track(order.tag).placed_at or order.ts_checked
-        if self._context.now - started > self._context.limits.entry_max_age_s * SECOND_NS:
+        """An entry that didn't fill at its price has missed its moment. Until then nothing but a cancel concerns it."""
+        track = self._orders.track(order.tag)
+        until = (track.placed_at or order.ts_checked) + int(self._context.limits.entry_max_age_s * SECOND_NS)
+        if self._context.now > until:
             self.want_cancelled(order)
+        else:
+            track.rests_until = until
 
     def _chase(self, order: Order) -> None:
         """Move an exit that didn't fill to where the market is now."""

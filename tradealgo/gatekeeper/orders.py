@@ -22,7 +22,7 @@ class Track:
 
     __slots__ = (
         "absences", "busy", "call_done", "cancel_wanted", "chased_at", "chases", "next_look", "not_before", "placed_at",
-        "tries", "unknown_since",
+        "rests_until", "tries", "unknown_since",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -31,6 +31,7 @@ class Track:
         self.cancel_wanted = False
         self.not_before = 0
         self.placed_at = 0
+        self.rests_until = 0  # nothing is due before it, unless a cancel is wanted
         self.chased_at = 0
         self.chases = 0  # times that it was looked at and had not filled
         self.unknown_since = 0
@@ -45,14 +46,14 @@ class Orders:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._book = context.book
-        self._tracks: dict[str, Track] = {}
+        self.tracks: dict[str, Track] = {}
         self._changed: dict[str, None] = {}
 
     def track(self, tag: str) -> Track:
         """The order's track, made at first use."""
-        found = self._tracks.get(tag)
+        found = self.tracks.get(tag)
         if found is None:
-            found = self._tracks[tag] = Track()
+            found = self.tracks[tag] = Track()
         return found
 
     def move(self, tag: str, event: OrderEvent, **changes: Any) -> Order:
@@ -64,7 +65,7 @@ class Orders:
         new = msgspec.structs.replace(old, state=state, ts_updated=self._context.now, **changes)
         self._put(new)
         if new.is_done:
-            self._tracks.pop(tag, None)
+            self.tracks.pop(tag, None)
         return new
 
     def _put(self, order: Order) -> None:
@@ -73,9 +74,11 @@ class Orders:
 
     def add(self, order: Order) -> Order:
         """Take a new order, journaled from here on."""
+        now = self._context.now
+        order = msgspec.structs.replace(order, state=next_state(order.state, OrderEvent.JOURNAL), ts_updated=now)
         self._put(order)
-        self.track(order.tag).placed_at = self._context.now
-        return self.move(order.tag, OrderEvent.JOURNAL)
+        self.track(order.tag).placed_at = now
+        return order
 
     def settle(self, tag: str) -> Order:
         """The cancel or modify that was pending is over, and the order works on."""

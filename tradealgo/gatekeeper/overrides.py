@@ -16,6 +16,8 @@ class Overrides:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._found: dict[str, Override] = {}
+        self.trading = TradingState.ACTIVE  # the strictest of all
+        self.reasons = ""  # all of them, as one text
 
     def __contains__(self, source: str) -> bool:
         return source in self._found
@@ -24,6 +26,7 @@ class Overrides:
         """Take the journal's word."""
         if message.source in LASTING:
             self._found[message.source] = message
+            self._combine()
 
     def put(self, source: str, state: TradingState, reason: str) -> None:
         """Take a source's say; recorded where it changes the state."""
@@ -31,23 +34,19 @@ class Overrides:
         if before is None or before.state is not state:
             override = Override(source=source, state=state, reason=reason, ts=self._context.now)
             self._found[source] = override
+            self._combine()
             self._context.record(Kind.OVERRIDE, override)
 
     def lift(self, source: str) -> None:
         """End a source's say, if it has one."""
         if self._found.pop(source, None) is not None:
+            self._combine()
             over = Override(source=source, state=TradingState.ACTIVE, ts=self._context.now)
             self._context.record(Kind.OVERRIDE, over)
 
-    @property
-    def trading(self) -> TradingState:
-        """The strictest of all; ACTIVE without any."""
-        return strictest(*(o.state for o in self._found.values())) if self._found else TradingState.ACTIVE
-
-    @property
-    def reasons(self) -> str:
-        """All of them, as one text."""
-        return "; ".join(o.reason for o in self._found.values())
+    def _combine(self) -> None:
+        self.trading = strictest(*(o.state for o in self._found.values()))
+        self.reasons = "; ".join(o.reason for o in self._found.values())
 
     def is_halted_by(self, source: str) -> bool:
         """Whether this source says HALTED."""

@@ -51,13 +51,18 @@ class Pursuit:
         self._next_look = 0
 
     def work(self) -> None:
-        """Look at every instrument, ten times a second."""
+        """Look at every instrument where something changed since the last look, and at what is pursued, ten times a second."""
         if self._context.now < self._next_look:
             return
         self._next_look = self._context.now + LOOK_NS
+        unsettled = self._book.unsettled
+        if not (unsettled or self._undone):
+            return
         asked = {r.instrument_token for r in self._intake.pending.values()}
-        for token in list(self._intake.words):
-            if token not in asked and all(o.intent is Intent.PROTECT for o in self._book.working_in(token)):
+        for token in sorted(unsettled | self._undone.keys()):
+            if any(o.intent is not Intent.PROTECT for o in self._book.working_in(token)):
+                unsettled.discard(token)  # its end is a change
+            elif token not in asked:
                 self._tend(token)
 
     def again(self) -> None:
@@ -78,16 +83,20 @@ class Pursuit:
 
     def _tend(self, token: int) -> None:
         left = self.left(token)
-        if not left:
-            self._close(token)
-        elif self._killer.is_armed:  # else the kill flattens
+        if left and not self._killer.is_armed:
+            return  # the kill flattens; what it leaves is looked at again
+        self._book.unsettled.discard(token)
+        if left:
             self._pursue(token, left)
+        elif token in self._undone:
+            self._close(token)
 
     def _close(self, token: int) -> None:
         name = self._book.instruments[token].key
         for code in ("EXIT", "EXIT_GIVEN_UP"):
             self._context.resolve(f"{code}:{token}", f"{name} is where its strategy believes it to be")
-        if self._undone.pop(token, None) and not self._undone:
+        del self._undone[token]
+        if not self._undone:
             self._overrides.lift(SOURCE)
 
     def _pursue(self, token: int, left: int) -> None:

@@ -28,6 +28,8 @@ class Queries:
         self._failures: dict[Query, int] = dict.fromkeys(Query, 0)
         self._under_way: set[Query] = set()
         self._last = 0
+        self._routine = int(context.limits.reconcile_s * SECOND_NS)
+        self._shortest = min(WORKING_NS, self._routine)
 
     def want(self, *queries: Query, at: int = 0) -> None:
         """Ask these as soon as the gaps allow, or from `at` on."""
@@ -57,22 +59,27 @@ class Queries:
             return WORKING_NS
         if query is Query.POSITIONS and (held := book.open_tokens()):
             return WORKING_NS if any(book.is_blind(t, self._context.now) for t in held) else HELD_NS
-        return int(self._context.limits.reconcile_s * SECOND_NS)
+        return self._routine
 
     def pump(self) -> None:
         """Ask what is due."""
         now = self._context.now
-        routine = int(self._context.limits.reconcile_s * SECOND_NS)
         if now - self._last < GAP_NS:
             return
         for query in _ALL:
-            due = min(self._due[query], self._asked[query] + min(self._pause(query), routine))
-            if self._failures[query]:
-                due = self._due[query]
-            if query in self._under_way or now < max(due, self._asked[query] + SAME_GAP_NS):
-                continue
-            self._due[query] = now + routine
-            self._asked[query] = self._last = now
-            self._under_way.add(query)
-            self._context.emit(Ask(query))
-            return
+            if query not in self._under_way and self._is_due(query, now):
+                self._due[query] = now + self._routine
+                self._asked[query] = self._last = now
+                self._under_way.add(query)
+                self._context.emit(Ask(query))
+                return
+
+    def _is_due(self, query: Query, now: int) -> bool:
+        since = now - self._asked[query]
+        if since < SAME_GAP_NS:
+            return False
+        if now >= self._due[query]:
+            return True
+        if self._failures[query] or since < self._shortest:
+            return False
+        return since >= min(self._pause(query), self._routine)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from tradealgo.domain.hours import ist_date
+from tradealgo.domain.hours import ist_day
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent
 
@@ -167,7 +167,7 @@ class RateBudget:
 
     def count_day(self, ts: int) -> None:
         """Count a call in its day."""
-        day = ist_date(ts).toordinal()
+        day = ist_day(ts)
         if day != self._day:
             self._day, self._day_count = day, 0
         self._day_count += 1
@@ -188,7 +188,7 @@ class RateBudget:
     def never_sent(self, call_id: int) -> None:
         """The shell didn't write it after all: it counts nowhere, neither in its second nor in its minute and day."""
         ts = self._sent.pop(call_id, None)
-        if ts is not None and ist_date(ts).toordinal() == self._day:
+        if ts is not None and ist_day(ts) == self._day:
             self._day_count -= 1
         for landing in self._landings:
             if landing.call_id == call_id:
@@ -224,4 +224,4 @@ class RateBudget:
 
     def day_count(self, now: int) -> int:
         """Calls since midnight IST."""
-        return self._day_count if ist_date(now).toordinal() == self._day else 0
+        return self._day_count if ist_day(now) == self._day else 0

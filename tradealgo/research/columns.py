@@ -10,7 +10,7 @@ from numba import njit
 
 from tradealgo.domain.candles import CANDLE, SECOND_NS, Candle
 from tradealgo.domain.errors import BadCandles
-from tradealgo.domain.hours import DAY_NS, IST_OFFSET_NS, ist_date, ist_text, market_hours
+from tradealgo.domain.hours import DAY_NS, IST_OFFSET_NS, ist_date, ist_day, ist_text, market_hours
 from tradealgo.domain.instruments import Instrument
 
 PRICES = ("open", "high", "low", "close")
@@ -135,15 +135,9 @@ def late_mask(data: Columns, instrument: Instrument, intraday: bool) -> np.ndarr
     late = np.zeros(data.size, np.bool_)
     if intraday:
         width = data.interval * SECOND_NS
-        ends = np.array(
-            [_flat_from(instrument, _day_number(s), width) for s in data.start[data.days].tolist()], np.int64
-        )
+        ends = np.array([_flat_from(instrument, ist_day(s), width) for s in data.start[data.days].tolist()], np.int64)
         _fill_late(data.start, width, data.days, ends, late)
     return late
-
-
-def _day_number(ts: int) -> int:
-    return (ts + IST_OFFSET_NS) // DAY_NS
 
 
 @lru_cache(maxsize=100_000)
