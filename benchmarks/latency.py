@@ -33,12 +33,12 @@ from tradealgo.bus.server import EmbeddedServer
 from tradealgo.config import BrokerSession, Manifest, Market, Mode, SessionDir
 from tradealgo.domain.candles import SECOND_NS
 from tradealgo.domain.instruments import Instrument, InstrumentBook, Kind
+from tradealgo.domain.latency import STAGES
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import BrokerUpdate, Order
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Module
 from tradealgo.domain.ticks import empty_ticks
-from tradealgo.live.snapshot import STAGES
 
 DAY = dt.date(2026, 11, 20)
 INSTRUMENTS, TRADED = 100, 4

@@ -29,6 +29,8 @@ from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.domain.state import Alert, Beat, Level, Module
 
 BEAT_S = 1.0
+#: Before a stream's name, a figure of every heartbeat: milliseconds that the module is behind in reading it.
+LAG = "lag_ms_"
 
 
 class Log:
@@ -71,12 +73,13 @@ class Process:
         self.state = "STARTING"
         self.ts_event = 0
         self.figures: dict[str, float | int | str] = {}
+        self._lags: dict[str, float | int | str] = {}
 
     def beat(self) -> Beat:
         """The heartbeat as of now."""
         return Beat(
             module=self.module, pid=os.getpid(), ts=time.time_ns(), state=self.state,
-            ts_event=self.ts_event, figures=dict(self.figures),
+            ts_event=self.ts_event, figures=self.figures | self._lags,
         )  # fmt: skip
 
     async def say(self, state: str) -> None:
@@ -103,6 +106,8 @@ class Process:
     async def _keep_beating(self) -> None:
         while True:
             try:
+                lags = await self.bus.lags()
+                self._lags = {f"{LAG}{stream}": round(seconds * 1_000) for stream, seconds in lags.items()}
                 await self.bus.publish(Stream.HEALTH, self.beat())
             except redis.RedisError as error:
                 self.log.warning("beat not sent", error=str(error))

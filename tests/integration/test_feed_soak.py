@@ -87,7 +87,7 @@ async def test_soak(paper: RunningExchange, bus_url: str, tmp_path: Path) -> Non
         market = paper.exchange.market
         await session.read_up_to(market.open + 3 * MINUTE_NS)
         before = memory_mb(session)
-        until = market.open + MINUTES * MINUTE_NS
+        until = min(market.open + MINUTES * MINUTE_NS, market.close - 3 * MINUTE_NS)  # nothing ticks after the close
         cuts, memory = await break_sockets(session, until)
         await session.read_up_to(until + 2 * MINUTE_NS)
         print(f"\n{MINUTES} minutes of feed time, {dict(Counter(c.fault for c in cuts))}")

@@ -116,6 +116,7 @@ class Bus:
         self.client = client
         self.session_id = session_id
         self._add_all = client.register_script(_ADD_ALL)
+        self.read_to: dict[Stream, bytes] = {}  # the last entry read of each stream that is read here
 
     async def publish(self, stream: Stream, message: msgspec.Struct) -> bytes:
         """Append one message; returns its entry id."""
@@ -137,7 +138,21 @@ class Bus:
         """Entries later than `after` (b"0": from the beginning, b"$": only new ones), in stream order. Waits up to `block_ms`."""
         keys = {stream_key(self.session_id, s).encode(): s for s in after}
         reply = await self.client.xread({k: after[s] for k, s in keys.items()}, count=count, block=block_ms)
-        return _entries(keys, reply)
+        entries = _entries(keys, reply)
+        self.read_to.update((entry.stream, entry.id) for entry in entries)
+        return entries
+
+    async def lags(self) -> dict[Stream, float]:
+        """Of each stream that is read here: for how many seconds the oldest entry not read yet has been waiting."""
+        after = dict(self.read_to)
+        pipeline = self.client.pipeline(transaction=False)
+        for stream, entry_id in after.items():
+            pipeline.xrange(stream_key(self.session_id, stream), b"(" + entry_id, count=1)
+        now = time.time()
+        return {
+            stream: max(0.0, now - int(rows[0][0].partition(b"-")[0]) / 1_000) if rows else 0.0
+            for stream, rows in zip(after, await pipeline.execute(), strict=True)
+        }
 
     async def range(
         self, stream: Stream, start: bytes = b"-", end: bytes = b"+", count: int | None = None

@@ -74,6 +74,7 @@ class Inbox:
 
     def _take_requests(self, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
         for entry_id, fields in entries:
+            self._bus.read_to[Stream.REQUESTS] = entry_id
             try:
                 request = decode(Stream.REQUESTS, fields)
             except BadFrame as error:
@@ -98,7 +99,7 @@ class Inbox:
         while True:
             entries = _flat(await self._bus.client.xread({key: after}, count=100, block=BLOCK_MS))
             if entries:
-                after = entries[-1][0]
+                after = self._bus.read_to[Stream.TICKS] = entries[-1][0]
                 self._take_ticks(entries)
 
     def _take_ticks(self, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
@@ -119,7 +120,7 @@ class Inbox:
         key = stream_key(self._bus.session_id, Stream.UPDATES)
         while True:
             for entry_id, fields in _flat(await self._bus.client.xread({key: after}, count=100, block=BLOCK_MS)):
-                after = entry_id
+                after = self._bus.read_to[Stream.UPDATES] = entry_id
                 try:
                     self._sink(OrderSeen(kite.order_row(decode(Stream.UPDATES, fields).data)), None)
                 except (BadFrame, KeyError, ValueError, TypeError):
@@ -131,7 +132,7 @@ class Inbox:
         while True:
             entries = _flat(await self._bus.client.xread({key: self._control_after}, count=100, block=BLOCK_MS))
             for entry_id, fields in entries:
-                self._control_after = entry_id
+                self._control_after = self._bus.read_to[Stream.CONTROL] = entry_id
                 try:
                     self._sink(
                         ControlReceived(control=decode(Stream.CONTROL, fields), entry_id=entry_id.decode()), None

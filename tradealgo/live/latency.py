@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tradealgo.domain.latency import STAGES, WHOLE
 from tradealgo.domain.orders import Order
-from tradealgo.live.snapshot import STAGES, percentile
 
 if TYPE_CHECKING:
     import pandas as pd
-
-WHOLE = ("tick to order", "ts_init", "ts_sent")
 
 
 def latency_frame(orders: Iterable[Order]) -> pd.DataFrame:
@@ -26,3 +25,9 @@ def latency_frame(orders: Iterable[Order]) -> pd.DataFrame:
             rows[name] = [len(took), *(percentile(took, rank) for rank in (50, 90, 99)), max(took)]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["count", "p50_ms", "p90_ms", "p99_ms", "max_ms"])
     return table.rename_axis("hop")
+
+
+def percentile(values: list[float], rank: float) -> float:
+    """The value that `rank` percent of `values` are at or below (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * rank / 100) - 1)]

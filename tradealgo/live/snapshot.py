@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tradealgo.domain.instruments import InstrumentBook
+from tradealgo.domain.latency import WHOLE, Latencies
 from tradealgo.domain.orders import Fill, Order
 from tradealgo.domain.portfolio import Position
 from tradealgo.domain.state import Alert, Beat, MtmPoint
@@ -18,21 +18,8 @@ if TYPE_CHECKING:
 #: Rows of each table that a snapshot carries, newest first.
 ROWS = 50
 
-#: Newest orders that the latency figures are of.
-LATENCY_ORDERS = 1_000
-
 #: A module that has not beaten for this long is shown as silent.
 SILENT_S = 4.0
-
-#: The tick-to-order chain: the name of each stretch, and the order's stamps that it lies between.
-STAGES = (
-    ("candle", "ts_init", "ts_closed"),
-    ("strategy", "ts_closed", "ts_signalled"),
-    ("request", "ts_signalled", "ts_requested"),
-    ("gatekeeper", "ts_requested", "ts_checked"),
-    ("journal", "ts_checked", "ts_sent"),
-    ("broker", "ts_sent", "ts_acknowledged"),
-)
 
 
 def snapshot(view: SessionView, now: int, book: InstrumentBook | None) -> dict[str, Any]:
@@ -71,7 +58,7 @@ def snapshot(view: SessionView, now: int, book: InstrumentBook | None) -> dict[s
         "signals": _signals(view),
         "health": {b.module.value: beat_row(b, now) for b in view.beats.values()},
         "alerts": [alert_row(a) for a in view.open_alerts[: -ROWS - 1 : -1]],
-        "latency": latency(list(view.orders.values())[-LATENCY_ORDERS:]),
+        "latency": latency(view.latencies),
         "rates": next((dict(b.figures) for b in view.beats.values() if b.module == "gatekeeper"), {}),
     }
 
@@ -162,26 +149,19 @@ def alert_row(alert: Alert) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def latency(orders: list[Order]) -> dict[str, Any]:
-    """Milliseconds from the tick that closed the candle to the order call, at the 50th and 99th percentile, and by stage."""
-    chained = [o for o in orders if o.ts_init and o.ts_sent]
-    whole = [(o.ts_sent - o.ts_init) / 1e6 for o in chained]
-    stages = []
-    for name, begin, end in STAGES:
-        stretch = [
-            (getattr(o, end) - getattr(o, begin)) / 1e6 for o in chained if getattr(o, begin) and getattr(o, end)
-        ]
-        if stretch:
-            stages.append({"stage": name, "p50": percentile(stretch, 50), "p99": percentile(stretch, 99)})
+def latency(latencies: Latencies) -> dict[str, Any]:
+    """Milliseconds from the tick that closed the candle to the order call, at the 50th and 99th percentile, and by hop.
+
+    The hop "decode" is part of "candle": of frames that were looked at, not of orders.
+    """
+    whole = latencies.hops[WHOLE[0]]
     return {
-        "count": len(whole),
-        "p50": percentile(whole, 50) if whole else None,
-        "p99": percentile(whole, 99) if whole else None,
-        "stages": stages,
+        "count": whole.count,
+        "p50": whole.percentile(50) / 1e6 if whole.count else None,
+        "p99": whole.percentile(99) / 1e6 if whole.count else None,
+        "stages": [
+            {"stage": name, "p50": hop.percentile(50) / 1e6, "p99": hop.percentile(99) / 1e6}
+            for name, hop in latencies.hops.items()
+            if hop.count and hop is not whole
+        ],
     }
-
-
-def percentile(values: list[float], rank: float) -> float:
-    """The value that `rank` percent of `values` are at or below (nearest rank)."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(len(ordered) * rank / 100) - 1)]

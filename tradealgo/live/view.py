@@ -19,6 +19,7 @@ from tradealgo.bus.redis_bus import Entry
 from tradealgo.config import Manifest
 from tradealgo.domain.candles import ClosedCandle
 from tradealgo.domain.instruments import InstrumentBook
+from tradealgo.domain.latency import Latencies
 from tradealgo.domain.orders import WORKING_STATES, Fill, Order, OrderRequest, Verdict
 from tradealgo.domain.portfolio import Portfolio
 from tradealgo.domain.signals import SignalRecord
@@ -49,6 +50,7 @@ class SessionView:
         self.verdicts: list[Verdict] = []
         self.controls: list[Control] = []
         self.last_prices: dict[int, float] = {}
+        self.latencies = Latencies()
         self._trade_ids: set[str] = set()
         self._book: tuple[int, Portfolio] | None = None
         self._take: dict[Stream, Callable[[Any], object]] = {
@@ -83,6 +85,7 @@ class SessionView:
 
     def _take_ticks(self, frame: TickFrame) -> None:
         ticks = frame.ticks
+        self.latencies.take_frame(frame.ts_init, frame.ts_published)
         self.last_prices.update(zip(ticks["instrument_token"].tolist(), ticks["last_price"].tolist(), strict=True))
 
     def _take_candle(self, candle: ClosedCandle) -> None:
@@ -90,6 +93,7 @@ class SessionView:
         self.last_prices[candle.instrument_token] = candle.close
 
     def _take_order(self, order: Order) -> None:
+        self.latencies.take_order(order, self.orders.get(order.tag))
         self.orders[order.tag] = order
 
     def _take_fill(self, fill: Fill) -> None:

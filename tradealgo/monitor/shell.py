@@ -15,6 +15,7 @@ from tradealgo.config import Mode
 from tradealgo.domain.hours import ist_date, market_hours
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.state import Alert, Level
+from tradealgo.monitor.endpoint import serve_metrics
 from tradealgo.monitor.rules import Hours, Outgoing, Rules
 from tradealgo.process import Process
 
@@ -39,17 +40,26 @@ class Monitor:
         """Until cancelled."""
         cursors = await self._catch_up()
         asking = asyncio.ensure_future(self._learn_hours())
+        serving = asyncio.ensure_future(serve_metrics(self.process))
         await self.process.say("WAITING")
         if self.unusable:
             text = f"TRADEALGO_ALERT_URLS has addresses that apprise can't use, of kind {', '.join(self.unusable)}"
             await self.process.alert(Level.WARNING, "ALERT_URLS", text)
+        try:
+            await self._watch(cursors, asking, serving)
+        finally:
+            serving.cancel()
+
+    async def _watch(self, cursors: dict[Stream, bytes], *tasks: asyncio.Future[None]) -> None:
+        """Hear and check for ever; raises what one of the tasks raised."""
         while True:
             for entry in await self.process.bus.read(cursors, block_ms=BLOCK_MS):
                 cursors[entry.stream] = entry.id
                 await self._hear(entry.stream, entry.message)
             await self._publish(self.rules.check(time.time_ns()))
-            if asking.done():
-                asking.result()
+            for task in tasks:
+                if task.done():
+                    task.result()
             if not self.rung and not self.rules.waiting_for:
                 self.rung = await self._ring()
             await self.process.say("WAITING" if self.rules.waiting_for else "READY")
