@@ -118,5 +118,5 @@ def equity(test: Backtest) -> pd.Series:
     curves = [pd.Series(test.equity_of(r), times(r.data.start).rename("start")) for r in test.runs]
     if len(curves) == 1:
         return curves[0].rename("equity")
-    moved = pd.concat([c - test.capital for c in curves], axis=1).sort_index().ffill().fillna(0.0)
+    moved = pd.concat([c - test.capital for c in curves], axis=1, sort=True).ffill().fillna(0.0)
     return (moved.sum(axis=1) + test.capital).rename("equity")

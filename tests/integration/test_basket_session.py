@@ -1,0 +1,95 @@
+"""The house strategy as a paper session of real processes: the event backtest's signals and order requests, one by one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tradealgo import Market, Sizing, attach, backtest, launch, parity
+from tradealgo.cli import main
+from tradealgo.config import SessionDir
+from tradealgo.domain.errors import InvalidInput
+from tradealgo.domain.orders import Intent
+from tradealgo.live import supervisor
+from tradealgo.live.session import LiveSession
+from tradealgo.research.basket import basket_candles
+from tradealgo.strategies import Hybrid, StraddleManager
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+
+DAY, SEED, SPEED = "2026-11-20", 1, 1_200.0
+#: Generous: the machine may be busy with other work. The day itself takes 20 s.
+START_S, DAY_S = 180.0, 240.0
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of this file's own; whatever still runs in it at the end is stopped."""
+    folder = tmp_path_factory.mktemp("basket-home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRADEALGO_HOME", str(folder))
+        patch.delenv("REDIS_URL", raising=False)
+        yield folder
+        for path in folder.glob("sessions/*"):
+            supervisor.stop_session(SessionDir(path))
+
+
+@pytest.fixture(scope="module")
+def session(home: Path) -> LiveSession:
+    """The Hybrid's day, launched from the command line, which names no instrument."""
+    arguments = ["launch", "Hybrid", "-p", "lookback=20", "--day", DAY, "--seed", str(SEED), "--speed", str(SPEED)]
+    run = CliRunner().invoke(main, [*arguments, "--json"])
+    assert run.exit_code == 0, run.output
+    return attach(json.loads(run.output)["session_id"])
+
+
+def test_a_day_of_the_hybrid_is_its_backtest(session: LiveSession) -> None:
+    """Its Consumer is killed -9 twice; every signal and order request is the event backtest's, and comes once."""
+    session.wait(timeout_s=START_S)
+    for moment in ("11:00", "13:00"):
+        session.wait(until=moment, timeout_s=DAY_S)
+        os.kill(session.view.beats["consumer"].pid, signal.SIGKILL)
+        time.sleep(0.5)
+    session.wait(until="15:39", timeout_s=DAY_S)
+    basket = Hybrid(lookback=20)
+    test = backtest(basket, basket_candles(basket, DAY, SEED), engine="event")
+    session.wait(until=lambda s: len(s.signals) >= len(test.signal_records), timeout_s=DAY_S)
+    found = parity(test, session.signals, session.requests).check()
+    assert found.signals == len(session.signals) > 200
+    assert found.requests == len(session.requests) >= 8
+    assert {r.group_size for r in session.requests if r.intent is Intent.ENTRY} == {2}
+
+
+def test_people_see_what_it_holds(session: LiveSession) -> None:
+    """Status, tables and the desk's snapshot have its options; the books are those of the fills; all is flat at the end."""
+    assert len(session.fills) >= 4
+    traded = {f.instrument for f in session.fills}
+    assert all(key.startswith("NFO:NIFTY26NOV") for key in traded)
+    assert {p["instrument"] for p in session.snapshot()["positions"]} == traded
+    assert (session.df("positions")["quantity"] == 0).all()
+    run = CliRunner().invoke(main, ["status", session.id])
+    assert "Hybrid on NSE:RELIANCE" in run.output
+    assert "more" in run.output
+    session.stop()
+
+
+def test_a_basket_is_launched_from_a_cell_with_what_it_takes(home: Path) -> None:
+    """Named instruments may include the index; a size is refused, because targets have their own."""
+    with pytest.raises(InvalidInput, match="whose targets say how much"):
+        launch(StraddleManager(), sizing=Sizing(lots=1), market=Market(day=DAY))
+    named = ["NSE:NIFTY 50", "NFO:NIFTY26NOV23700CE", "NFO:NIFTY26NOV23700PE"]
+    market = Market(day=DAY, seed=SEED, speed=SPEED)
+    session = launch(StraddleManager(hedge=0, enter_at="09:20"), named, market=market, account="PAPER2")
+    assert session.manifest.instruments == tuple(named)
+    session.wait(until=lambda s: len(s.fills) >= 2, timeout_s=START_S)
+    assert {f.instrument for f in session.fills} <= set(named)
+    session.kill("the test is over")
+    session.wait(state="VERIFIED_FLAT", timeout_s=60)
+    session.stop()
