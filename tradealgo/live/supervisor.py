@@ -43,6 +43,8 @@ PROGRAMS: tuple[tuple[Module, str, int, int], ...] = (
 
 #: Secrets that only the Sentinel may see, and only in live mode.
 LOGIN_SECRETS = ("KITE_API_SECRET", "KITE_PASSWORD", "KITE_TOTP_SECRET")
+#: Before a module's name: its own REDIS_URL, where the server knows each module by a user of its own (`bus.acl`).
+BUS_USERS = "REDIS_URL_"
 #: What a notebook's kernel carries that a session has no use for; JPY_ and JUPYTER_ hold the server's token and its pid.
 #: Without bytecode each start of a module would compile its packages anew: seconds, of a restart as well.
 STRIPPED_PREFIXES = ("JPY_", "JUPYTER_", "COLAB_", "VSCODE_", "PYTHONDONTWRITEBYTECODE")
@@ -99,7 +101,9 @@ def configuration(folder: SessionDir, manifest: Manifest, python: str = sys.exec
             "stdout_logfile_maxbytes": "20MB",
             "stdout_logfile_backups": "3",
         }
-        config[f"program:{module.value}"]["environment"] = _secrets(module, manifest)
+        config[f"program:{module.value}"]["environment"] = ",".join(
+            filter(None, (_secrets(module, manifest), _bus_user(module)))
+        )
     text = io.StringIO()
     config.write(text)
     return text.getvalue()
@@ -114,6 +118,17 @@ def _secrets(module: Module, manifest: Manifest) -> str:
     paper = (accounts.API_SECRET, accounts.PASSWORD, accounts.TOTP_SECRET)
     pairs = (*zip(LOGIN_SECRETS, paper, strict=True), ("KITE_USER_ID", manifest.account))
     return ",".join(f'{name}="{value}"' for name, value in pairs)
+
+
+def _bus_user(module: Module) -> str:
+    """Where the environment has a REDIS_URL_<MODULE>, that is the program's REDIS_URL, and it sees nobody else's.
+
+    supervisord takes the value from its own environment, so that no password is in its file.
+    """
+    names = sorted(name for name in os.environ if name.startswith(BUS_USERS))
+    own = f"{BUS_USERS}{module.value.upper()}"
+    mine = [f'REDIS_URL="%(ENV_{own})s"'] if own in names else []
+    return ",".join([*mine, *(f'{name}=""' for name in names)])
 
 
 def _text(path: object) -> str:

@@ -25,10 +25,9 @@ SECOND_NS = 1_000_000_000
 #: The mission's rule: five seconds without ticks are known as a fault by their end; the last of them
 #: is for looking and telling.
 QUIET_AFTER_NS = 4 * SECOND_NS
-#: A replay's five seconds are counted in its own time as long as they are no shorter than this; a pause of less is
-#: as likely the machine's as the feed's, so beyond it (above 66 times real time) the rule is QUIET_AT_SPEED_NS.
-QUIET_SHORTEST_NS = 60_000_000
-QUIET_AT_SPEED_NS = 500_000_000
+#: A replay counts them in its own time, but none shorter than this on the wall: with few instruments a simulated market
+#: pauses for so long all the time, and a loaded machine does too. TRADEALGO_QUIET_SHORTEST_S sets another.
+QUIET_SHORTEST_NS = 500_000_000
 #: Kite's server sends a heartbeat every couple of seconds; three missed ones and the socket is dead.
 STALLED_AFTER_NS = 7 * SECOND_NS
 
@@ -54,10 +53,9 @@ class Event(StrEnum):
     NEW_TOKEN = "NEW_TOKEN"
 
 
-def quiet_after(speed: float) -> int:
+def quiet_after(speed: float, shortest_ns: int = QUIET_SHORTEST_NS) -> int:
     """Wall-clock nanoseconds without a tick that make a feed quiet which runs at `speed` times real time."""
-    after = int(QUIET_AFTER_NS / speed)
-    return after if after >= QUIET_SHORTEST_NS else QUIET_AT_SPEED_NS
+    return max(int(QUIET_AFTER_NS / speed), shortest_ns)
 
 
 OPEN = frozenset({Feed.LIVE, Feed.QUIET, Feed.STALLED})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 import redis
@@ -11,7 +12,7 @@ from tradealgo.bus.keys import Stream
 from tradealgo.process import Process
 from tradealgo.producer.connection import Connection
 from tradealgo.producer.fleet import Fleet
-from tradealgo.producer.health import Feed, FeedHealth, quiet_after, worst
+from tradealgo.producer.health import QUIET_SHORTEST_NS, Feed, FeedHealth, quiet_after, worst
 from tradealgo.producer.intake import Intake
 from tradealgo.producer.news import News
 from tradealgo.producer.outbox import Outbox
@@ -28,7 +29,8 @@ async def produce(process: Process) -> None:
     book = await process.instruments()
     resumed = await process.bus.last(Stream.TICKS) is not None
     outbox = Outbox(process.bus)
-    quiet = quiet_after(process.manifest.speed)
+    shortest_s = os.environ.get("TRADEALGO_QUIET_SHORTEST_S")
+    quiet = quiet_after(process.manifest.speed, int(float(shortest_s) * 1e9) if shortest_s else QUIET_SHORTEST_NS)
     connections = [
         Connection(process.manifest, Intake(n, tokens, resumed=resumed), FeedHealth(quiet_after_ns=quiet), outbox)
         for n, tokens in enumerate(shards([i.instrument_token for i in book]))
