@@ -97,6 +97,8 @@ def insist(holds: bool, text: str) -> None:
 class World:
     """The gate, the broker, and the time between them."""
 
+    baskets = False  # whether the random driving asks for some
+
     def __init__(self, seed: int = 0, limits: Limits | None = None, clock_offset: int = 0, **other: Any) -> None:
         self.rng = random.Random(seed)
         self.limits = limits or Limits(
@@ -396,6 +398,34 @@ class World:
         self.give(m.RequestReceived(request))
         return request
 
+    def ask_basket(self, legs: dict[int, int], missing: bool = False) -> str:
+        """Ask for several positions, by token, as one group; `missing`: the last leg never comes."""
+        name = f"s1:g{next(self.number)}"
+        asked = [i for i in INSTRUMENTS if i.instrument_token in legs and self.target(i) != legs[i.instrument_token]]
+        for instrument in asked[: len(asked) - missing]:
+            self.ask(instrument, legs[instrument.instrument_token], group=name, group_size=len(asked))
+        return name
+
+    def target(self, instrument: Instrument) -> int:
+        """Where the strategy believes to be."""
+        mine = (r for r in reversed(self.requests) if r.instrument_token == instrument.instrument_token)
+        return next((r.position_after for r in mine), 0)
+
+    def check_baskets(self) -> None:
+        """A group is whole, or what it brought is gone again, or a person has been told why not."""
+        codes = {r.request_id: r.code for k, r in self.journal if k is RecordKind.VERDICT}
+        for leg in [r for r in self.requests if r.group and codes.get(r.group) == "ROLLED_BACK"]:
+            latest = [r for r in self.requests if r.instrument_token == leg.instrument_token][-1]
+            before, held = leg.position_after - leg.side.sign * leg.quantity, self.position[leg.instrument_token]
+            fine = held * leg.side.sign <= max(before * leg.side.sign, 0) or self.is_told() or latest is not leg
+            insist(fine, f"{leg.request_id} of a broken basket is still held: {held}, before {before}")
+        for leg in [
+            r for r in self.requests if r.group and r.group not in codes and codes.get(r.request_id) == "SUBMIT"
+        ]:
+            orders = [o for o in self.gate.book.orders.values() if o.request_id == leg.request_id]
+            short = [o for o in orders if o.filled_quantity < o.quantity]
+            insist(not short or self.tripped, f"basket {leg.group} is not whole and nobody says so")
+
     def bracket(self, instrument: Instrument, target: int, intent: Intent) -> dict[str, float]:
         """A stop and a target, now and then, where they count."""
         if not self.limits.brackets or intent is not Intent.ENTRY:
@@ -548,6 +578,7 @@ class World:
         for token in self.position:
             code = f"EXIT:{token}"
             insist(not self.beyond(token) or code in gate.context._raised, f"{token} is held and nothing is said")
+        self.check_baskets()
         if self.tripped:
             insist(gate.killer.status.state is KillState.LOCKED, f"kill at {gate.killer.status}")
             insist(not any(self.position.values()), "killed but not flat")
@@ -559,6 +590,10 @@ class World:
     def random_step(self) -> None:
         """One rule, chosen by the seed."""
         rng = self.rng
+        if self.baskets and rng.random() < 0.15:
+            sizes = {i.instrument_token: i.lot_size * rng.choice((-2, -1, 1, 2)) for i in rng.sample(INSTRUMENTS, 2)}
+            self.ask_basket(sizes, missing=rng.random() < 0.1)
+            return
         roll = rng.random()
         if roll < 0.22:
             instrument = rng.choice(INSTRUMENTS)

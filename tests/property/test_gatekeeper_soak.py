@@ -13,9 +13,10 @@ SOAK = bool(os.environ.get("TRADEALGO_SOAK"))
 SEEDS = range(1_000) if SOAK else range(20)
 
 
-def live(seed: int, rules: int, **limits: Any) -> World:
+def live(seed: int, rules: int, *, baskets: bool = False, **limits: Any) -> World:
     """One life: some rules at random, then rest. `live(seed, rules)` replays it; `limits` differ from the world's."""
     world = World(seed, clock_offset=(seed % 7 - 3) * 170_000_000, **limits)
+    world.baskets = baskets
     world.advance(500_000_000)
     for _ in range(rules):
         world.random_step()
@@ -27,6 +28,12 @@ def live(seed: int, rules: int, **limits: Any) -> World:
 def test_no_seed_breaks_an_invariant_with_protective_orders(seed: int) -> None:
     """Also while stops and targets rest at the broker, trigger, fill in part and change their shape."""
     live(seed, 150, protect_fraction=0.02, brackets=True)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_seed_leaves_a_part_of_a_basket(seed: int) -> None:
+    """With baskets among the requests, some with a leg that never comes: whole, or closed again, or told."""
+    live(seed, 150, baskets=True, protect_fraction=0.02 * (seed % 2))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

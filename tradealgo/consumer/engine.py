@@ -38,7 +38,9 @@ class StrategyEngine:
         strategy = strategy_class(**manifest.parameters)
         traded = [book.find(key) for key in manifest.instruments]
         self._runners = {i.instrument_token: Runner(strategy, i, manifest.interval) for i in traded}
-        self._maker = RequestMaker(manifest.session_id, strategy_class.__name__, manifest.sizing, manifest.capital)
+        self._maker = RequestMaker(
+            manifest.session_id, strategy_class.__name__, manifest.sizing, manifest.capital, strategy
+        )
         self.stopped: dict[int, str] = {}  # why, by instrument token
 
     def is_due(self, watermark: int) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from tradealgo.domain.candles import ClosedCandle
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.orders import Intent, OrderRequest, Side, request_id
 from tradealgo.domain.signals import SignalRecord
 from tradealgo.domain.sizing import Sizing
+from tradealgo.strategies.base import Strategy
 
 EXIT_LEG, ENTRY_LEG = "x", "e"
 
@@ -20,11 +23,14 @@ class RequestMaker:
     two requests, the exit first, because an exit must never wait behind an entry's checks.
     """
 
-    def __init__(self, session_id: str, strategy_name: str, sizing: Sizing, capital: float) -> None:
+    def __init__(
+        self, session_id: str, strategy_name: str, sizing: Sizing, capital: float, exits: Strategy | None = None
+    ) -> None:
         self._session_id = session_id
         self._strategy_name = strategy_name
         self._sizing = sizing
         self._capital = capital
+        self._exits = exits  # whose stop-loss and take-profit an entry's stop and target come from
         self._targets: dict[int, int] = {}
         self._requested: dict[int, int] = {}  # signed units, by instrument token
 
@@ -75,10 +81,22 @@ class RequestMaker:
         quantity = self._sizing.quantity(closed.close, self._capital, instrument.lot_size)
         if not quantity:
             return []
-        change, stop = record.target * quantity, None if math.isnan(record.stop) else record.stop
-        return [
-            self._request(ENTRY_LEG, instrument, closed, change, change, stop, record.reason, record.ts_signalled, ts)
-        ]
+        change = record.target * quantity
+        stop, target = self._levels(record, closed.close)
+        request = self._request(
+            ENTRY_LEG, instrument, closed, change, change, stop, record.reason, record.ts_signalled, ts
+        )
+        return [msgspec.structs.replace(request, target=target)]
+
+    def _levels(self, record: SignalRecord, close: float) -> tuple[float | None, float | None]:
+        """An entry's stop, the nearest of the strategy's own and its contract's, and its target; rupees."""
+        stops = [] if math.isnan(record.stop) else [record.stop]
+        if self._exits is None:
+            return (stops[0] if stops else None), None
+        stops += [close * (1 - record.target * f) for f in (self._exits.stop_loss, self._exits.trailing_stop) if f]
+        gain = self._exits.take_profit
+        nearest = (max(stops) if record.target > 0 else min(stops)) if stops else None
+        return nearest, close * (1 + record.target * gain) if gain else None
 
     def _request(
         self, leg: str, instrument: Instrument, closed: ClosedCandle, change: int, after: int,

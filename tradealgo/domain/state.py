@@ -47,17 +47,23 @@ class Action(StrEnum):
     HALT = "HALT"  # cancel all and stop; positions stay
     RESUME = "RESUME"  # from HALTED or REDUCING by a person, back to ACTIVE
     REARM = "REARM"  # after LOCKED; needs a reason
+    SETTLE = "SETTLE"  # says what became of an order whose fate is unknown; needs a reason
     ALIVE = "ALIVE"  # nothing but a sign of life for the dead-man timer
     STOP = "STOP"  # end the session: nothing new, positions as they are
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """One request on the control stream. `source` is "desk", "cli", "notebook", "panel", "flag" or "telegram"."""
+    """One request on the control stream. `source` is "desk", "cli", "notebook", "panel", "flag" or "telegram".
+
+    Of a SETTLE, `order` is the order's tag or its beginning, and `found` the broker's order id; empty: it isn't there.
+    """
 
     action: Action
     source: str
     reason: str = ""
     force: bool = False
+    order: str = ""
+    found: str = ""
     ts: int = 0
 
     def cleaned(self) -> Control:

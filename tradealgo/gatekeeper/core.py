@@ -12,14 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tradealgo.domain.hours import ist_date
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.order_machine import OrderEvent
 from tradealgo.domain.orders import Intent, Order, OrderState
 from tradealgo.domain.state import (
-    Action,
-    Control,
     KillCause,
     KillState,
     Level,
@@ -39,15 +36,15 @@ from tradealgo.gatekeeper.messages import Command, Event, Kind
 from tradealgo.gatekeeper.meter import Meter
 from tradealgo.gatekeeper.orders import Orders
 from tradealgo.gatekeeper.overrides import Overrides
+from tradealgo.gatekeeper.people import People
 from tradealgo.gatekeeper.protection import Protection
 from tradealgo.gatekeeper.pursuit import Pursuit
 from tradealgo.gatekeeper.queries import Queries
 from tradealgo.gatekeeper.reconcile import is_quiet, mismatches, not_ours, own_net, see_outside, told, unproven
+from tradealgo.gatekeeper.settling import Settling
 from tradealgo.gatekeeper.situation import GateState, Terms
 
 SECOND_NS = 1_000_000_000
-#: A second, forced re-arm must follow the first within this.
-REARM_WINDOW_NS = 120 * SECOND_NS
 #: After these people are told the MTM.
 METERED = (m.PricesSeen, m.Timer)
 
@@ -81,28 +78,20 @@ class Gate:
         self.overrides = Overrides(self.context)
         self.pursuit = Pursuit(self.context, self.intake, self.killer, self.queries, self.overrides)
         self.protection = Protection(
-            self.context,
-            self.orders,
-            self.calls,
-            self.lifecycle,
-            self.intake,
-            self.pursuit,
-            self.killer,
-            self.overrides,
-        )
-        self.control_cursor = ""
+            self.context, self.orders, self.calls, self.lifecycle, self.intake, self.pursuit, self.killer, self.overrides
+        )  # fmt: skip
+        self.settling = Settling(self.context, self.orders, self.killer, self.overrides)
+        self.people = People(self)
         self.started = 0
         self._is_ready = False
         self._trades: list[BrokerTrade] = []
         self._trades_asked = 0
-        self._unmatched = 0
+        self.unmatched = 0
         self._next_count = 0
-        self._loss_base = 0
+        self.loss_base = 0
         self._next_probe = 0
         self._told: tuple[object, ...] = ()
         self._statuses = set(KNOWN)
-        self._last_person = 0
-        self._rearm_refused = 0
         self._take: dict[type, Callable[[Any], None]] = {
             m.RequestReceived: lambda e: self.intake.take(e.request),
             m.BadRequest: self.intake.take_bad,
@@ -114,7 +103,7 @@ class Gate:
             m.PositionsSeen: self._take_positions,
             m.MarginsSeen: self._take_margins,
             m.QueryFailed: self._take_failure,
-            m.ControlReceived: self._take_control,
+            m.ControlReceived: self.people.take,
             m.BusChanged: self._take_bus,
             m.Faulted: lambda e: self._fault(e.text),
             m.Timer: lambda e: None,
@@ -144,7 +133,7 @@ class Gate:
 
     def recover(self, now: int) -> list[Command]:
         """Begin, after `restore` if there was a journal: what was under way is unknown until the broker's book is read."""
-        self.context.now = self.started = self._last_person = now
+        self.context.now = self.started = self.people.last_heard = now
         for order in list(self.book.working.values()):
             track = self.orders.track(order.tag)
             track.placed_at = track.chased_at = track.call_done = now
@@ -171,17 +160,17 @@ class Gate:
             case Kind.FILL:
                 self.book.book(message, message.ts_init)
             case Kind.REQUEST:
-                self.state.seen[message.request_id] = self.pending[message.request_id] = message
+                self.intake.restore_request(message)
             case Kind.VERDICT:
                 self.intake.restore(message)
             case Kind.STATE:
                 self.killer.restore(message)
             case Kind.CONTROL:
-                self.control_cursor = message.entry_id or self.control_cursor
+                self.people.cursor = message.entry_id or self.people.cursor
             case Kind.OVERRIDE:
                 self.overrides.restore(message)
             case Kind.REARM:
-                self._loss_base = message.base
+                self.loss_base = message.base
             case Kind.CALL:
                 self.calls.next_id = message.call_id + 1
                 self.calls.budget.remember(message.call_id, message.ts)
@@ -206,7 +195,7 @@ class Gate:
     @property
     def loss_line(self) -> int:
         """Paise: the MTM at which the kill trips."""
-        return self._loss_base - self._allowed_loss
+        return self.loss_base - self._allowed_loss
 
     def figures(self) -> dict[str, float | int | str]:
         """For the heartbeat."""
@@ -219,6 +208,8 @@ class Gate:
             "foreign_orders": len(self.book.foreign),
             "queued_calls": self.calls.queued,
             "unknown_orders": sum(o.state is OrderState.UNKNOWN for o in self.book.working.values()),
+            "orders_to_settle": len(self.settling.asked),
+            "protective_orders": sum(o.intent is Intent.PROTECT for o in self.book.working.values()),
             "held_requests": len(self.pending),
             "mtm": self.book.mtm,
             "trading": self.trading.value,
@@ -268,7 +259,7 @@ class Gate:
         """Trip on the loss line."""
         worst = self.book.worst_mtm
         if self.killer.is_armed and worst <= self.loss_line:
-            self._trip(
+            self.trip(
                 KillCause.MTM, f"MTM Rs {worst / 100:,.2f} is at or below the limit of Rs {self.loss_line / 100:,.2f}"
             )
 
@@ -318,7 +309,7 @@ class Gate:
                 self.lifecycle.take_alive(self.book.orders[tag], row, event.asked)
         alive = {r.order_id for r in event.rows if not r.is_done}
         self.book.foreign = {k: f for k, f in self.book.foreign.items() if k in alive}
-        self.lifecycle.take_absence(event, present)
+        self.lifecycle.take_absence(event, present | self.settling.look(event.rows))
         if self.lifecycle.take_missing(event, present, self.started):
             self.overrides.put("reconciliation", TradingState.REDUCING, "an order vanished from the broker's book")
         self.killer.orders_asked = event.asked
@@ -346,12 +337,12 @@ class Gate:
         if is_quiet(self.book, event.asked) and see_outside(event.rows, self.book):
             self.queries.want(Query.TRADES, Query.POSITIONS)
         if not self.ready or not is_quiet(self.book, min(event.asked, self._trades_asked)):
-            if self._unmatched or "start" in self.overrides:
+            if self.unmatched or "start" in self.overrides:
                 self.queries.want(Query.TRADES, Query.POSITIONS, at=self.context.now + SECOND_NS)
             return
         found = mismatches(self._own_net(), self.book)
         if not found:
-            self._unmatched = 0
+            self.unmatched = 0
             self.context.resolve("POSITIONS", "the broker's positions match ours again")
             self.overrides.lift("reconciliation")
             if "start" in self.overrides:
@@ -364,16 +355,16 @@ class Gate:
             return
         if self.context.now < self._next_count:
             return
-        self._unmatched += 1
-        wait = min(1 << self._unmatched, 60) * SECOND_NS
+        self.unmatched += 1
+        wait = min(1 << self.unmatched, 60) * SECOND_NS
         self._next_count = self.context.now + wait
         self.queries.want(Query.ORDERS, Query.TRADES, Query.POSITIONS, at=self._next_count)
-        self.context.note("MISMATCH", told(found), count=self._unmatched)
-        if self._unmatched >= 2:
+        self.context.note("MISMATCH", told(found), count=self.unmatched)
+        if self.unmatched >= 2:
             self.overrides.put("reconciliation", TradingState.REDUCING, told(found))
             self.context.alert(Level.CRITICAL, "POSITIONS", f"positions can't be explained: {told(found)}")
-        if self._unmatched >= self.limits.reconcile_failures:
-            self._trip(KillCause.RECONCILIATION, told(found))
+        if self.unmatched >= self.limits.reconcile_failures:
+            self.trip(KillCause.RECONCILIATION, told(found))
 
     def _take_margins(self, event: m.MarginsSeen) -> None:
         self.queries.answered(Query.MARGINS)
@@ -387,56 +378,6 @@ class Gate:
             self.context.alert(Level.CRITICAL, f"QUERY:{event.query}", f"{event.query} fails: {event.text}")
 
     # ------------------------------------------------------------------ people, the bus, faults
-
-    def _take_control(self, event: m.ControlReceived) -> None:
-        control = event.control
-        self._last_person = self.context.now
-        self.control_cursor = event.entry_id or self.control_cursor
-        self.context.record(Kind.CONTROL, m.ControlRecord(entry_id=event.entry_id, control=control))
-        why = f"{control.source}: {control.reason}" if control.reason else control.source
-        match control.action:
-            case Action.KILL:
-                self._trip(KillCause.PERSON, why)
-            case Action.HALT | Action.STOP:
-                self.overrides.put("person", TradingState.HALTED, f"{control.action} by {why}")
-                for order in list(self.book.working.values()):
-                    self.lifecycle.want_cancelled(order)
-            case Action.RESUME:
-                self._unmatched = 0
-                self.overrides.lift("person")
-                self.overrides.lift("reconciliation")
-                self.overrides.lift("doubled")
-                self.overrides.lift("start")
-                self.pursuit.again()
-            case Action.REARM:
-                self._rearm(control)
-
-    def _rearm(self, control: Control) -> None:
-        refusal = self._rearm_refusal(control)
-        if refusal:
-            self.context.note("REARM_REFUSED", refusal)
-            self.context.alert(Level.WARNING, f"REARM:{self.context.now}", f"not re-armed: {refusal}")
-            return
-        if self.killer.status.cause is KillCause.MTM and control.force:
-            self._loss_base = self.book.mtm  # nothing but the second yes to this very question moves the line
-        self.context.record(
-            Kind.REARM,
-            m.RearmRecord(reason=control.reason, source=control.source, base=self._loss_base, ts=self.context.now),
-        )
-        self.killer.rearm()
-        self._unmatched = 0
-
-    def _rearm_refusal(self, control: Control) -> str:
-        status = self.killer.status
-        if status.state is not KillState.LOCKED:
-            return f"the kill switch is {status.state}, not LOCKED"
-        if not control.reason.strip():
-            return "a re-arm needs a reason"
-        if status.cause is KillCause.MTM and ist_date(status.ts_tripped) == ist_date(self.context.now):
-            asked, self._rearm_refused = self._rearm_refused, self.context.now
-            if not control.force or self.context.now - asked > REARM_WINDOW_NS:
-                return "the loss limit tripped today: ask again with force within two minutes if you must"
-        return ""
 
     def _take_bus(self, event: m.BusChanged) -> None:
         if event.up:
@@ -457,7 +398,8 @@ class Gate:
         self.context.note("FAULT", text)
         self.context.alert(Level.CRITICAL, "FAULT", f"an error inside the Gatekeeper: {text}")
 
-    def _trip(self, cause: KillCause, reason: str) -> None:
+    def trip(self, cause: KillCause, reason: str) -> None:
+        """Trip the kill switch, and tell."""
         if self.killer.trip(cause, reason):
             self._tell_state()
 
@@ -466,13 +408,14 @@ class Gate:
     def _advance(self) -> None:
         self.breaker.tick(self.context.now)
         self._watch_login()
-        self._watch_person()
+        self.people.watch()
         self._guard()
         ready = self.ready
         if ready:
             self.pursuit.work()
             self.intake.decide_pending()
             self.protection.work()
+            self.settling.work()
         self.lifecycle.tend()
         if ready:
             self.killer.work()
@@ -497,12 +440,6 @@ class Gate:
         elif "login" in self.overrides:
             self.overrides.lift("login")
             self.context.resolve("LOGIN", "the broker takes the access token again")
-
-    def _watch_person(self) -> None:
-        """The dead-man timer: somebody must show up now and then while it is on."""
-        limit = self.limits.dead_man_s
-        if limit and self.killer.is_armed and self.context.now - self._last_person > limit * SECOND_NS:
-            self._trip(KillCause.DEAD_MAN, f"no sign of life for {limit:g} s")
 
     def _tell_state(self) -> None:
         status, trading = self.killer.status, self.trading

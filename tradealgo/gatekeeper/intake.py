@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from tradealgo.domain.orders import Intent, OrderRequest, Verdict
 from tradealgo.domain.state import KillState
+from tradealgo.gatekeeper.baskets import Baskets
 from tradealgo.gatekeeper.breaker import Breaker
 from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.checks import decide
@@ -52,6 +53,7 @@ class Intake:
         self.pending: dict[str, OrderRequest] = {}  # journaled, not decided
         self.words: dict[int, Word] = {}  # by instrument token
         self._held_since: dict[str, int] = {}
+        self.baskets = Baskets(self)
 
     def take(self, request: OrderRequest) -> None:
         """Journal a request. One that was heard before (a restarted Consumer, an entry that wasn't acknowledged) is known."""
@@ -64,6 +66,7 @@ class Intake:
             return
         self.state.seen[request.request_id] = self.pending[request.request_id] = request
         self._held_since[request.request_id] = self.context.now
+        self.baskets.hear(request)
         self.context.record(Kind.REQUEST, request)
 
     def take_bad(self, event: BadRequest) -> None:
@@ -74,6 +77,11 @@ class Intake:
         )  # fmt: skip
         self.context.record(Kind.VERDICT, verdict)
 
+    def restore_request(self, request: OrderRequest) -> None:
+        """Take a request that the journal holds."""
+        self.state.seen[request.request_id] = self.pending[request.request_id] = request
+        self.baskets.hear(request)
+
     def restore(self, verdict: Verdict) -> None:
         """Take a verdict that the journal holds."""
         if verdict.code != DUPLICATE:
@@ -81,6 +89,7 @@ class Intake:
         self._hear(verdict)
 
     def _hear(self, verdict: Verdict) -> None:
+        self.baskets.heard(verdict)
         request = self.state.seen.get(verdict.request_id)
         if request is not None and verdict.code not in VOID:
             denial = "" if verdict.code == SUBMIT else verdict.text
@@ -89,15 +98,19 @@ class Intake:
 
     def decide_pending(self) -> None:
         """Decide what may be decided, for each instrument in the order of arrival."""
+        if not self.baskets.is_idle:
+            self.look()
+            self.baskets.work()
         if not self.pending:
             return
         waiting: set[int] = set()
         for request in list(self.pending.values()):
             state = self.look()
-            if request.instrument_token in waiting or self._must_wait(request):
+            if request.instrument_token in waiting or self.baskets.must_wait(request) or self._must_wait(request):
                 waiting.add(request.instrument_token)
                 continue
-            answer = decide(request, self.book, self.limits, state, self.context.now)
+            refusal = self.baskets.refuses(request)
+            answer = Deny(refusal) if refusal else decide(request, self.book, self.limits, state, self.context.now)
             del self.pending[request.request_id]
             self._held_since.pop(request.request_id, None)
             self._answer(request, answer)

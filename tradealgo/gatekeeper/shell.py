@@ -243,7 +243,7 @@ async def gatekeeper(process: Process) -> None:
         process.state = "RECONCILING"
         await shell.start()
         connect(shell, process.bus)
-        shell.inbox = Inbox(process.bus, shell.put, control_after=shell.gate.control_cursor.encode())
+        shell.inbox = Inbox(process.bus, shell.put, control_after=shell.gate.people.cursor.encode())
         async with asyncio.TaskGroup() as group:
             group.create_task(shell.run())
             group.create_task(_report(shell, process))

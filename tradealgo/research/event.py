@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from tradealgo.consumer.requests import RequestMaker
@@ -52,9 +53,11 @@ def event_backtest(
     if not 0.0 <= slippage < 1.0:
         raise BadConfig(f"slippage is {slippage!r}: expected a fraction of the price, as in 0.0005")
     name = type(strategy).__name__
-    maker = RequestMaker(session_id, name, sizing, capital)
+    maker = RequestMaker(session_id, name, sizing, capital, strategy)
     terms = Terms(session_id, "BACKTEST", capital)
-    driver = Driver(runs, maker, terms, limits or Limits(), slippage, every_candle=every_candle).run()
+    # Judged on closed candles the strategy's own stops are all there is: nothing rests at a broker between them
+    limits = msgspec.structs.replace(limits or Limits(), protect_fraction=0.0, brackets=False)
+    driver = Driver(runs, maker, terms, limits, slippage, every_candle=every_candle).run()
     return EventBacktest(strategy, runs, capital, sizing, session_id, driver)
 
 

@@ -23,7 +23,7 @@ def signal_records(test: Backtest) -> list[SignalRecord]:
 
 def request_records(test: Backtest) -> list[OrderRequest]:
     """In the order of time, then of instruments. Only changes of target can give rise to one."""
-    maker = RequestMaker(test.session_id, type(test.strategy).__name__, test.sizing, test.capital)
+    maker = RequestMaker(test.session_id, type(test.strategy).__name__, test.sizing, test.capital, test.strategy)
     moments = [(int(r.data.start[i]), n, i) for n, r in enumerate(test.runs) for i in r.signals.changes]
     found: list[OrderRequest] = []
     for _, n, i in sorted(moments):
