@@ -188,6 +188,11 @@ class BasketBacktest(EventBacktest):
         super().__init__(basket, runs, capital, UNUSED_SIZING, session_id, driver)
 
     @property
+    def max_loss_fraction(self) -> float:
+        """Of capital: where the kill switch trips."""
+        return self._driver.limits.max_loss_fraction
+
+    @property
     def errors(self) -> list[str]:
         """Of a basket that raised: the sentence."""
         return [a.text for a in self._heard.alerts]
@@ -196,6 +201,12 @@ class BasketBacktest(EventBacktest):
     def traded(self) -> list[InstrumentRun]:
         """The instruments that had orders."""
         return [r for r in self.runs if len(r.orders)]
+
+    def plot(self, instrument: str | None = None) -> Any:
+        """The index with the basket's orders, equity and loss line; of one instrument, its own price and orders."""
+        from tradealgo.research.basket_figures import basket_figure
+
+        return basket_figure(self) if instrument is None else super().plot(instrument)
 
     @property
     def signal_records(self) -> list[SignalRecord]:  # type: ignore[override]
