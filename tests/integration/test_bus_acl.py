@@ -31,6 +31,8 @@ from tradealgo.strategies import EmaCross
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+Issuer = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+
 
 class Secured(NamedTuple):
     """A running server and what the generator wrote for it."""
@@ -41,7 +43,7 @@ class Secured(NamedTuple):
     admin: redis.Redis
 
 
-def certificate(folder: Path, name: str, issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None = None):
+def certificate(folder: Path, name: str, issuer: Issuer | None = None) -> Issuer:
     """A key and a certificate for 127.0.0.1, written as NAME.key and NAME.pem; by itself where there is no issuer."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), dt.datetime.now(dt.UTC)
