@@ -58,8 +58,9 @@ bench: setup ## Every benchmark against its peers, in full
 bench-quick: setup ## Every benchmark, short
 	@for b in $(BENCHMARKS); do echo "== $$b"; $(BIN)/python -m benchmarks.$$b --json --quick || exit 1; done
 
-soak: setup ## The long property and chaos runs (hours)
+soak: setup ## The long property and chaos runs, and a day of broken sockets (hours)
 	TRADEALGO_SOAK=1 $(BIN)/python -m pytest tests/property tests/chaos --timeout=0
+	TRADEALGO_SOAK_MINUTES=375 $(BIN)/python -m pytest tests/integration/test_feed_soak.py -s
 
 lock: ## Resolve requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
