@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -150,13 +151,13 @@ def test_a_market_day_gives_back_its_candles(seed: int, batch: int, interval: in
     for token, minutes in market.candles.items():
         got = [tuple(c.candle) for c in closed if c.instrument_token == token]
         opens = market.hours(token).open
-        assert got == resampled(minutes, opens, interval * SECOND_NS)
+        assert got == resampled(minutes.tolist(), opens, interval * SECOND_NS)
 
 
-def resampled(minutes: np.ndarray, opens: int, interval: int) -> list[tuple[float, ...]]:
+def resampled(minutes: Iterable[tuple[float, ...]], opens: int, interval: int) -> list[tuple[float, ...]]:
     """Minute candles put together to longer ones, the plain way."""
     found = []
-    for _, group in itertools.groupby(minutes.tolist(), key=lambda row: (row[0] - opens) // interval):
+    for _, group in itertools.groupby(minutes, key=lambda row: (row[0] - opens) // interval):
         rows = list(group)
         start = opens + (rows[0][0] - opens) // interval * interval
         high, low = max(r[2] for r in rows), min(r[3] for r in rows)
@@ -256,8 +257,8 @@ def test_longer_intervals_begin_at_the_open_and_the_last_is_cut() -> None:
     assert all(c.interval == 14_400 for c in closed)
 
 
-@pytest.mark.parametrize("interval", [0, -60, 30, 90])
-def test_only_whole_minutes(interval: int) -> None:
+@pytest.mark.parametrize("interval", [0, -60, 30, 90, (), (60, 90)])
+def test_only_whole_minutes(interval: int | tuple[int, ...]) -> None:
     """The error names what was given and what to try."""
     with pytest.raises(BadConfig, match="try 60"):
         CandleBuilder(BOOK, DAY, interval=interval)
@@ -273,3 +274,79 @@ def test_a_foreign_snapshot_is_refused() -> None:
             mine.restore(other.snapshot())
     with pytest.raises(BadFrame, match="can't be read"):
         mine.restore(b"rubbish")
+
+
+@settings(max_examples=60)
+@given(
+    tapes(),
+    CUTS,
+    st.sampled_from([(60, 300), (60, 120, 180), (120, 180), (180, 60, 900), (300, 14_400)]),
+    st.booleans(),
+)
+def test_several_intervals_from_one_pass(
+    ticks: np.ndarray, cuts: list[int], intervals: tuple[int, ...], compiled: bool
+) -> None:
+    """The longer candles are the shortest ones put together, each once and in order, and cuts change nothing."""
+    base = math.gcd(*intervals)
+    single = CandleBuilder(BOOK, DAY, interval=base)
+    minutes = folded(single, ticks) + single.flush(2)
+    builder = CandleBuilder(BOOK, DAY, interval=intervals, compiled=compiled)
+    closed = folded(builder, ticks, cuts) + builder.flush(2)
+    assert builder.counts == single.counts
+    assert {c.interval for c in closed} <= set(intervals)
+    for token, interval in itertools.product(TOKENS, intervals):
+        source = [tuple(c.candle) for c in minutes if c.instrument_token == token]
+        got = [c for c in closed if (c.instrument_token, c.interval) == (token, interval)]
+        assert [tuple(c.candle) for c in got] == resampled(source, OPEN, interval * SECOND_NS)
+    for interval in intervals:
+        ticks_in = sum(c.ticks for c in closed if c.interval == interval)
+        assert ticks_in == sum(c.ticks for c in minutes)
+
+
+@settings(max_examples=50)
+@given(tapes(), CUTS, st.integers(0, 60), st.booleans(), st.booleans())
+def test_several_intervals_compiled_and_restored(
+    ticks: np.ndarray, cuts: list[int], cut: int, before: bool, after: bool
+) -> None:
+    """Compiled or not, cut or not, restored or not: the same candles with the same stamps, and the same state."""
+    intervals = (60, 180, 300)
+    whole = CandleBuilder(BOOK, DAY, interval=intervals)
+    expected = folded(whole, ticks)
+    first = CandleBuilder(BOOK, DAY, interval=intervals, compiled=before)
+    got = folded(first, ticks[:cut], cuts)
+    second = CandleBuilder(BOOK, DAY, interval=intervals, compiled=after)
+    second.restore(first.snapshot())
+    assert got + folded(second, ticks[cut:]) == expected
+    assert second.snapshot() == whole.snapshot()
+
+
+@pytest.mark.parametrize("batch", [1, 37, 100_000])
+def test_several_intervals_of_a_market_day(batch: int) -> None:
+    """All candles of a paper market's day, of four intervals, from one pass over its ticks."""
+    market = simulated_day(DAY, 3, ["NSE:INFY", "NSE:NIFTY 50"])
+    ticks = Tape(market, 3).between(market.open - 60 * SECOND_NS, market.close + 60 * SECOND_NS)
+    builder = CandleBuilder(market.instruments, DAY, interval=(60, 300, 900, 3_600))
+    closed = folded(builder, ticks, range(0, len(ticks), batch))
+    for token, minutes in market.candles.items():
+        for interval in builder.intervals:
+            got = [tuple(c.candle) for c in closed if (c.instrument_token, c.interval) == (token, interval)]
+            assert got == resampled(minutes.tolist(), market.hours(token).open, interval * SECOND_NS)
+
+
+def test_longer_candles_close_with_their_last_part_or_when_it_must_have_ended() -> None:
+    """By the instrument's next candle's first tick, or by the watermark; stamped by the tick that closed them."""
+    builder = CandleBuilder(BOOK, DAY, interval=(60, 180))
+    rows: list[Row] = [(0, 10, 100, 1, 0), (0, 181, 101, 2, 0), (0, 250, 99, 4, 0), (1, 720, 50, 1, 0)]
+    closed = folded(builder, ticks_of(rows))
+    seconds = [((c.start - OPEN) // SECOND_NS, (c.ts_event - OPEN) // SECOND_NS) for c in closed]
+    assert [c.interval for c in closed] == [60, 180, 60, 60, 180]
+    assert seconds == [(0, 181), (0, 181), (180, 250), (240, 720), (180, 720)]
+    assert [c.volume for c in closed] == [1.0, 1.0, 1.0, 2.0, 3.0]
+
+
+def test_a_tick_behind_its_instruments_open_candle_is_late() -> None:
+    """Even of a minute that had no candle, within the allowance: the next candle's tick has ended it."""
+    builder = CandleBuilder(BOOK, DAY)
+    builder.fold(ticks_of([(0, 10, 100, 1, 0), (0, 180, 100, 2, 0), (0, 179, 500, 2, 0)]), 1, 2)
+    assert builder.late() == {TOKENS[0]: 1}
+    assert [c.high for c in builder.flush(2)] == [100.0]

@@ -11,6 +11,9 @@ The rules, tick by tick (event time alone decides, so batches and replays change
 - A candle's volume is what the day's cumulative volume grew by since the last one ended. A first tick in mid-session brings
   no volume but its own trade; a cached one none at all; a fall of the cumulative volume is a correction.
 - Ticks outside continuous hours move the watermark and the volume's base, and close candles; they are in none.
+- Ticks are folded into candles of the shortest interval alone. As one of those closes it goes into its instrument's longer
+  ones, so that a longer candle is the sum of the shorter ones to the bit. It closes with its last part; where that part
+  had no tick, as a later one begins or when the watermark reaches its end.
 """
 
 from __future__ import annotations
@@ -19,17 +22,18 @@ from typing import Any
 
 from tradealgo.domain.ticks import FLAG_CACHED
 
-# Fields of an instrument's row of integers.
+# Fields of a row of integers. There are as many rows as instruments for the shortest interval, then as many for each longer
+# one, which use the first and the volume's only.
 START, END, CLOSED_UNTIL, OPEN_TS, CLOSE_TS, LAST_TS, TICKS, VOLUME, BASE = range(9)
 LATE, LATENESS, MISSING, OUTSIDE, CORRECTIONS, UNPRICED = range(9, 15)
 INTEGERS = 15
 # Fields of its row of floats.
 OPEN, HIGH, LOW, CLOSE, OI = range(5)
 FLOATS = 5
-# The clock: what is one for all instruments.
+# The clock: what is one for all instruments; the longer intervals, if any, come behind.
 MARK, NEXT_END, DAY_START, DAY_END, INTERVAL, ALLOWANCE, UNKNOWN, TIMELESS, OTHER_DAY, LATEST = range(10)
 CLOCKS = 10
-# Fields of a row of integers that comes out; its floats are those of the instrument.
+# Fields of a row of integers that comes out, OUT_SLOT being the candle's row; its floats are that row's.
 OUT_SLOT, OUT_START, OUT_VOLUME, OUT_TICKS, OUT_TS = range(5)
 OUT_INTEGERS = 5
 
@@ -37,8 +41,8 @@ NEVER = 2**63 - 1
 NONE = -1
 
 
-def close_candle(slot: int, ts: int, row: Any, prices: Any, out: Any, out_prices: Any) -> None:
-    """Write an instrument's open candle to a row of what comes out."""
+def put_out(slot: int, ts: int, row: Any, prices: Any, out: Any, out_prices: Any) -> None:
+    """Write an open candle to a row of what comes out; there is none open any more."""
     out[OUT_SLOT] = slot
     out[OUT_START] = row[START]
     out[OUT_VOLUME] = row[VOLUME] - row[BASE]
@@ -51,18 +55,75 @@ def close_candle(slot: int, ts: int, row: Any, prices: Any, out: Any, out_prices
     row[START] = NONE
 
 
+def into_longer(interval: int, row: Any, prices: Any, longer: Any, longer_prices: Any) -> None:
+    """Put an instrument's candle, about to close, into a longer one of its; `longer` is begun if need be."""
+    if longer[START] == NONE:
+        start = row[OPEN_TS] + (row[START] - row[OPEN_TS]) // interval * interval
+        longer[START] = start
+        longer[END] = min(start + interval, row[CLOSE_TS])
+        longer[TICKS] = 0
+        longer[VOLUME] = 0
+        longer[BASE] = 0
+        longer_prices[OPEN] = prices[OPEN]
+        longer_prices[HIGH] = prices[HIGH]
+        longer_prices[LOW] = prices[LOW]
+    longer[TICKS] += row[TICKS]
+    longer[VOLUME] += row[VOLUME] - row[BASE]
+    longer_prices[HIGH] = max(longer_prices[HIGH], prices[HIGH])
+    longer_prices[LOW] = min(longer_prices[LOW], prices[LOW])
+    longer_prices[CLOSE] = prices[CLOSE]
+    longer_prices[OI] = prices[OI]
+
+
+def close_candle(
+    slot: int, ts: int, clock: Any, integers: Any, floats: Any, out_integers: Any, out_floats: Any, n: int
+) -> int:
+    """Close an instrument's candle, and the longer ones that end with it; returns the next row out."""
+    row, prices = integers[slot], floats[slot]
+    instruments, mine = len(integers) // (1 + len(clock) - CLOCKS), n
+    n += 1
+    for k in range(CLOCKS, len(clock)):
+        at = slot + (k - CLOCKS + 1) * instruments
+        longer = integers[at]
+        into_longer(clock[k], row, prices, longer, floats[at])
+        if row[END] >= longer[END]:
+            put_out(at, ts, longer, floats[at], out_integers[n], out_floats[n])
+            n += 1
+        elif longer[END] < clock[NEXT_END]:
+            clock[NEXT_END] = longer[END]
+    put_out(slot, ts, row, prices, out_integers[mine], out_floats[mine])
+    return n
+
+
+def close_longer(
+    slot: int, start: int, ts: int, clock: Any, integers: Any, floats: Any, out_integers: Any, out_floats: Any, n: int
+) -> int:
+    """Close an instrument's longer candles that had ended by `start`, where its next candle begins."""
+    instruments = len(integers) // (1 + len(clock) - CLOCKS)
+    for k in range(CLOCKS, len(clock)):
+        at = slot + (k - CLOCKS + 1) * instruments
+        row = integers[at]
+        if row[START] != NONE and row[END] <= start:
+            put_out(at, ts, row, floats[at], out_integers[n], out_floats[n])
+            n += 1
+    return n
+
+
 def close_due(ts: int, clock: Any, integers: Any, floats: Any, out_integers: Any, out_floats: Any, n: int) -> int:
     """Close every candle that ends at or before the watermark, in the instruments' order; returns the next row out."""
     soonest = NEVER
-    for slot in range(len(integers)):
+    instruments = len(integers) // (1 + len(clock) - CLOCKS)
+    for slot in range(len(integers)):  # the longer ones come last, when the shorter ones are in them
         row = integers[slot]
         if row[START] == NONE:
             continue
-        if row[END] <= clock[MARK]:
-            close_candle(slot, ts, row, floats[slot], out_integers[n], out_floats[n])
+        if row[END] > clock[MARK]:
+            soonest = min(soonest, row[END])
+        elif slot < instruments:
+            n = close_candle(slot, ts, clock, integers, floats, out_integers, out_floats, n)
+        else:
+            put_out(slot, ts, row, floats[slot], out_integers[n], out_floats[n])
             n += 1
-        elif row[END] < soonest:
-            soonest = row[END]
     clock[NEXT_END] = soonest
     return n
 
@@ -71,6 +132,7 @@ def open_candle(start: int, price: float, volume: int, base: int, clock: Any, ro
     """Begin an instrument's candle; `base` is the volume before it, where that isn't known yet."""
     end = min(start + clock[INTERVAL], row[CLOSE_TS])
     row[MISSING] += (start - max(row[CLOSED_UNTIL], row[OPEN_TS])) // clock[INTERVAL]
+    row[CLOSED_UNTIL] = start
     row[START] = start
     row[END] = end
     row[TICKS] = 0
@@ -149,10 +211,9 @@ def base_of_first(flags: int, at_open: bool, volume: int, quantity: int) -> int:
 
 def fold(
     slots: Any, times: Any, prices: Any, volumes: Any, quantities: Any, ois: Any, flags: Any,
-    clock: Any, integers: Any, floats: Any, out_integers: Any, out_floats: Any,
+    clock: Any, integers: Any, floats: Any, out_integers: Any, out_floats: Any, n: int = 0,
 ) -> int:  # fmt: skip
-    """Fold a batch of ticks; returns how many candles closed, which are the first rows of what comes out."""
-    n = 0
+    """Fold a batch of ticks; returns how many candles closed, `n` before it counted: the first rows of what comes out."""
     for i in range(len(slots)):
         slot, ts, price, volume = slots[i], times[i], prices[i], volumes[i]
         if unusable(slot, ts, clock):
@@ -165,8 +226,7 @@ def fold(
         row, mine = integers[slot], floats[slot]
         if row[START] != NONE:
             if ts >= row[END]:
-                close_candle(slot, ts, row, mine, out_integers[n], out_floats[n])
-                n += 1
+                n = close_candle(slot, ts, clock, integers, floats, out_integers, out_floats, n)
             elif ts >= row[START] and price > 0.0:  # as nearly every tick
                 into_candle(ts, price, volume, ois[i], row, mine)
                 continue
@@ -176,6 +236,7 @@ def fold(
         if late(start, ts, clock, row):
             continue
         if row[START] == NONE:
+            n = close_longer(slot, start, ts, clock, integers, floats, out_integers, out_floats, n)
             base = base_of_first(flags[i], start == row[OPEN_TS], volume, quantities[i])
             open_candle(start, price, volume, base, clock, row, mine)
         into_candle(ts, price, volume, ois[i], row, mine)
