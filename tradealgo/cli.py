@@ -108,6 +108,7 @@ def demo(data: str | None) -> None:
 @click.option("--speed", type=float, help="Paper: times real time.")
 @click.option("--account", help="The broker's user id; PAPER1 on paper.")
 @click.option("--port", type=int, help="Paper: of the exchange; a free one by default.")
+@click.option("--unpromoted", is_flag=True, help="Live: although `tradealgo promote` has not passed the strategy.")
 @click.option("--foreground", is_flag=True, help="Stay until the session ends, and end it on SIGTERM or Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with the session's id.")
 def launch(
@@ -288,17 +289,9 @@ def explain(order: str, session: str | None) -> None:
 
 def _newest(session: str | None) -> LiveSession:
     """A session by id; without, the newest that is running, else the newest of all."""
-    from tradealgo.config import session_dirs
-    from tradealgo.domain.errors import SessionNotFound
-    from tradealgo.live.session import LiveSession
+    from tradealgo.live.day import newest
 
-    try:
-        return _find(session)
-    except SessionNotFound:
-        folders = session_dirs()
-        if session is not None or not folders:
-            raise
-        return LiveSession(folders[-1])
+    return newest(session or "")
 
 
 @command()
@@ -362,6 +355,43 @@ def _list_jobs(rows: list[dict[str, Any]], as_json: bool) -> None:
         return
     for row in rows:
         click.echo(f"{row['job']}: next {row['next']}; {row['notebook']} in {row['kernel']}; last run {row['last']}")
+
+
+@command()
+@click.argument("session", required=False)
+@click.option("--list", "listing", is_flag=True, help="Only show what was promoted before.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, or a list with --list.")
+def promote(session: str | None, listing: bool, as_json: bool) -> None:
+    """Let the strategy of an ended paper SESSION (the newest) go live, if it did what its backtest says."""
+    from tradealgo.live import promote as promoting
+
+    if listing:
+        _list_promotions(promoting.promotions(), as_json)
+        return
+    found = _newest(session)
+    checks, made = promoting.promote(found)
+    if as_json:
+        rows = [{"check": c.name, "passed": c.passed, "text": c.text} for c in checks]
+        click.echo(json.dumps({"session_id": found.id, "promoted": made is not None, "checks": rows}))
+    else:
+        for check in checks:
+            word = click.style("ok", fg="green") if check.passed else click.style("no", fg="red")
+            click.echo(f"   {word}  {check.name}: {check.text}")
+        click.echo(made.text if made else f"{found.id} was not promoted")
+    if made is None:
+        sys.exit(FAILED)
+
+
+def _list_promotions(found: list[Any], as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+        return
+    for each in found:
+        click.echo(each.text)
+    if not found:
+        click.echo("nothing was promoted yet: `tradealgo promote SESSION` after a paper session")
 
 
 if __name__ == "__main__":

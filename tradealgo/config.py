@@ -59,7 +59,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """All that makes a session what it is; written once, before its first process starts. Capital in rupees.
 
     `strategy` is `module:Class`, or `strategy.py:Class` for a class of a notebook, whose source is beside the manifest.
-    `interval` is the candle's, in seconds. `bus_url` is empty where it is the environment's REDIS_URL, which may hold
+    `identity` is the hash of the strategy's source, parameters and interval that a promotion is of. `interval` is the
+    candle's, in seconds. `bus_url` is empty where it is the environment's REDIS_URL, which may hold
     a password and so is never written down.
     """
 
@@ -78,6 +79,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     rest_url: str = "https://api.kite.trade"
     ws_url: str = "wss://ws.kite.trade"
     bus_url: str = ""
+    identity: str = ""
     created: int = 0
     git_sha: str = ""
     lock_hash: str = ""

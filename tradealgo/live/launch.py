@@ -29,6 +29,7 @@ from tradealgo.domain.sizing import Sizing
 from tradealgo.live import manifest as checks
 from tradealgo.live import supervisor, watch
 from tradealgo.live.leftovers import check_leftovers
+from tradealgo.live.promote import required
 from tradealgo.live.session import LiveSession
 from tradealgo.strategies import Strategy
 
@@ -51,6 +52,7 @@ def launch(
     market: Market | None = None,
     account: str | None = None,
     port: int | None = None,
+    unpromoted: bool = False,
 ) -> LiveSession:
     """Start a session of real processes and return at once with the object that mirrors it.
 
@@ -69,6 +71,7 @@ def launch(
         market: what the paper exchange plays; by default the last trading day, simulated, at 60 times real time.
         account: the broker's user id, one session each; "PAPER1" on paper, KITE_USER_ID live.
         port: of the paper exchange; a free one by default.
+        unpromoted: live: launch a strategy that `tradealgo promote` has not passed.
 
     Raises:
         InvalidInput: an argument is wrong (UnknownInstrument and BadConfig are of its kind).
@@ -90,6 +93,8 @@ def launch(
         if market is not None or port is not None:
             raise InvalidInput("market and port are of a paper session: leave them out, or launch with mode='paper'")
         api_key, day = _required("KITE_API_KEY"), dt.datetime.now(IST).date()
+        if not unpromoted:
+            print(required(instance, interval).text)
         book, closes = _live_instruments(account, api_key, instruments)
     found = watch.watched(instance, instruments, book, day, closes)
     manifest, source = checks.build(

@@ -25,6 +25,7 @@ from tradealgo.domain.hours import IST, ist_text, previous_trading_day
 from tradealgo.domain.instruments import Instrument, InstrumentBook, Kind
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.sizing import Sizing
+from tradealgo.live.promote import identity
 from tradealgo.strategies import BasketStrategy, Strategy, describe
 
 #: Free disk space without which no session starts: its logs, journal, record and bus file of a busy day.
@@ -221,7 +222,8 @@ def build(
     manifest = Manifest(
         session_id=session_id, mode=mode, account=account, strategy=path, parameters=strategy.parameters,
         instruments=tuple(i.key for i in instruments), capital=capital, sizing=sizing or default_sizing(instruments),
-        limits=limits or Limits(), interval=interval, market=market, api_key=api_key, created=now,
+        limits=limits or Limits(), interval=interval, market=market, api_key=api_key,
+        identity=identity(path, source, strategy.parameters, interval), created=now,
         git_sha=git_sha(Path.cwd()), lock_hash=lock_hash(Path.cwd()), python=platform.python_version(), **where,
     )  # fmt: skip
     return manifest, source

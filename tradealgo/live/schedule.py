@@ -245,11 +245,13 @@ def _check_minutes(value: Any) -> str:
 def _check_parameters(value: Any) -> str:
     if not isinstance(value, dict):
         return "a table, as in { speed = 60.0 }"
-    plain = all(
-        isinstance(v, _SCALARS) or (isinstance(v, list) and all(isinstance(x, _SCALARS) for x in v))
-        for v in value.values()
-    )
-    return "" if plain else "texts, numbers, true or false, or lists of them"
+    return "" if all(map(_is_plain, value.values())) else "texts, numbers, true or false, or lists or tables of them"
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return all(isinstance(v, _SCALARS) for v in (value if isinstance(value, list) else [value]))
 
 
 _CHECKS = {

@@ -1,0 +1,121 @@
+"""A session's day, looked at once it is over: held against the backtest of the candles that it recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tradealgo.config import session_dirs
+from tradealgo.domain.candles import MINUTE_NS
+from tradealgo.domain.errors import SessionNotFound, TradeAlgoError
+from tradealgo.domain.hours import ist_date, market_hours
+from tradealgo.live.review import review, run_folder
+from tradealgo.live.session import LiveSession, attach
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tradealgo.domain.instruments import Instrument
+    from tradealgo.research.backtest import Backtest
+    from tradealgo.research.parity import Parity
+    from tradealgo.strategies import Strategy
+
+#: Nothing more comes of a day once its candles have stood still for so long.
+STILL_S = 2.0
+
+
+def newest(session_id: str = "") -> LiveSession:
+    """A session by its id or the beginning of it; without, the newest that is running, else the newest of all."""
+    with contextlib.suppress(SessionNotFound):
+        return attach(session_id or None)
+    folders = session_dirs()
+    if session_id or not folders:
+        return attach(session_id or None)  # raises, saying what there is
+    return LiveSession(folders[-1])
+
+
+def day_of(session: LiveSession) -> dt.date:
+    """The day that a session traded."""
+    market = session.manifest.market
+    return dt.date.fromisoformat(market.day) if market else ist_date(session.manifest.created)
+
+
+def wait_for_close(session: LiveSession, timeout_s: float = 600.0) -> LiveSession:
+    """Wait until the last instrument has stopped trading and its last candle is there; a past session needs no wait.
+
+    Raises TimeoutError.
+    """
+    session.wait(lambda s: s.is_past or s.instruments is not None, timeout_s=timeout_s)
+    day = day_of(session)
+    closes = max(market_hours(i, day).close for i in session.instruments or ())
+    session.wait(lambda s: s.is_past or s.view.ts_event >= closes - MINUTE_NS, timeout_s=timeout_s)
+    count, since = -1, time.monotonic()
+    while not session.is_past and time.monotonic() - since < STILL_S:
+        if (now := len(session.candles)) != count:
+            count, since = now, time.monotonic()
+        time.sleep(0.1)
+    return session
+
+
+def strategy_of(session: LiveSession) -> Strategy:
+    """The strategy that a session runs, from the source that it was launched with. Raises BadConfig."""
+    from tradealgo.strategies import load
+
+    return load(session.manifest.strategy, session.folder)(**session.manifest.parameters)
+
+
+def heard_candles(session: LiveSession) -> dict[Instrument, pd.DataFrame]:
+    """The candles that a session closed, by instrument: what its backtest runs over. Raises TradeAlgoError for none."""
+    from tradealgo.research.history import COLUMNS
+
+    found = {}
+    for instrument in session.instruments or ():
+        table = session.df("candles", instrument.key)
+        if len(table):
+            found[instrument] = (table if "start" not in table else table.set_index("start"))[COLUMNS].astype("float64")
+    if not found:
+        raise TradeAlgoError(f"session {session.id} closed no candles: there is nothing to hold it against")
+    return found
+
+
+def day_backtest(session: LiveSession) -> Backtest:
+    """The backtest of a session's own strategy, size and candles."""
+    from tradealgo.research.backtest import backtest
+
+    manifest = session.manifest
+    return backtest(
+        strategy_of(session), heard_candles(session), capital=manifest.capital, sizing=manifest.sizing,
+        interval=manifest.interval,
+    )  # fmt: skip
+
+
+def left_open(session: LiveSession) -> list[str]:
+    """Open positions and working orders as the session's own books have them, in words; none of a clean end."""
+    held = [f"{p.quantity:+d} {p.instrument}" for p in session.positions if p.quantity]
+    return held + [f"{o.pending_quantity} {o.side} {o.instrument} working" for o in session.view.working_orders]
+
+
+def fills_against(session: LiveSession, result: Backtest) -> pd.DataFrame:
+    """What each of a session's orders filled at, beside the backtest's price, and how much worse it was in rupees."""
+    import pandas as pd
+
+    expected: dict[tuple[str, int], float] = {}
+    for row in result.orders.itertuples():
+        expected[row.instrument, int(row.signal.value)] = row.price
+    rows = []
+    for order in session.orders:
+        if order.filled_quantity:
+            price = expected.get((order.instrument, order.start), float("nan"))
+            worse = order.side.sign * order.filled_quantity * (order.average_price - price)
+            rows.append((order.instrument, f"{order.side} {order.filled_quantity}", order.average_price, price, worse))
+    return pd.DataFrame(rows, columns=["instrument", "order", "filled at", "backtest", "worse by Rs"])
+
+
+def day_report(session: LiveSession, result: Backtest, folder: str | Path = "") -> tuple[Parity, Path]:
+    """Write the day's report, summary and journal into a folder (a new one of `runs/`); the parity, and the folder."""
+    place = run_folder(folder)
+    day = f"{day_of(session):%a %d %b %Y}"
+    return review(session, result, place, title=f"{session.manifest.mode} {session.manifest.account}, {day}"), place
