@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
 #: What was done, and how it is marked.
 MARKS = (
-    ("sold put", UP, "triangle-up"),
-    ("sold call", DOWN, "triangle-down"),
-    ("bought", EQUITY, "circle-open"),
-    ("left", PRICE, "x"),
+    ("left", PRICE, "x-thin-open", 6),
+    ("bought", EQUITY, "circle-open", 8),
+    ("sold put", UP, "triangle-up", 10),
+    ("sold call", DOWN, "triangle-down", 10),
 )
 
 
 def basket_figure(test: BasketBacktest) -> Any:
-    """Price of the index (or of the most traded instrument) with the basket's orders, equity, loss line and kills."""
+    """Price of the index (or of the most traded instrument) with the basket's orders, equity, loss line and kills.
+
+    Hedges bought together with what they cover have no mark of their own.
+    """
     from plotly.subplots import make_subplots
 
     run, equity = _reference(test), test.equity
@@ -61,14 +64,17 @@ def _add_marks(figure: Any, test: BasketBacktest, price: pd.Series, place: pd.Se
     orders = test.orders.assign(entry=test.orders["intent"] == "ENTRY")
     sold = orders["entry"] & (orders["quantity"] < 0)
     right = orders["instrument"].map(kinds)
-    chosen = (sold & (right == Kind.PUT), sold & (right == Kind.CALL), orders["entry"] & (orders["quantity"] > 0),
-              ~orders["entry"])  # fmt: skip
-    for (name, color, symbol), rows in zip(MARKS, chosen, strict=True):
+    hedges = orders["time"].isin(orders["time"][sold])
+    chosen = (
+        ~orders["entry"], orders["entry"] & (orders["quantity"] > 0) & ~hedges,
+        sold & (right == Kind.PUT), sold & (right == Kind.CALL),
+    )  # fmt: skip
+    for (name, color, symbol, size), rows in zip(MARKS, chosen, strict=True):
         mine = orders[rows]
         if len(mine):
             level = price.asof(pd.DatetimeIndex(mine["time"]))
             figure.add_scatter(
                 x=place.reindex(mine["time"], method="ffill"), y=level, mode="markers", name=name,
                 text=[f"{o.instrument} {o.quantity:+d} at {o.price:,.2f}" for o in mine.itertuples()],
-                marker={"color": color, "symbol": symbol, "size": 9}, row=1, col=1,
+                marker={"color": color, "symbol": symbol, "size": size}, row=1, col=1,
             )  # fmt: skip

@@ -94,6 +94,7 @@ def add_line(figure: Any, row: int, series: pd.Series, place: pd.Series, color: 
 def label_times(figure: Any, index: pd.DatetimeIndex) -> None:
     """Times for axes that count candles."""
     spots = np.unique(np.linspace(0, len(index) - 1, 8).astype(int))
-    one_day = index[0].date() == index[-1].date()
-    texts = [index[i].strftime("%H:%M" if one_day else "%d %b %y") for i in spots]
+    days = (index[-1].date() - index[0].date()).days
+    style = "%H:%M" if not days else "%d %b %H:%M" if days < len(spots) else "%d %b %y"
+    texts = [index[i].strftime(style) for i in spots]
     figure.update_xaxes(tickmode="array", tickvals=spots, ticktext=texts)
