@@ -43,7 +43,7 @@ test: setup ## All tests, the notebooks included
 	$(BIN)/python -m pytest -n auto --dist worksteal tests/unit tests/property tests/parity tests/conformance
 	$(BIN)/python -m pytest tests/integration tests/chaos tests/browser
 	@export TRADEALGO_HOME="$$(mktemp -d)"; \
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks -p no:cacheprovider; status=$$?; \
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks --ignore=notebooks/production -p no:cacheprovider; status=$$?; \
 	$(BIN)/tradealgo stop --all >/dev/null 2>&1; rm -rf "$$TRADEALGO_HOME"; exit $$status
 
 check: setup ## Lint, formatting, types, notebooks without outputs

@@ -49,6 +49,8 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         "logs",
         "explain",
         "exchange",
+        "scheduler",
+        "promote",
     ):
         assert f"\n  {name} " in said
 

@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tradealgo.config import session_dirs
 from tradealgo.domain.candles import MINUTE_NS
@@ -84,12 +84,14 @@ def heard_candles(session: LiveSession) -> dict[Instrument, pd.DataFrame]:
 def day_backtest(session: LiveSession) -> Backtest:
     """The backtest of a session's own strategy, size and candles."""
     from tradealgo.research.backtest import backtest
+    from tradealgo.strategies import BasketStrategy
 
-    manifest = session.manifest
-    return backtest(
-        strategy_of(session), heard_candles(session), capital=manifest.capital, sizing=manifest.sizing,
-        interval=manifest.interval,
-    )  # fmt: skip
+    manifest, strategy = session.manifest, strategy_of(session)
+    of_kind: dict[str, Any] = {"sizing": manifest.sizing}
+    if isinstance(strategy, BasketStrategy):
+        of_kind = {"engine": "event", "limits": manifest.limits}
+    candles = heard_candles(session)
+    return backtest(strategy, candles, capital=manifest.capital, interval=manifest.interval, **of_kind)
 
 
 def left_open(session: LiveSession) -> list[str]:
