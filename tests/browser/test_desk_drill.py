@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jupyter_desk import TOKEN, Jupyter
-from lab import FLAGS, VIEWPORT, Lab, find_chromium, write_notebook
+from lab import ARTEFACTS, FLAGS, VIEWPORT, Lab, find_chromium, write_notebook
 
 from tradealgo.config import Market
 from tradealgo.domain.state import KillCause, KillState
@@ -26,11 +28,13 @@ pytestmark = [
 ]
 
 SHOW = "from tradealgo.live.session import attach\nsession = attach({id!r})\nsession.desk()"
-#: The target is 0.3 s on a quiet machine; CI's have other work too.
-REACHES_S = 1.0
+#: From the page's asking (the button has been held long enough) until the Gatekeeper's own stamp of the trip.
+REACHES_S = 0.3
+PRESSES = 3
 FLAT_S = 3.0
-#: The target is 1,000 on a quiet machine.
-GAP_MS = 2_000
+GAP_MS = 1_000
+#: How long the cell of the chart's test is busy, and how long the chart is watched after the kernel's restart.
+BUSY_S, RESTART_S = 30, 5
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +97,30 @@ def arm(session: LiveSession) -> None:
         time.sleep(0.1)
 
 
-def assert_reached(session: LiveSession, asked: float) -> None:
-    """The Gatekeeper tripped within REACHES_S of the page's asking, and is flat by the broker's own word."""
+def drill(session: LiveSession, case: str, press: Callable[[], float]) -> None:
+    """Press, and see the Gatekeeper trip within REACHES_S. A slow press is repeated: then the median of PRESSES counts."""
+    took = [reached(session, press())]
+    while took[0] >= REACHES_S and len(took) < PRESSES:
+        arm(session)
+        took.append(reached(session, press()))
+    line = f"kill drill, {case}: reached the Gatekeeper in {', '.join(f'{s * 1000:.0f}' for s in took)} ms"
+    print(line)
+    ARTEFACTS.mkdir(exist_ok=True)
+    with open(ARTEFACTS / "kill-drill.txt", "a") as file:
+        file.write(f"{line}\n")
+    assert statistics.median(took) < REACHES_S, line
+
+
+def reached(session: LiveSession, asked: float) -> float:
+    """Seconds from the page's asking until the Gatekeeper tripped, once it is flat by the broker's own word."""
     session.wait(state="VERIFIED_FLAT", timeout_s=15)
     state = session.state
     assert state is not None
     assert state.cause is KillCause.PERSON
     assert state.ts_flat / 1e9 - asked < FLAT_S
-    assert asked - 0.01 < state.ts_tripped / 1e9 < asked + REACHES_S
+    assert asked - 0.01 < state.ts_tripped / 1e9
     assert not any(p.quantity for p in session.positions)
+    return state.ts_tripped / 1e9 - asked
 
 
 def kernel_trouble(lab: Lab, trouble: str) -> int:
@@ -123,7 +142,7 @@ def kernel_trouble(lab: Lab, trouble: str) -> int:
 
 #: The plot is drawn first, empty; the day so far follows in the stream's first message.
 HISTORY = "document.querySelector('.js-plotly-plot').data[0].x.length > 20"
-BUSY = {"busy": "import time\ntime.sleep(20)", "GIL held": "n = 3**60_000_000"}
+BUSY = {"busy": "import time\nend = time.time() + 20\nwhile time.time() < end: pass", "GIL held": "n = 3**60_000_000"}
 
 
 @pytest.mark.parametrize("trouble", ["idle", "busy", "GIL held", "stopped", "killed", "shut down"])
@@ -139,13 +158,13 @@ def test_the_kill_works_whatever_the_kernel_does(
     lab.page.wait_for_selector(".ta-kill-button:enabled", timeout=20_000)
     stopped = kernel_trouble(lab, trouble)
     try:
-        asked = lab.hold_hotkey() if trouble == "killed" else lab.hold(".ta-kill-button")
+        press = lab.hold_hotkey if trouble == "killed" else partial(lab.hold, ".ta-kill-button:enabled")
+        drill(session, trouble, press)
         lab.page.wait_for_selector(".ta-kill[data-tone='good']", timeout=15_000)
     finally:
         if stopped:
             os.kill(stopped, signal.SIGCONT)
     lab.shoot(f"kill-{trouble.replace(' ', '-')}")
-    assert_reached(session, asked)
 
 
 def test_the_hotkey_works_under_a_modal_dialog(lab: Lab, jupyterlab: Jupyter, session: LiveSession) -> None:
@@ -154,10 +173,9 @@ def test_the_hotkey_works_under_a_modal_dialog(lab: Lab, jupyterlab: Jupyter, se
     lab.open(write_notebook(jupyterlab, "dialog.ipynb", [SHOW.format(id=session.id)])).run(0)
     lab.menu("Kernel", "Restart Kernel…")
     lab.page.wait_for_selector(".jp-Dialog")
-    asked = lab.hold_hotkey()
+    drill(session, "restart dialog open", lab.hold_hotkey)
     lab.page.wait_for_selector(".ta-overlay:has-text('Verified flat')", timeout=15_000)
     lab.shoot("kill-under-dialog")
-    assert_reached(session, asked)
 
 
 def test_two_tabs_show_the_same_kill(lab: Lab, browser: Any, jupyterlab: Jupyter, session: LiveSession) -> None:
@@ -174,10 +192,9 @@ def test_two_tabs_show_the_same_kill(lab: Lab, browser: Any, jupyterlab: Jupyter
     lab.page.keyboard.press("d")
     lab.page.keyboard.press("d")
     lab.page.wait_for_selector(".ta-desk", state="detached")
-    asked = lab.hold(".ta-top-kill")
+    drill(session, "cell deleted, two tabs", partial(lab.hold, ".ta-top-kill:enabled"))
     panel.wait_for_selector(".ta-kill[data-tone='good']", timeout=15_000)
     lab.page.wait_for_selector(".ta-top .good:has-text('LOCKED')", timeout=15_000)
-    assert_reached(session, asked)
 
 
 def test_a_reloaded_page_has_its_history_without_a_kernel(lab: Lab, jupyterlab: Jupyter, session: LiveSession) -> None:
@@ -197,9 +214,13 @@ def test_a_reloaded_page_has_its_history_without_a_kernel(lab: Lab, jupyterlab: 
 def test_the_chart_moves_through_a_busy_cell_and_a_restart(lab: Lab, jupyterlab: Jupyter, session: LiveSession) -> None:
     """At 5 points a second and more, without a gap."""
     arm(session)
-    lab.open(write_notebook(jupyterlab, "moves.ipynb", [SHOW.format(id=session.id), "import time\ntime.sleep(6)"])).run(
-        0
-    )
+    lab.open(
+        write_notebook(
+            jupyterlab,
+            "moves.ipynb",
+            [SHOW.format(id=session.id), f"import time\nend = time.time() + {BUSY_S}\nwhile time.time() < end: pass"],
+        )
+    ).run(0)
     lab.page.wait_for_selector(".ta-desk .js-plotly-plot", timeout=20_000)
     watch = """async seconds => {
         const plot = document.querySelector('.js-plotly-plot'), began = performance.now(), seen = [];
@@ -215,11 +236,12 @@ def test_the_chart_moves_through_a_busy_cell_and_a_restart(lab: Lab, jupyterlab:
     before = lab.page.evaluate("document.querySelector('.js-plotly-plot').data[0].x.length")
     lab.run(1, wait=False)
     lab.page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
-    busy = lab.page.evaluate(watch, 5)
+    busy = lab.page.evaluate(watch, BUSY_S - 1)
     lab.jupyter.http("POST", f"/api/kernels/{lab.kernel_id()}/restart", token=TOKEN)
-    restart = lab.page.evaluate(watch, 5)
+    restart = lab.page.evaluate(watch, RESTART_S)
     after = lab.page.evaluate("document.querySelector('.js-plotly-plot').data[0].x.length")
     lab.shoot("desk-light")
+    print(f"chart: {after - before} points; longest gap busy {busy['gap']:.0f} ms, restart {restart['gap']:.0f} ms")
     assert busy["gap"] < GAP_MS
     assert restart["gap"] < GAP_MS
-    assert (after - before) / 10 > 5
+    assert (after - before) / (BUSY_S - 1 + RESTART_S) > 5

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from tradealgo.domain.shown import Shown
+
 #: Kite's limit on `tag`: at most 20 characters, alphanumeric.
 TAG_LENGTH = 20
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
@@ -66,7 +68,7 @@ DONE_STATES = frozenset(
 WORKING_STATES = frozenset(set(OrderState) - DONE_STATES - {OrderState.NEW})
 
 
-class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
+class OrderRequest(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """What the Consumer asks of the Gatekeeper: sized, not yet checked.
 
     `request_id` is made of what the request is about (see `request_id`), so a restarted Consumer asks again under the
@@ -101,7 +103,7 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     ts_requested: int = 0
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class Order(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """The live record of one broker order. A change makes a new one (`msgspec.structs.replace`).
 
     `price` is the limit in rupees (0.0: none), `trigger` a stop order's (0.0: not a stop). `average_price` covers what has filled. `request_id` names the request
@@ -148,7 +150,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in DONE_STATES
 
 
-class Fill(msgspec.Struct, frozen=True, kw_only=True):
+class Fill(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """One execution. `trade_id` is the broker's: the same id twice is the same fill. `price` in rupees."""
 
     trade_id: str
@@ -163,7 +165,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     ts_init: int = 0
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class Verdict(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """What the Gatekeeper said to a request. `code` is "SUBMIT" or a denial's code; `figures` are its numbers."""
 
     request_id: str

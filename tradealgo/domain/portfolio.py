@@ -11,6 +11,7 @@ from tradealgo.domain.charges import Charges, order_charges
 from tradealgo.domain.hours import ist_date
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.orders import Fill, Side
+from tradealgo.domain.shown import Shown
 
 
 def to_paise(rupees: float) -> int:
@@ -18,12 +19,17 @@ def to_paise(rupees: float) -> int:
     return round(rupees * 100)
 
 
-class Position(msgspec.Struct, frozen=True, kw_only=True):
+class Position(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """Net of one instrument since the session began. `quantity` is signed; values in paise.
 
     `buy_value` and `sell_value` are turnovers, so P&L is `sell_value - buy_value + quantity * price`: the broker's
     own formula, free of any averaging rule.
     """
+
+    PAISE = frozenset(
+        {"buy_value", "sell_value", "open_value", "realised", "unrealised", "pnl"}
+    )
+    BESIDES = ("average_price", "realised", "unrealised", "pnl")
 
     instrument_token: int
     instrument: str
