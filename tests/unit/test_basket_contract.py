@@ -9,8 +9,10 @@ from tradealgo.domain.candles import MINUTE_NS, Candle
 from tradealgo.domain.errors import BadConfig, StrategyError, UnknownInstrument
 from tradealgo.domain.hours import at
 from tradealgo.domain.instruments import INDEX_SYMBOLS, Instrument, Kind
+from tradealgo.domain.sizing import Sizing
 from tradealgo.exchange.listing import UNDERLYINGS, listing
 from tradealgo.research.backtest import backtest
+from tradealgo.research.sweep import sweep
 from tradealgo.strategies import BasketStrategy, Strategy, Target, describe, load
 from tradealgo.strategies.basket_runner import BasketRunner
 from tradealgo.strategies.book import Chain, Listing
@@ -230,6 +232,10 @@ def test_a_basket_runs_in_the_event_engine_alone():
     """The compiled engine says which one does; so does a basket that is used as a strategy of one instrument."""
     with pytest.raises(BadConfig, match=r"Told is a basket.*engine='event'"):
         backtest(Told(), {SHARE: []})
+    with pytest.raises(BadConfig, match=r"Told is a basket.*engine='event'"):
+        sweep(Told, {"stop_after": [1, 2]}, {SHARE: []})
+    with pytest.raises(BadConfig, match="leave sizing out"):
+        backtest(Told(), {SHARE: []}, engine="event", sizing=Sizing(lots=1))
     with pytest.raises(NotImplementedError, match="Told is a basket"):
         Told().fresh().on_candle(Candle(OPEN, 1.0, 1.0, 1.0, 1.0))
     assert issubclass(Told, Strategy)

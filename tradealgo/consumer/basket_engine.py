@@ -47,11 +47,14 @@ class BasketEngine:
         self._interval, self._interval_ns = manifest.interval, manifest.interval * SECOND_NS
         self._day = dt.date.min
         self._hours: list[MarketHours] = []
+        strategy = strategy_class(**manifest.parameters)
         self._runner = BasketRunner(
-            strategy_class(**manifest.parameters), self._watched.values(), manifest.interval, manifest.capital,
+            strategy, self._watched.values(), manifest.interval, manifest.capital,
             intraday=intraday,
         )  # fmt: skip
-        self._maker = RequestMaker(manifest.session_id, strategy_class.__name__, manifest.sizing, manifest.capital)
+        self._maker = RequestMaker(
+            manifest.session_id, strategy_class.__name__, manifest.sizing, manifest.capital, strategy
+        )
         self._gathered: dict[int, dict[int, ClosedCandle]] = {}  # by start, then by token
         self.stopped: dict[int, str] = {}  # why, by instrument token
 

@@ -54,14 +54,14 @@ class RequestMaker:
         added, both where the side turns."""
         held = self._requested.get(instrument.instrument_token, 0)
         stays = min(abs(held), abs(units)) * (1 if units > 0 else -1) if held * units > 0 else 0
-        stop, said = None if math.isnan(record.stop) else record.stop, record.ts_signalled
-        requests = []
+        said, requests = record.ts_signalled, []
         if stays != held:
             left = stays - held
             requests.append(self._request(EXIT_LEG, instrument, closed, left, stays, None, record.reason, said, ts))
         if units != stays:
-            more = units - stays
-            requests.append(self._request(ENTRY_LEG, instrument, closed, more, units, stop, record.reason, said, ts))
+            more, (stop, target) = units - stays, self._levels(record, closed.close)
+            entry = self._request(ENTRY_LEG, instrument, closed, more, units, stop, record.reason, said, ts)
+            requests.append(msgspec.structs.replace(entry, target=target))
         return requests
 
     def leave(self, instrument: Instrument, closed: ClosedCandle, ts: int, reason: str) -> list[OrderRequest]:

@@ -73,17 +73,14 @@ def backtest(
     """
     strategy = strategy() if isinstance(strategy, type) else strategy
     check_options(strategy, capital, fill, engine)
-    if isinstance(strategy, BasketStrategy) and (engine != "event" or sizing is not None):
-        raise BadConfig(
-            f"{type(strategy).__name__} is a basket, which sizes its own targets: backtest it with engine='event' and "
-            "without sizing"
-        )
     if engine == "event" and (charges is not True or fill != "next_open"):
         raise BadConfig(
             "the event engine charges what NSE and Zerodha do and fills at the next open: leave out charges and fill"
         )
     named = candles if isinstance(candles, Mapping) else {only_key(instruments): candles}
     if isinstance(strategy, BasketStrategy):
+        if sizing is not None:
+            raise BadConfig(f"{type(strategy).__name__} is a basket, which sizes its own targets: leave sizing out")
         from tradealgo.research.basket import basket_backtest
 
         return basket_backtest(
@@ -117,6 +114,10 @@ def default_sizing(instruments: int) -> Sizing:
 def check_options(strategy: Any, capital: float, fill: str, engine: str) -> None:
     if not isinstance(strategy, Strategy):
         raise BadConfig(f"strategy is {strategy!r}: expected a Strategy such as EmaCross(fast=10)")
+    if isinstance(strategy, BasketStrategy) and engine != "event":
+        raise BadConfig(
+            f"{type(strategy).__name__} is a basket of instruments: run it with backtest(…, engine='event')"
+        )
     if not capital > 0:
         raise BadConfig(f"capital is {capital!r}: expected rupees above 0")
     if fill not in FILLS:

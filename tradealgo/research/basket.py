@@ -103,7 +103,9 @@ def basket_backtest(
     data = {i: d._replace(interval=width) for i, d in data.items()}  # an option may trade every other minute at best
     heard = hear(basket, data, capital, session_id, width, intraday=intraday)
     runs = [_run(i, d, capital, slippage) for i, d in data.items()]
-    driver = BasketDriver(runs, heard.requests, Terms(session_id, "BACKTEST", capital), limits or Limits(), slippage,
+    # As for strategies of one instrument: stops are judged on closed candles, and nothing rests at a broker between them
+    limits = msgspec.structs.replace(limits or Limits(), protect_fraction=0.0, brackets=False)
+    driver = BasketDriver(runs, heard.requests, Terms(session_id, "BACKTEST", capital), limits, slippage,
                           every_candle=every_candle)  # fmt: skip
     return BasketBacktest(basket, runs, capital, session_id, driver.run(), heard)
 
