@@ -34,6 +34,19 @@ def test_known_prices(instrument: Instrument, side: Side, last: float, expected:
     assert marketable_limit(instrument, side, last, 0.005) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("instrument", "last", "expected"),
+    [
+        (OPTION, 9.95, 0.05), (OPTION, 10.0, 0.03), (OPTION, 99.95, 0.03), (OPTION, 100.0, 0.02),
+        (OPTION, 499.95, 0.02), (OPTION, 500.0, 0.01), (OPTION, 5_000.0, 0.01),
+        (SHARE, 99.95, 0.02), (SHARE, 100.0, 0.01), (SHARE, 499.95, 0.01), (SHARE, 500.0, 0.005), (SHARE, 90_000.0, 0.005),
+    ],
+)  # fmt: skip
+def test_the_brokers_bands_by_price(instrument: Instrument, last: float, expected: float) -> None:
+    """Each begins at its price."""
+    assert band(instrument, last) == expected
+
+
 @given(
     ticks=st.integers(1, 4_000_000),
     tick=st.sampled_from((0.01, 0.05, 0.1, 0.5, 1.0, 5.0)),

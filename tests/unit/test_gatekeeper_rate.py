@@ -94,6 +94,22 @@ def test_entries_leave_room_for_exits_in_the_same_second() -> None:
     assert sent == 10
 
 
+def test_entries_are_shaped_over_the_turn_of_a_second() -> None:
+    """Seven at the end of a second aren't followed by seven at the beginning of the next; exits are."""
+    budget, now = calibrated(Limits()), T0 + 700 * MS
+    sent = 0
+    while not budget.denies(Intent.ENTRY, now):
+        sent += 1
+        budget.take(sent, Intent.ENTRY, now)
+        budget.landed(sent, now, now + MS)
+    assert sent == 7
+    later = T0 + SECOND_NS + 100 * MS
+    assert [budget.denies(Intent.ENTRY, later), budget.denies(Intent.EXIT, later)] == ["", ""]
+    for number in range(2):
+        budget.take(10 + number, Intent.ENTRY, later)
+    assert [budget.denies(Intent.ENTRY, later), budget.denies(Intent.EXIT, later)] == ["SHAPER", ""]
+
+
 def test_the_clock_narrows_and_survives_being_set() -> None:
     """Answers around the turn of a second pin the offset down; a jump begins anew."""
     clock = ServerClock()

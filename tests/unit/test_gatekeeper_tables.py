@@ -12,7 +12,7 @@ from tradealgo.domain.order_machine import TABLE, OrderEvent, next_state
 from tradealgo.domain.orders import DONE_STATES, WORKING_STATES, OrderState
 from tradealgo.domain.state import KillState
 from tradealgo.gatekeeper.breaker import TABLE as BREAKER_TABLE
-from tradealgo.gatekeeper.breaker import Breaker, BreakerState
+from tradealgo.gatekeeper.breaker import Breaker, BreakerEvent, BreakerState
 from tradealgo.gatekeeper.kill import TABLE as KILL_TABLE
 from tradealgo.gatekeeper.kill import KillEvent, next_kill_state
 
@@ -47,6 +47,59 @@ def test_each_pair_is_decided(state: OrderState, event: OrderEvent) -> None:
     else:
         with pytest.raises(IllegalTransition, match=state.value):
             next_state(state, event)
+
+
+def next_by_rule(state: OrderState, event: OrderEvent) -> OrderState:
+    """Where a legal pair leads, by what the event means."""
+    given_up = {S.DENIED, S.EXPIRED}
+    match event:
+        case E.FILL:
+            return S.FILLED
+        case E.PARTIAL:  # a fact, but what is pending or done stays so
+            stays = state in {S.CANCEL_PENDING, S.MODIFY_PENDING, S.FILLED, S.CANCELLED}
+            return state if stays else S.PARTIALLY_FILLED
+        case E.SEEN | E.ACCEPT:  # it is there, which is news only of one that wasn't known to be
+            return S.OPEN if state in {S.JOURNALED, S.SUBMITTING, S.UNKNOWN, S.OPEN, *given_up} else state
+        case E.LOSE:
+            return S.UNKNOWN if state is S.SUBMITTING else state
+        case E.REJECT if state in {S.PARTIALLY_FILLED, S.CANCELLED}:
+            return S.CANCELLED
+        case E.REJECT:
+            return state if state in given_up else S.REJECTED
+        case E.CANCEL:
+            return state if state in {S.FILLED, S.REJECTED, *given_up} else S.CANCELLED
+        case E.SETTLE:
+            return S.OPEN if state in {S.CANCEL_PENDING, S.MODIFY_PENDING} else state
+    return {
+        E.JOURNAL: S.JOURNALED, E.DENY: S.DENIED, E.SEND: S.SUBMITTING, E.UNSENT: S.JOURNALED,
+        E.ASK_CANCEL: S.CANCEL_PENDING, E.ASK_MODIFY: S.MODIFY_PENDING, E.EXPIRE: S.EXPIRED,
+    }[event]  # fmt: skip
+
+
+def test_each_row_leads_where_its_event_says() -> None:
+    """The table's rows against the meaning of the events, one by one."""
+    assert {pair: next_by_rule(*pair) for pair in TABLE} == TABLE
+
+
+def test_a_kill_goes_its_way() -> None:
+    """Forward by what is done and proven, back only by what is found, armed again only from LOCKED."""
+    k, e = KillState, KillEvent
+    way = [k.ARMED, k.TRIPPED, k.CANCELLING, k.FLATTENING, k.VERIFIED_FLAT, k.LOCKED, k.ARMED]
+    steps = [e.TRIP, e.BEGIN, e.NONE_WORKING, e.PROVEN_FLAT, e.LOCK, e.REARM]
+    expected = {(before, event): after for before, event, after in zip(way, steps, way[1:], strict=False)}
+    expected |= {(state, e.TRIP): state for state in k if state is not k.ARMED}
+    expected |= {(state, e.FOUND_WORKING): k.CANCELLING for state in (k.FLATTENING, k.VERIFIED_FLAT, k.LOCKED)}
+    assert expected == KILL_TABLE
+
+
+def test_each_row_of_the_breaker() -> None:
+    """A failure keeps it open or opens it, but for CLOSED, which counts; success closes after a trial only."""
+    s, e = BreakerState, BreakerEvent
+    expected = {(state, e.FAIL): s.CLOSED if state is s.CLOSED else s.OPEN for state in s}
+    expected |= {(state, e.SUCCEED): s.CLOSED if state is s.TRYING else state for state in s}
+    expected |= {(s.CLOSED, e.TRIP): s.OPEN, (s.HALF_OPEN, e.TRY): s.TRYING}
+    expected |= {(state, e.COOLED): s.HALF_OPEN for state in (s.OPEN, s.TRYING)}
+    assert expected == BREAKER_TABLE
 
 
 def test_a_fill_always_counts() -> None:
