@@ -80,15 +80,20 @@ def schedule_of(folder: Path, *cells: str, rest: str = "", name: str = "job", at
     return file
 
 
-def test_morning_launch_and_close_report(place: Path) -> None:
-    """papermill runs the shipped notebooks: a session is launched and outlives its notebook; the report holds parity."""
-    config = str(place / "schedule.toml")
-    morning = tradealgo(place, "scheduler", "--config", config, "--once", "morning")
-    assert morning.returncode == 0, morning.stdout + morning.stderr
+def test_morning_launch(place: Path) -> None:
+    """papermill runs the shipped notebook: a session is launched, and outlives its notebook."""
+    done = tradealgo(place, "scheduler", "--config", str(place / "schedule.toml"), "--once", "morning")
+    assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (place / "home" / "sessions").iterdir()
     assert supervisor.is_running(SessionDir(folder))
-    close = tradealgo(place, "scheduler", "--config", config, "--once", "close")
-    assert close.returncode == 0, close.stdout + close.stderr
+
+
+def test_close_report(place: Path) -> None:
+    """It waits for the close, holds the session against its backtest, writes the report and stops the session."""
+    config = str(place / "schedule.toml")
+    done = tradealgo(place, "scheduler", "--config", config, "--once", "close")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = (place / "home" / "sessions").iterdir()
     assert not supervisor.is_running(SessionDir(folder))
     summary = json.loads((place / "report" / "summary.json").read_text())
     assert summary["session"] == folder.name
