@@ -77,6 +77,7 @@ class Portfolio:
         self.charges = Charges()
         self.gross_pnl = 0  # paise before charges
         self.realised = 0  # paise
+        self.mtm = 0  # paise: realised and unrealised, after charges; the kill switch's figure
 
     def apply(self, fill: Fill) -> bool:
         """Book one fill. Returns False, and changes nothing, for a `trade_id` already booked."""
@@ -89,6 +90,7 @@ class Portfolio:
         new = self._positions[fill.instrument_token] = self._moved(old, fill, value)
         self.gross_pnl += new.pnl - old.pnl
         self.realised += new.realised - old.realised
+        self.mtm = self.gross_pnl - self.charges.total
         return True
 
     def _charge(self, fill: Fill, value: int) -> None:
@@ -125,9 +127,11 @@ class Portfolio:
     def mark(self, instrument_token: int, last_price: float) -> None:
         """Take note of a price, in rupees; a price that isn't positive is ignored."""
         old = self._positions.get(instrument_token)
-        if old is not None and last_price > 0:
+        if old is not None and last_price > 0 and last_price != old.last_price:
             self._positions[instrument_token] = msgspec.structs.replace(old, last_price=last_price)
-            self.gross_pnl += old.quantity * (to_paise(last_price) - to_paise(old.last_price))
+            gained = old.quantity * (to_paise(last_price) - to_paise(old.last_price))
+            self.gross_pnl += gained
+            self.mtm += gained
 
     def position(self, instrument_token: int) -> Position:
         """The position in an instrument; a flat one if it never traded."""
@@ -148,11 +152,6 @@ class Portfolio:
     def unrealised(self) -> int:
         """Paise."""
         return self.gross_pnl - self.realised
-
-    @property
-    def mtm(self) -> int:
-        """Paise: realised and unrealised, after charges. The kill switch's figure."""
-        return self.gross_pnl - self.charges.total
 
     @classmethod
     def replay(cls, instruments: Mapping[int, Instrument], fills: Iterable[Fill]) -> Portfolio:

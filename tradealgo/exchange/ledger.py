@@ -42,7 +42,7 @@ class Holding(msgspec.Struct, kw_only=True):
     sold: int = 0
     buy_value: int = 0
     sell_value: int = 0
-    cost: Fraction = Fraction(0)
+    cost: int | Fraction = 0
 
     @property
     def quantity(self) -> int:
@@ -88,9 +88,9 @@ class Ledger:
         if before * signed >= 0:
             holding.cost += signed * price
         elif before * after > 0:
-            holding.cost = holding.cost * after / before
+            holding.cost = Fraction(holding.cost) * after / before
         else:
-            holding.cost = Fraction(after * price)
+            holding.cost = after * price
 
     def convert(self, conversion: Conversion) -> None:
         """Move a quantity to another product at its cost, to the nearest paisa: what one loses the other gains."""
@@ -99,9 +99,9 @@ class Ledger:
         new = self.holdings.setdefault(
             (token, conversion.new_product), Holding(instrument_token=token, product=conversion.new_product)
         )
-        value = round(old.cost * quantity / old.quantity)
+        value = round(Fraction(old.cost) * quantity / old.quantity)
         for holding, units, worth in ((old, -quantity, -value), (new, quantity, value)):
-            holding.cost = holding.cost + worth if holding.quantity + units else Fraction(0)
+            holding.cost = holding.cost + worth if holding.quantity + units else 0
             if quantity > 0:
                 holding.bought += units
                 holding.buy_value += worth
@@ -115,7 +115,8 @@ class Ledger:
         before = self._order_value.get(execution.order_id, 0)
         self._order_value[execution.order_id] = before + value
         self.charges += order_charges(instrument, side, before + value, day)
-        self.charges -= order_charges(instrument, side, before, day)
+        if before:
+            self.charges -= order_charges(instrument, side, before, day)
 
     def quantity(self, instrument_token: int) -> int:
         """Signed units held of an instrument over all products."""

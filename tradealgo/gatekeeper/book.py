@@ -222,32 +222,36 @@ class Book:
 
     def last_price(self, token: int) -> float:
         """Rupees; the portfolio's own price if none has been seen; 0.0 if there is none."""
-        found = self.quotes.get(token) or self.prices.get(token)
+        found = (self.quotes and self.quotes.get(token)) or self.prices.get(token)
         return found.last if found else self.portfolio.position(token).last_price
 
     # ------------------------------------------------------------------ figures
 
     def worst_quantity(self, token: int) -> int:
         """Largest position, unsigned, that working orders may lead to."""
-        held = self.position(token)
-        return max(abs(held + self.pending(token, Side.BUY)), abs(held - self.pending(token, Side.SELL)))
+        return max(map(abs, self._reach(token)))
 
     def worst_added(self, token: int, extra: int) -> int:
         """How much larger `worst_quantity` gets with `extra` signed units asked for."""
-        held = self.position(token)
-        longest, shortest = held + self.pending(token, Side.BUY), held - self.pending(token, Side.SELL)
+        longest, shortest = self._reach(token)
         before = max(abs(longest), abs(shortest))
         return max(abs(longest + max(extra, 0)), abs(shortest + min(extra, 0))) - before
+
+    def _reach(self, token: int) -> tuple[int, int]:
+        """The position, signed, if all that works on one side filled: bought, and sold."""
+        held = self.position(token)
+        return held + self._pending.get((token, Side.BUY), 0), held - self._pending.get((token, Side.SELL), 0)
 
     @property
     def gross_exposure(self) -> float:
         """Rupees, worst case of all that works or is unknown, foreign orders included."""
-        for token in self._moved:
-            value = self.worst_quantity(token) * self.last_price(token)
-            self._gross += value - self._exposure.get(token, 0.0)
-            self._exposure[token] = value
-        self._moved.clear()
-        return self._gross + sum(f.pending * f.price for f in self.foreign.values())
+        if self._moved:
+            for token in self._moved:
+                value = self.worst_quantity(token) * self.last_price(token)
+                self._gross += value - self._exposure.get(token, 0.0)
+                self._exposure[token] = value
+            self._moved.clear()
+        return self._gross + sum([f.pending * f.price for f in self.foreign.values()])
 
     @property
     def open_orders(self) -> int:
@@ -258,6 +262,8 @@ class Book:
     def mtm(self) -> int:
         """Paise: realised and unrealised after charges, and what fills not booked yet have gained or lost."""
         total = self.portfolio.mtm
+        if not self._unbooked:
+            return total
         for tag, signed in self._unbooked.items():
             order = self.orders[tag]
             total += signed * to_paise(self.last_price(order.instrument_token) - order.average_price)
@@ -267,6 +273,8 @@ class Book:
     def worst_mtm(self) -> int:
         """Paise: `mtm` if every UNKNOWN order had filled at its limit, where that is a loss."""
         total = self.mtm
+        if not self.unknown:
+            return total
         for order in self.unknown.values():
             if order.intent is not Intent.PROTECT:  # which only ever lowers risk
                 gain = order.side.sign * (self.last_price(order.instrument_token) - order.price)

@@ -78,7 +78,11 @@ class Calls:
     def _enqueue(self, kind: CallKind, tag: str, intent: Intent, price: float = 0.0) -> None:
         self._orders.track(tag).busy = kind
         self._number += 1
-        bisect.insort(self._queue, Queued(kind, tag, intent, price, self._number), key=lambda q: q.rank)
+        queued = Queued(kind, tag, intent, price, self._number)
+        if self._queue:
+            bisect.insort(self._queue, queued, key=lambda q: q.rank)
+        else:
+            self._queue.append(queued)
 
     @property
     def queued(self) -> int:

@@ -121,10 +121,10 @@ class Intake:
         """
         if self.state.kill is not KillState.ARMED or self._age_s(request) > self.limits.entry_max_age_s:
             return False
-        side, intent = request.side, request.intent
-        blocking = [
-            o for o in self.book.working_in(request.instrument_token) if o.side is not side or o.intent is not intent
-        ]
+        side, intent, working = request.side, request.intent, self.book.working_in(request.instrument_token)
+        if not working:
+            return False
+        blocking = [o for o in working if o.side is not side or o.intent is not intent]
         held_since = self._held_since.setdefault(request.request_id, self.context.now)
         if self.context.now - held_since > self.limits.superseded_after_s * SECOND_NS:
             for order in blocking:
@@ -167,6 +167,6 @@ class Intake:
             "last_price": self.book.last_price(request.instrument_token),
             "position": self.book.position(request.instrument_token),
             "exposure": round(self.book.gross_exposure, 2),
-            "mtm": self.book.worst_mtm,
+            "mtm": self.state.mtm,
             "slices": len(answer.slices),
         }

@@ -51,16 +51,13 @@ class Killer:
         self._own_net, self._unproven = own_net, unproven
         self._book = context.book
         self.status = KillStatus()
+        self.is_armed = True
         self.orders_asked = 0  # when the newest order book that came was asked for
         self.positions_asked = 0
         self.positions: list[BrokerPosition] = []
         self._attempts: dict[int, int] = {}
         self._not_before: dict[int, int] = {}
         self._judged = 0
-
-    @property
-    def is_armed(self) -> bool:
-        return self.status.state is KillState.ARMED
 
     @property
     def is_active(self) -> bool:
@@ -73,9 +70,11 @@ class Killer:
         self.status = (
             KillStatus() if armed else KillStatus(told.kill, told.cause, told.reason, told.ts_tripped, told.ts_flat)
         )
+        self.is_armed = armed
 
     def _take(self, event: KillEvent) -> None:
         self.status.state = next_kill_state(self.status.state, event)
+        self.is_armed = self.status.state is KillState.ARMED
 
     def trip(self, cause: KillCause, reason: str) -> bool:
         """Latch. False if it was latched before."""

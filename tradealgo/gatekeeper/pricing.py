@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from tradealgo.domain.errors import BadConfig
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.orders import Side
 
@@ -18,16 +19,16 @@ WIDEST = 5
 
 def band(instrument: Instrument, last_price: float) -> float:
     """The broker's protection band at a price, as a fraction."""
-    rows = OPTION_BANDS if instrument.is_option else SHARE_BANDS
-    return next(fraction for below, fraction in rows if last_price < below)
+    for below, fraction in OPTION_BANDS if instrument.is_option else SHARE_BANDS:
+        if last_price < below:
+            return fraction
+    raise BadConfig(f"price {last_price!r} of {instrument.key}: expected a number of rupees")
 
 
 def slippage(instrument: Instrument, last_price: float, default: float) -> float:
     """How far beyond the last price a limit goes, as a fraction: options by premium, all else `default` within the band."""
-    option = instrument.is_option
-    rows = OPTION_BANDS if option else SHARE_BANDS
-    limit = next(fraction for below, fraction in rows if last_price < below)
-    return limit if option else min(default, limit)
+    widest = band(instrument, last_price)
+    return widest if instrument.is_option else min(default, widest)
 
 
 def to_tick(price: float, tick: float, side: Side) -> float:

@@ -31,7 +31,10 @@ class Columns(NamedTuple):
     interval: int  # seconds
 
     def candle(self, i: int) -> Candle:
-        return Candle(int(self.start[i]), *(float(c[i]) for c in self[1:7]))
+        return Candle(
+            self.start.item(i), self.open.item(i), self.high.item(i), self.low.item(i), self.close.item(i),
+            self.volume.item(i), self.oi.item(i),
+        )  # fmt: skip
 
     @property
     def size(self) -> int:

@@ -156,15 +156,18 @@ class EventBacktest(Backtest):
 def _order_array(run: InstrumentRun, filled: list[tuple[Order, list[Fill]]]) -> np.ndarray:
     """Orders that traded as `simulate.ORDER`: an order's signal is the candle it was asked for, a kill's the one it fell in."""
     array = np.zeros(len(filled), ORDER)
-    for k, (order, fills) in enumerate(filled):
-        units = sum(f.quantity for f in fills)
-        value = sum(round(f.price * 100) * f.quantity for f in fills)
-        charged = event_tables.charges_of_order(run, fills)
-        candle = _candle_at(run, fills[0].ts_event)
-        signal = _candle_at(run, order.start) if order.start else candle
-        array[k] = signal, candle, order.side.sign * units, value / units / 100, charged.total / 100
+    first = np.array([fills[0].ts_event for _, fills in filled], np.int64)
+    asked = np.array([order.start or fills[0].ts_event for order, fills in filled], np.int64)
+    array["fill"], array["signal"] = (np.searchsorted(run.data.start, ts, side="right") - 1 for ts in (first, asked))
+    traded = zip(*(_traded(run, order, fills) for order, fills in filled), strict=True)
+    for name, values in zip(("quantity", "price", "fees"), traded, strict=False):
+        array[name] = values
     return array
 
 
-def _candle_at(run: InstrumentRun, ts: int) -> int:
-    return int(np.searchsorted(run.data.start, ts, side="right")) - 1
+def _traded(run: InstrumentRun, order: Order, fills: list[Fill]) -> tuple[int, float, float]:
+    """Signed units, average price and fees of one order, in rupees."""
+    units = sum([f.quantity for f in fills])
+    value = sum([round(f.price * 100) * f.quantity for f in fills])
+    fees = event_tables.charges_of_order(run, fills).total
+    return order.side.sign * units, value / units / 100, fees / 100

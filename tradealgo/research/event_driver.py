@@ -135,11 +135,11 @@ class Driver:
         """The first row from `row` on that the core must see, request or not."""
         if row >= until or self.every_candle or self._is_busy:
             return row
-        held = {self._column[t]: q for t, q in self.venue.net.items() if q}
-        if not held or not self.gate.killer.is_armed:
+        if not self.venue.held or not self.gate.killer.is_armed:
             return until
         book = self.gate.book
-        rest = book.mtm - sum(q * to_paise(book.last_price(t)) for t, q in self.venue.net.items() if q)
+        held = {self._column[t]: q for t, q in self.venue.held.items()}
+        rest = book.mtm - sum([q * to_paise(book.last_price(t)) for t, q in self.venue.held.items()])
         return self.timeline.risky_from(row, until, held, rest, self.gate.loss_line)
 
     @property
@@ -171,9 +171,9 @@ class Driver:
         shown = set(asked)
         if self.every_candle:
             shown.update(range(len(self.runs)))
-        shown.update(self._column[t] for t, q in self.venue.net.items() if q)
-        shown.update(self._column[o.instrument_token] for o in self.gate.book.working.values())
-        shown.update(self._column[r.instrument_token] for r in self.gate.pending.values())
+        shown.update([self._column[t] for t in self.venue.held])
+        shown.update([self._column[o.instrument_token] for o in self.gate.book.working.values()])
+        shown.update([self._column[r.instrument_token] for r in self.gate.pending.values()])
         prices, trades = [], []
         for k in sorted(shown):
             token, price = self.instruments[k].instrument_token, self.timeline.price(row, k, point)
@@ -204,9 +204,8 @@ class Driver:
     def _take(self, commands: list[m.Command]) -> None:
         for command in commands:
             if isinstance(command, m.Record):
-                kept = self._kept.get(command.kind)
-                if kept is not None:
-                    kept.append(command.message)
+                if command.kind in self._kept:
+                    self._kept[command.kind].append(command.message)
             elif isinstance(command, m.Call):
                 self._calls.append(command)
             elif isinstance(command, m.Ask):
@@ -296,7 +295,7 @@ class Driver:
         known = {message.tag for kind, message in self._carried if kind is m.Kind.ORDER}
         today = self.gate.book.orders.values()
         self.orders += [o for o in today if o.tag not in known]
-        held = {t for t, q in self.venue.net.items() if q}
+        held = set(self.venue.held)
         self._carried = self._carry(held) if held else []
         self._day_fills = len(self.fills)
 

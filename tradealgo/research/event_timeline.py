@@ -59,19 +59,19 @@ class Timeline:
     def price(self, row: int, k: int, point: int) -> float:
         """Rupees that instrument `k` shows at a point of the path; the last close where it has no candle; 0.0: none yet."""
         at, data = self._at[k], self.data[k]
-        i = row if at is None else int(at[row])
+        i = row if at is None else at.item(row)
         if i < 0:
             return 0.0
-        if point == CLOSE or data.start[i] != self.starts[row]:
-            return float(data.close[i])
+        if point == CLOSE or (at is not None and data.start.item(i) != self.starts.item(row)):
+            return data.close.item(i)
         if point == OPEN:
-            return float(data.open[i])
-        falls_first = data.close[i] >= data.open[i]
-        return float(data.low[i] if (point == 1) == falls_first else data.high[i])
+            return data.open.item(i)
+        falls_first = data.close.item(i) >= data.open.item(i)
+        return data.low.item(i) if (point == 1) == falls_first else data.high.item(i)
 
     def time(self, row: int, point: int) -> int:
         """UTC nanoseconds of a point of the path."""
-        start = int(self.starts[row])
+        start = self.starts.item(row)
         return start + (self.interval - BEFORE_END_NS if point == CLOSE else int(self.interval * PATH[point]))
 
     def risky_from(self, row: int, until: int, held: Mapping[int, int], rest: int, line: int) -> int:

@@ -41,6 +41,7 @@ class Venue:
         self.working: dict[str, BookOrder] = {}
         self.today: dict[str, BookOrder] = {}
         self.net: dict[int, int] = {}
+        self.held: dict[int, int] = {}  # of `net`, what isn't flat
         self._ids = self._trades = 0
 
     def begin_day(self) -> None:
@@ -60,10 +61,9 @@ class Venue:
         return [t for order in matching.in_priority(mine) for t in self._serve(order, quote, now)]
 
     def _quote(self, price: float) -> Quote:
-        bid, ask = (round(price * 100.0 * (1.0 + sign * self._slippage)) for sign in (-1, 1))
-        return Quote(
-            last=round(price * 100), volume=0, bids=[Level(max(bid, 1), ROOM)], asks=[Level(ask, ROOM)], taken={}
-        )
+        paise = price * 100.0
+        bid, ask = round(paise * (1.0 - self._slippage)), round(paise * (1.0 + self._slippage))
+        return Quote(last=round(paise), volume=0, bids=[Level(max(bid, 1), ROOM)], asks=[Level(ask, ROOM)], taken={})
 
     def _serve(self, order: BookOrder, quote: Quote, now: int) -> list[BrokerTrade]:
         if not order.passive:
@@ -77,10 +77,10 @@ class Venue:
     def place(self, asked: Order, now: int) -> tuple[str, list[BrokerTrade]]:
         """Take an order; its id, and what it traded at once."""
         self._ids += 1
-        exchange, _, symbol = asked.instrument.partition(":")
+        instrument = self._instruments[asked.instrument_token]
         form = OrderForm(
-            variety="regular", exchange=exchange, tradingsymbol=symbol, side=asked.side.value, quantity=asked.quantity,
-            product=asked.product.value, order_type="LIMIT", price=round(asked.price * 100), tag=asked.tag,
+            variety="regular", exchange=instrument.exchange, tradingsymbol=instrument.tradingsymbol,
+            side=asked.side.value, quantity=asked.quantity, product=asked.product.value, order_type="LIMIT", price=round(asked.price * 100), tag=asked.tag,
         )  # fmt: skip
         order = BookOrder(
             order_id=f"{self._ids:015d}", form=form, instrument_token=asked.instrument_token, status=Status.OPEN,
@@ -102,11 +102,10 @@ class Venue:
 
     def _arrive(self, order: BookOrder, now: int) -> list[BrokerTrade]:
         quote = self.quotes[order.instrument_token]
-        passive = matching.is_passive(order, quote)
         trades = self._fill(self._keep(order), matching.take(order, quote), now)
         order = self.today[order.order_id]
         if order.status is Status.OPEN:
-            queue = matching.joined_queue(order, quote)
+            passive, queue = matching.is_passive(order, quote), matching.joined_queue(order, quote)
             self._keep(msgspec.structs.replace(order, passive=passive, queue_ahead=queue))
         return trades
 
@@ -121,7 +120,7 @@ class Venue:
             )  # fmt: skip
             self.ledger.book(execution)
             token, filled = order.instrument_token, order.filled + quantity
-            self.net[token] = self.net.get(token, 0) + order.sign * quantity
+            self._count(token, order.sign * quantity)
             order = self._keep(
                 msgspec.structs.replace(
                     order, filled=filled, value=order.value + quantity * price, updated=now,
@@ -130,6 +129,11 @@ class Venue:
             )  # fmt: skip
             trades.append(self._told(execution))
         return trades
+
+    def _count(self, token: int, units: int) -> None:
+        self.net[token] = self.held[token] = self.net.get(token, 0) + units
+        if not self.held[token]:
+            del self.held[token]
 
     def _keep(self, order: BookOrder) -> BookOrder:
         self.today[order.order_id] = order
