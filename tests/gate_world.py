@@ -532,7 +532,10 @@ class World:
 
     def beyond(self, token: int) -> int:
         """Units that the broker holds although the strategy's last request wants them gone."""
-        wanted = next((r.position_after for r in reversed(self.requests) if r.instrument_token == token), 0)
+        latest = next((r for r in reversed(self.requests) if r.instrument_token == token), None)
+        wanted = latest.position_after if latest else 0
+        if latest and f"{latest.request_id}^" in self.gate.state.seen:  # a leg of a broken basket: where it began
+            wanted -= latest.side.sign * latest.quantity
         held = self.position[token]
         return abs(held) if held * wanted <= 0 else max(0, abs(held) - abs(wanted))
 

@@ -271,13 +271,16 @@ class Book:
 
     @property
     def worst_mtm(self) -> int:
-        """Paise: `mtm` if every UNKNOWN order had filled at its limit, where that is a loss."""
+        """Paise: `mtm` if every UNKNOWN order had filled at its limit, where that is a loss. Where no price has come yet, as
+        right after a restart, nobody can say.
+        """
         total = self.mtm
         if not self.unknown:
             return total
         for order in self.unknown.values():
-            if order.intent is not Intent.PROTECT:  # which only ever lowers risk
-                gain = order.side.sign * (self.last_price(order.instrument_token) - order.price)
+            last = self.last_price(order.instrument_token)
+            if last > 0 and order.intent is not Intent.PROTECT:  # which only ever lowers risk
+                gain = order.side.sign * (last - order.price)
                 total += min(0, order.pending_quantity * to_paise(gain))
         return total
 
