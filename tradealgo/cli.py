@@ -216,9 +216,25 @@ def kill(session: str | None, reason: str, flatten: bool, timeout_s: float) -> N
 @click.argument("session", required=False)
 @click.option("--reason", required=True, help="What was found, and why trading is safe again.")
 @click.option("--force", is_flag=True, help="Also on the day of a loss that tripped the kill.")
-def rearm(session: str | None, reason: str, force: bool) -> None:
-    """Trade again after a kill."""
-    found = _find(session)
+@click.option(
+    "--settle", default="", metavar="TAG", help="Instead, say of an order of unknown fate that it isn't there."
+)
+@click.option("--found", default="", metavar="ORDER_ID", help="With --settle: the broker has it under this order id.")
+def rearm(session: str | None, reason: str, force: bool, settle: str, found: str) -> None:
+    """Trade again after a kill; or settle an order that an alert asks about."""
+    if settle:
+        _settle(_find(session), settle, reason, found)
+    else:
+        _rearm(_find(session), reason, force)
+
+
+def _settle(session: LiveSession, tag: str, reason: str, found: str) -> None:
+    session.settle(tag, reason, source="cli", found=found)
+    session.wait(until=lambda s: s.state is not None and "must settle" not in s.state.reason, timeout_s=10)
+    click.echo(f"{session.id}: {tag} settled, trading {session.state.trading}")  # type: ignore[union-attr]
+
+
+def _rearm(found: LiveSession, reason: str, force: bool) -> None:
     found.rearm(reason, source="cli", force=force)
     found.wait(until=lambda s: s.state is not None and s.state.kill == "ARMED", timeout_s=10)
     click.echo(f"{found.id}: ARMED, trading {found.state.trading}")  # type: ignore[union-attr]

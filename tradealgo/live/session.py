@@ -341,6 +341,11 @@ class LiveSession:
         """Trade again after a kill. Raises BadConfig without a reason."""
         return self._ask(Action.REARM, reason, source, force)
 
+    def settle(self, order: str, reason: str, source: str = "notebook", *, found: str = "") -> dict[str, Any]:
+        """Say what became of an order that an alert asks about, by its tag: it isn't at the broker, or is `found` there."""
+        said = Control(action=Action.SETTLE, source=source, reason=reason, order=order, found=found)
+        return control.request(self.folder, said)
+
     def _ask(self, action: Action, reason: str, source: str, force: bool = False) -> dict[str, Any]:
         return control.request(self.folder, Control(action=action, source=source, reason=reason, force=force))
 

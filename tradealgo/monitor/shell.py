@@ -17,6 +17,7 @@ from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.state import Alert, Level
 from tradealgo.monitor.endpoint import serve_metrics
 from tradealgo.monitor.rules import Hours, Outgoing, Rules
+from tradealgo.monitor.telegram import take_orders
 from tradealgo.process import Process
 
 BLOCK_MS = 250
@@ -41,14 +42,16 @@ class Monitor:
         cursors = await self._catch_up()
         asking = asyncio.ensure_future(self._learn_hours())
         serving = asyncio.ensure_future(serve_metrics(self.process))
+        talking = asyncio.ensure_future(take_orders(self.process))
         await self.process.say("WAITING")
         if self.unusable:
             text = f"TRADEALGO_ALERT_URLS has addresses that apprise can't use, of kind {', '.join(self.unusable)}"
             await self.process.alert(Level.WARNING, "ALERT_URLS", text)
         try:
-            await self._watch(cursors, asking, serving)
+            await self._watch(cursors, asking, serving, talking)
         finally:
             serving.cancel()
+            talking.cancel()
 
     async def _watch(self, cursors: dict[Stream, bytes], *tasks: asyncio.Future[None]) -> None:
         """Hear and check for ever; raises what one of the tasks raised."""
