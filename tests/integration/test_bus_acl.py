@@ -156,7 +156,7 @@ def test_a_session_runs_under_these_rights(secured: Secured, tmp_path: Path, mon
     for name, value in secured.environment.items():
         monkeypatch.setenv(name, value)
     secured.admin.acl_log_reset()
-    market = Market(day="2026-11-20", seed=3, speed=120)
+    market = Market(day="2026-11-20", seed=3, speed=600)
     session = launch(EmaCross(fast=3, slow=8), ["NSE:INFY"], market=market, sizing=Sizing(lots=1), account="ACL1")
     try:
         session.wait(timeout_s=120)

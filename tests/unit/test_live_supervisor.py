@@ -69,6 +69,21 @@ def test_only_the_sentinel_sees_the_logins_secrets(tmp_path: Path) -> None:
     assert 'KITE_USER_ID="PAPER7"' in paper
 
 
+def test_each_program_has_its_own_bus_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the environment names one for it; the others' are blanked, and no password is in the file."""
+    monkeypatch.setenv("REDIS_URL_PRODUCER", "rediss://producer:secret@r/0")
+    monkeypatch.setenv("REDIS_URL_GATEKEEPER", "rediss://gatekeeper:hidden@r/0")
+    found = parsed(tmp_path)
+    blank = 'REDIS_URL_GATEKEEPER="",REDIS_URL_PRODUCER=""'
+    producer = found["program:producer"]["environment"]
+    assert producer.endswith(f',REDIS_URL="%(ENV_REDIS_URL_PRODUCER)s",{blank}')
+    assert found["program:consumer"]["environment"].endswith(f",{blank}")
+    assert "REDIS_URL=" not in found["program:consumer"]["environment"]
+    text = supervisor.configuration(SessionDir(tmp_path), manifest())
+    assert "producer:secret" not in text
+    assert "hidden" not in text
+
+
 def test_a_paper_sessions_environment_has_no_broker_variable_at_all() -> None:
     """Nor, in any mode, what belongs to the Jupyter server and its kernel."""
     source = {"PATH": "/bin", "KITE_API_SECRET": "x", "KITE_ANYTHING": "x", "JPY_API_TOKEN": "x", "JUPYTER_TOKEN": "x",
