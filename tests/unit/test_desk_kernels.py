@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -78,3 +80,34 @@ def test_every_part_can_be_drawn() -> None:
     assert all(f"{name}:" in parts for name in PARTS if name != "desk")
     with pytest.raises(ValueError, match="kill_switch"):
         Part(None, "nonsense")  # type: ignore[arg-type]
+
+
+LIMITED = """
+import os, resource, subprocess, sys
+from pathlib import Path
+from tradealgo.desk import kernel_ext
+from tradealgo.live.supervisor import free_of_limits
+
+def said(pid):
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text()), resource.prlimit(pid, resource.RLIMIT_DATA)[0]
+
+kernel_ext.limit_memory()
+kernel_ext.go_first()
+try:
+    bytearray(2**46)
+except MemoryError:
+    print("MemoryError")
+child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+own, bound = said(os.getpid()), said(child.pid)
+free_of_limits(child.pid)
+free = said(child.pid)
+child.communicate(b"\\n")
+print(own == bound, bound[0] == kernel_ext.OOM_SCORE, free[0], free[1] != bound[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="these limits are Linux's")
+def test_a_notebook_is_limited_and_what_it_launches_is_not() -> None:
+    """Beyond its share of memory a kernel gets MemoryError; a session's processes have neither its limit nor its score."""
+    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["MemoryError", "True", "True", "0", "True"], done.stderr

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
+from pathlib import Path
 from typing import Any
 
 from tradealgo.config import kernel_mode
 
 #: Of the machine's memory: beyond it a notebook gets MemoryError, and the engine's processes go on.
 MEMORY_SHARE = 0.75
+
+#: Linux: when memory runs out all the same, a notebook goes before any process of a session.
+OOM_SCORE = 500
 
 LIVE_BANNER = (
     "<div style='padding:6px 12px;border-top:10px solid;"
@@ -21,6 +26,7 @@ LIVE_BANNER = (
 def load_ipython_extension(shell: Any) -> None:
     """Called by IPython before the first cell."""
     limit_memory()
+    go_first()
     if kernel_mode() == "research":
         strip_secrets()
     elif kernel_mode() == "live":
@@ -44,6 +50,12 @@ def limit_memory() -> int:
     except (ValueError, OSError):
         return 0  # macOS has no such limit for a running process
     return size
+
+
+def go_first() -> None:
+    """Offer this process to the kernel's out-of-memory killer. A session that it launches is taken out again."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
 
 
 def _show_once(shell: Any, html: str) -> None:

@@ -12,6 +12,7 @@ import http.client
 import io
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ import sys
 import time
 import xmlrpc.client
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -164,6 +166,7 @@ def start(folder: SessionDir, manifest: Manifest) -> int:
             stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, cwd=folder.path,
             start_new_session=True, close_fds=True, env=environment(manifest.mode),
         )  # fmt: skip
+    free_of_limits(process.pid)
     deadline = time.monotonic() + START_TIMEOUT_S
     while not is_running(folder):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -171,6 +174,18 @@ def start(folder: SessionDir, manifest: Manifest) -> int:
             raise TradeAlgoError(f"supervisord did not start: {''.join(last) or 'it said nothing'}; see {output}")
         time.sleep(0.02)
     return process.pid
+
+
+def free_of_limits(pid: int) -> None:
+    """Take a notebook kernel's limits (see `desk.kernel_ext`) off a process that it started, before that starts others."""
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError):
+        _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
+        resource.prlimit(pid, resource.RLIMIT_DATA, (hard, hard))
+        score = Path(f"/proc/{pid}/oom_score_adj")
+        if int(score.read_text()) > 0:
+            score.write_text("0")
 
 
 @contextlib.contextmanager
