@@ -59,7 +59,7 @@ RIGHTS: dict[str, Rights] = {
         f"{READING} {WRITING} {GROUP}",
     ),
     Module.RECORDER.value: Rights(_ALL, _SAID),
-    Module.MONITOR.value: Rights(_ALL, _SAID),
+    Module.MONITOR.value: Rights(_ALL, _SAID + _keys(Stream.CONTROL)),  # what a person asks by Telegram
     Module.EXCHANGE.value: Rights((), _SAID),
     PEOPLE: Rights(_ALL, _keys(Stream.CONTROL), f"{READING} +xadd"),
 }

@@ -68,7 +68,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
     def cleaned(self) -> Control:
         """The same with texts that every file and stream takes: no half of a surrogate pair, not longer than 500."""
-        return msgspec.structs.replace(self, source=_cleaned(self.source), reason=_cleaned(self.reason))
+        texts = {name: _cleaned(getattr(self, name)) for name in ("source", "reason", "order", "found")}
+        return msgspec.structs.replace(self, **texts)
 
 
 def _cleaned(text: str) -> str:

@@ -11,7 +11,7 @@ LASTING = frozenset({"person", "doubled"})
 
 
 class Overrides:
-    """One say a source: "person", "bus", "login", "start", "reconciliation", "doubled", "exits"."""
+    """One say a source: "person", "bus", "login", "start", "reconciliation", "doubled", "exits", "unsettled"."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -23,10 +23,13 @@ class Overrides:
         return source in self._found
 
     def restore(self, message: Override) -> None:
-        """Take the journal's word."""
-        if message.source in LASTING:
+        """Take the journal's word; the last one may be that it was lifted."""
+        if message.source not in LASTING:
+            return
+        self._found.pop(message.source, None)
+        if message.state is not TradingState.ACTIVE:
             self._found[message.source] = message
-            self._combine()
+        self._combine()
 
     def put(self, source: str, state: TradingState, reason: str) -> None:
         """Take a source's say; recorded where it changes the state."""

@@ -1,0 +1,155 @@
+"""A Monitor process takes a kill from one Telegram chat, after a second yes; the Bot API is a real server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from feed_session import eventually
+
+from tradealgo.bus.keys import Stream
+from tradealgo.bus.redis_bus import Bus
+from tradealgo.config import Manifest, Mode, SessionDir
+from tradealgo.domain.errors import BadConfig
+from tradealgo.domain.sizing import Sizing
+from tradealgo.domain.state import Action, KillState, SessionState, TradingState
+from tradealgo.monitor.telegram import CONFIRM_S, Conversation, settings
+
+TOKEN, CHAT = "123:very-secret", 42
+
+
+class BotServer:
+    """The two methods of the Bot API that are used."""
+
+    def __init__(self) -> None:
+        self.updates: list[dict[str, Any]] = []
+        self.said: list[dict[str, Any]] = []
+        self.url = ""
+        self.polls = 0
+
+    def write(self, text: str, chat: int = CHAT, date: int = 0) -> None:
+        message = {"chat": {"id": chat}, "text": text, "date": date or int(time.time()) + 1}
+        self.updates.append({"update_id": len(self.updates) + 1, "message": message})
+
+    async def get_updates(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        self.polls += 1
+        for _ in range(40):
+            new = [u for u in self.updates if u["update_id"] >= asked["offset"]]
+            if new:
+                return web.json_response({"ok": True, "result": new})
+            await asyncio.sleep(0.05)
+        return web.json_response({"ok": True, "result": []})
+
+    async def send_message(self, request: web.Request) -> web.Response:
+        self.said.append(await request.json())
+        return web.json_response({"ok": True, "result": {}})
+
+
+def start_monitor(folder: SessionDir, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    with open(folder.logs / "monitor.log", "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tradealgo.monitor", "--session-dir", str(folder.path)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+        )  # fmt: skip
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[BotServer]:
+    bot, app = BotServer(), web.Application()
+    app.router.add_post(f"/bot{TOKEN}/getUpdates", bot.get_updates)
+    app.router.add_post(f"/bot{TOKEN}/sendMessage", bot.send_message)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    bot.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield bot
+    await runner.cleanup()
+
+
+async def test_a_kill_by_chat_writes_flag_and_stream(server: BotServer, bus: Bus, bus_url: str, tmp_path: Path) -> None:
+    """Strangers and old messages are ignored; a wrong code does nothing; the right one kills; no log has the token."""
+    folder = SessionDir(tmp_path / "session")
+    folder.write_manifest(
+        Manifest(
+            session_id=bus.session_id, mode=Mode.PAPER, account="A1", strategy="x:Y", parameters={}, instruments=(),
+            capital=1.0, sizing=Sizing(units=1), bus_url=bus_url,
+        )
+    )  # fmt: skip
+    state = SessionState(trading=TradingState.ACTIVE, kill=KillState.ARMED)
+    await bus.publish(Stream.STATE, state)
+    given = {"TOKEN": TOKEN, "CHAT": str(CHAT), "URL": server.url}
+    environment = os.environ | {f"TRADEALGO_TELEGRAM_{k}": v for k, v in given.items()}
+    server.write("/kill of yesterday", date=1)
+    process = start_monitor(folder, environment)
+    try:
+
+        async def polled() -> bool:
+            return server.polls > 1  # it has had the old one
+
+        await eventually(polled)
+        server.write("/kill me", chat=7)
+        server.write("/status")
+
+        async def answers(number: int) -> None:
+            async def there() -> bool:
+                return len(server.said) >= number
+
+            await eventually(there)
+
+        await answers(1)
+        assert "kill ARMED" in server.said[0]["text"]
+        server.write("/kill too hot")
+        await answers(2)
+        server.write("/yes 12345")
+        await answers(3)
+        assert not folder.kill_flag.exists()
+        server.write("/kill too hot")
+        await answers(4)
+        code = re.findall(r"/yes (\d+)", server.said[3]["text"])[0]
+        server.write(f"/yes {code}")
+        await answers(5)
+        assert "too hot" in folder.kill_flag.read_text()
+        controls = [e.message for e in await bus.range(Stream.CONTROL)]
+        assert [(c.action, c.source, c.reason) for c in controls] == [(Action.KILL, "telegram", "too hot")]
+        assert {s["chat_id"] for s in server.said} == {CHAT}
+        assert len(server.said) == 5
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0, (folder.logs / "monitor.log").read_text()
+    assert "very-secret" not in (folder.logs / "monitor.log").read_text()
+
+
+def test_a_code_holds_once_and_not_for_long() -> None:
+    """Neither a second time nor after a minute; anything else is answered with the help."""
+    talk = Conversation("s1", lambda: "1111")
+    talk.hear("/halt now", 0.0)
+    late = talk.hear("/yes 1111", CONFIRM_S + 1)
+    assert late.control is None
+    talk.hear("/halt@my_bot now", 100.0)
+    done = talk.hear("/yes 1111", 101.0).control
+    assert done is not None
+    assert (done.action, done.reason, done.source) == (Action.HALT, "now", "telegram")
+    assert talk.hear("/yes 1111", 102.0).control is None
+    assert "/status" in talk.hear("hello", 103.0).text
+
+
+def test_it_is_off_unless_both_are_set() -> None:
+    """Neither: off. One: a sentence. The token is in no repr."""
+    assert settings({}) is None
+    with pytest.raises(BadConfig, match="TRADEALGO_TELEGRAM_CHAT"):
+        settings({"TRADEALGO_TELEGRAM_TOKEN": TOKEN})
+    found = settings({"TRADEALGO_TELEGRAM_TOKEN": TOKEN, "TRADEALGO_TELEGRAM_CHAT": "-42"})
+    assert found is not None
+    assert found.chat == -42
+    assert "secret" not in repr(found)
