@@ -58,9 +58,9 @@ def encode(message: msgspec.Struct) -> dict[bytes, bytes]:
     return {MESSAGE_FIELD: _encoder.encode(message)}
 
 
-def encode_ticks(frame: TickFrame) -> dict[bytes, bytes]:
-    """The fields of a tick frame's stream entry."""
-    header = _HEADER.pack(frame.ts_init, frame.ts_published, frame.shard, frame.gap)
+def encode_ticks(frame: TickFrame, ts_published: int = 0) -> dict[bytes, bytes]:
+    """The fields of a tick frame's stream entry, stamped with `ts_published` if given."""
+    header = _HEADER.pack(frame.ts_init, ts_published or frame.ts_published, frame.shard, frame.gap)
     return {TICKS_FIELD: header + frame.ticks.tobytes()}
 
 

@@ -9,7 +9,7 @@ import time
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from tradealgo.bus.keys import Stream
@@ -17,6 +17,7 @@ from tradealgo.config import BrokerSession, Manifest
 from tradealgo.domain.orders import BrokerUpdate
 from tradealgo.process import Log
 from tradealgo.producer.backoff import full_jitter
+from tradealgo.producer.direct import DirectSocket
 from tradealgo.producer.health import OPEN, Event, Feed, FeedHealth
 from tradealgo.producer.intake import Intake, Notice
 from tradealgo.producer.outbox import Outbox
@@ -54,7 +55,7 @@ class Connection:
         self.down_since = 0  # when its first try failed, while none has succeeded since
         self._manifest = manifest
         self._outbox = outbox
-        self._socket: ClientConnection | None = None
+        self._socket: DirectSocket | None = None
         self._lost_at = 0
         self._cause = ""
         self._log = Log(module="producer", shard=intake.shard)
@@ -102,10 +103,13 @@ class Connection:
             ping_timeout=PING_TIMEOUT_S,
             close_timeout=1,
             max_size=2**24,
+            create_connection=DirectSocket,
             proxy=None if host in ("127.0.0.1", "localhost", "::1") else True,
         ) as socket:
+            assert isinstance(socket, DirectSocket)
             self._socket = socket
             self._opened()
+            socket.taker = self._take_binary  # what came before, heartbeats at most, is in the queue
             for message in subscribe(self.intake.tokens + self.intake.guests):
                 await socket.send(message)
             await self._read(socket)
@@ -134,20 +138,28 @@ class Connection:
                 for message in messages:
                     await self._socket.send(message)
 
-    async def _read(self, socket: ClientConnection) -> None:
-        intake, health, outbox = self.intake, self.health, self._outbox
-        async for data in socket:
-            now = time.time_ns()
-            self.attempts = 0
-            if isinstance(data, bytes):
-                frame = intake.binary(data, now)
-                health.on(Event.FRAME if frame is None else Event.TICKS, now)
-                if frame is not None:
-                    outbox.put(Stream.TICKS, frame)
-            else:
-                self._take_text(data, now)
+    async def _read(self, socket: DirectSocket) -> None:
+        try:
+            async for data in socket:
+                if isinstance(data, bytes):
+                    self._take_binary(data)
+                else:
+                    self._take_text(data, time.time_ns())
+        finally:
+            socket.taker = None
+            if socket.failure is not None:
+                raise socket.failure
+
+    def _take_binary(self, data: bytes) -> None:
+        now = time.time_ns()
+        self.attempts = 0
+        frame = self.intake.binary(data, now)
+        self.health.on(Event.FRAME if frame is None else Event.TICKS, now)
+        if frame is not None:
+            self._outbox.put(Stream.TICKS, frame)
 
     def _take_text(self, data: str, now: int) -> None:
+        self.attempts = 0
         self.health.on(Event.FRAME, now)
         message = self.intake.text(data, now)
         if isinstance(message, BrokerUpdate):

@@ -7,7 +7,6 @@ out carries the gap flag. Order updates are never dropped.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 
 import msgspec
@@ -65,8 +64,8 @@ class Outbox:
             while not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            frames = sum(stream is Stream.TICKS for stream, _ in batch)
+            batch = self._next_batch()
+            frames = len(batch) if batch[0][0] is Stream.TICKS else 0
             self._frames -= frames
             try:
                 await self._send(batch)
@@ -76,6 +75,13 @@ class Outbox:
                 self._take_back(batch, frames)
                 await asyncio.sleep(RETRY_S)
 
+    def _next_batch(self) -> list[Item]:
+        """What waits, as long as it is all tick frames or none."""
+        ticks, batch = self._waiting[0][0] is Stream.TICKS, [self._waiting.popleft()]
+        while self._waiting and len(batch) < BATCH and (self._waiting[0][0] is Stream.TICKS) is ticks:
+            batch.append(self._waiting.popleft())
+        return batch
+
     def _take_back(self, batch: list[Item], frames: int) -> None:
         self._waiting.extendleft(reversed(batch))
         self._frames += frames
@@ -83,11 +89,7 @@ class Outbox:
             self._drop_oldest()
 
     async def _send(self, batch: list[Item]) -> None:
-        now = time.time_ns()
-        stamped = [
-            (s, msgspec.structs.replace(m, ts_published=now) if isinstance(m, TickFrame) else m) for s, m in batch
-        ]
-        if len(stamped) == 1:
-            await self._bus.publish(*stamped[0])
+        if batch[0][0] is Stream.TICKS:
+            await self._bus.publish_ticks([message for _, message in batch if isinstance(message, TickFrame)])
         else:
-            await self._bus.publish_many(stamped)
+            await self._bus.publish_many(batch)
