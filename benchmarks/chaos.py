@@ -31,7 +31,7 @@ from tradealgo.config import BrokerSession, Market
 from tradealgo.domain.orders import OrderState
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Module
-from tradealgo.gatekeeper.journal import open_readonly, read, verify
+from tradealgo.gatekeeper.journal import Row, open_readonly, read, verify
 from tradealgo.gatekeeper.messages import AnswerRecord, CallRecord, Kind, Outcome
 
 SHARES = ("NSE:INFY", "NSE:RELIANCE", "NSE:TCS", "NSE:HDFCBANK", "NSE:ICICIBANK")
@@ -129,13 +129,10 @@ class Run:
     def _compare(self) -> dict[str, Any]:
         ledger = requests.get(f"{self.url}/_paper/ledger", timeout=10).json()["data"]
         theirs = self._broker_orders()
-        journal = self.session.folder.journal
-        verify(journal)
-        with contextlib.closing(open_readonly(journal)) as db:
-            rows = list(read(db))
+        asked = {e.message.request_id for e in self.session._connected().range(Stream.REQUESTS)}
+        rows = self._journal_with(asked)
         ours = {r.message.tag: r.message for r in rows if r.kind is Kind.ORDER}
         verdicts = {r.message.request_id for r in rows if r.kind is Kind.VERDICT}
-        asked = {e.message.request_id for e in self.session._connected().range(Stream.REQUESTS)}
         tags = collections.Counter(o["tag"] for o in theirs)
         by_tag = {o["tag"]: o for o in theirs}
         lost = len(asked - verdicts) + len(set(tags) - set(ours))
@@ -158,6 +155,18 @@ class Run:
             "orders": len(theirs),
             "requests": len(asked),
         }
+
+    def _journal_with(self, asked: set[str]) -> list[Row]:
+        """The journal, once it holds a verdict on all that was asked: the Consumer goes on asking after the kill."""
+        journal = self.session.folder.journal
+        deadline = time.monotonic() + 10
+        while True:
+            with contextlib.closing(open_readonly(journal)) as db:
+                rows = list(read(db))
+            if asked <= {r.message.request_id for r in rows if r.kind is Kind.VERDICT} or time.monotonic() > deadline:
+                verify(journal)
+                return rows
+            time.sleep(0.1)
 
     def _broker_orders(self) -> list[dict[str, Any]]:
         login = BrokerSession.load(self.session.manifest.account)

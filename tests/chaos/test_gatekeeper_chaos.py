@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from benchmarks.chaos import measure
+from benchmarks.kill import rounds
 
 
 @pytest.mark.slow
@@ -16,3 +19,14 @@ def test_a_short_chaos(monkeypatch: pytest.MonkeyPatch, tradealgo_home: str) -> 
     assert figures["orders"] > 0
     assert (figures["lost"], figures["doubled"], figures["unflat_after_kill"]) == (0, 0, 0)
     assert figures["max_calls_in_a_second"] <= 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_short_kill() -> None:
+    """Ten positions and twenty working orders: flat by the broker's word, within its rate rule, and soon."""
+    soak = bool(os.environ.get("TRADEALGO_SOAK"))
+    clean, faulty, most = await rounds(10, 5) if soak else await rounds(1, 0)
+    assert most <= 10
+    assert max(r.seconds - r.least for r in clean) < 5  # under 1 on a machine of its own: `benchmarks.kill`
+    assert all(r.seconds < 25 for r in faulty)

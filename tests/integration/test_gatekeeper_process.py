@@ -134,19 +134,6 @@ async def test_a_flag_file_kills_without_the_bus(session: GateSession) -> None:
     assert "the bus is gone" in state.reason
 
 
-async def test_garbage_on_the_request_stream_is_denied_and_blocks_nothing(session: GateSession) -> None:
-    """An entry that isn't a request, then NaN, then a good one."""
-    key = stream_key(session.session_id, Stream.REQUESTS)
-    entry = await session.bus.client.xadd(key, {b"m1": b"\xc1garbage"})
-    broken = await session.ask(INFY, Side.BUY, 10, 10, reference_price=float("nan"))
-    foreign = await session.ask(INFY, Side.BUY, 10, 10, session_id="somebody-else")
-    good = await session.ask(INFY, Side.BUY, 10, 10)
-    assert (await session.verdict(f"?{entry.decode()}")).code == "MALFORMED"
-    assert (await session.verdict(broken.request_id)).code == "BAD_PRICE"
-    assert (await session.verdict(foreign.request_id)).code == "WRONG_SESSION"
-    assert (await session.verdict(good.request_id)).code == "SUBMIT"
-
-
 async def test_a_second_gatekeeper_of_the_account_does_not_start(session: GateSession) -> None:
     """One sentence, exit code 3."""
     first = session.processes[Module.GATEKEEPER]

@@ -18,7 +18,8 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
     """Finite prices, a positive quantity, an id, and no kill order from outside."""
     request = proposal.request
     if not request.request_id or len(request.request_id) > 200:
-        return Denial("BAD_ID", f"a request id of {len(request.request_id)} characters: expected 1 to 200")
+        length = len(request.request_id)
+        return Denial("BAD_ID", f"a request id of {length} characters: expected 1 to 200", {"length": length})
     if not 0 < request.quantity <= MAX_QUANTITY:
         return Denial(
             "BAD_QUANTITY",
@@ -26,7 +27,8 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
             {"quantity": request.quantity, "limit": MAX_QUANTITY},
         )
     if abs(request.position_after) > MAX_QUANTITY:
-        return Denial("BAD_QUANTITY", f"position_after {request.position_after} is beyond {MAX_QUANTITY}")
+        after = request.position_after
+        return Denial("BAD_QUANTITY", f"position_after {after} is beyond {MAX_QUANTITY}", {"position_after": after})
     for name, value in (
         ("reference_price", request.reference_price),
         ("stop", request.stop),
@@ -35,5 +37,6 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
         if value is not None and not (math.isfinite(value) and 0 < value <= MAX_PRICE):
             return Denial("BAD_PRICE", f"{name} {value!r}: expected a positive number of rupees", {name: repr(value)})
     if request.intent in (Intent.KILL, Intent.PROTECT):
-        return Denial("BAD_INTENT", f"only the Gatekeeper itself makes {request.intent} orders: expected ENTRY or EXIT")
+        text = f"only the Gatekeeper itself makes {request.intent} orders: expected ENTRY or EXIT"
+        return Denial("BAD_INTENT", text, {"intent": request.intent.value})
     return None
