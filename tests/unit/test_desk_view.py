@@ -117,6 +117,16 @@ def test_mtm_memory_is_bounded(monkeypatch) -> None:
     assert min(p.mtm for p in view.mtm) == -50
 
 
+def test_a_long_day_keeps_its_beginning(monkeypatch) -> None:
+    """Thinned many times over, each tenth of a session still has its part of the points."""
+    monkeypatch.setattr(view_module, "MAX_MTM", 400)
+    view = make_view()
+    for i in range(10_000):
+        view.apply(Entry(Stream.MTM, b"%d-0" % (i + 1), make_point(i, (i * 7919) % 1000)))
+    tenths = [sum(1 for p in view.mtm if p.ts // 1_000 == tenth) for tenth in range(10)]
+    assert min(tenths) >= 10
+
+
 def test_a_snapshot_is_json_with_the_figures() -> None:
     """Everything that a desk shows survives JSON; money is in rupees, ages in seconds."""
     view = make_view()

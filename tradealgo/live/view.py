@@ -28,7 +28,7 @@ from tradealgo.domain.state import Alert, Beat, Control, Module, MtmPoint, Sessi
 #: What a view reads. Ticks are too many to keep; `apply` takes them too, but only for the last prices.
 VIEW_STREAMS = tuple(s for s in Stream if s not in (Stream.TICKS, Stream.UPDATES))
 
-#: MTM points kept. Beyond it the older ones are thinned, highs and lows staying: six hours at 10 a second are 216,000.
+#: MTM points kept. Beyond it they are thinned, highs and lows staying: six hours at 10 a second are 216,000.
 MAX_MTM = 40_000
 
 
@@ -104,8 +104,7 @@ class SessionView:
     def _take_mtm(self, point: MtmPoint) -> None:
         self.mtm.append(point)
         if len(self.mtm) > MAX_MTM:
-            half = MAX_MTM // 2
-            self.mtm[:half] = thin(self.mtm[:half], half // 2)
+            self.mtm = thin(self.mtm, MAX_MTM // 2)
 
     def _take_state(self, state: SessionState) -> None:
         self.state = state
@@ -151,16 +150,23 @@ class SessionView:
 
 
 def thin(points: list[MtmPoint], size: int) -> list[MtmPoint]:
-    """About `size` of the points, in order: the lowest and the highest MTM of each stretch, the first and the last."""
+    """About `size` of the points, in order: the lowest and the highest MTM of each stretch of time, the first and the last.
+
+    Stretches of time, not of points: thinned again and again, a day's beginning stays as fine as its end.
+    """
     if len(points) <= max(size, 4):
         return points
-    step = -(-len(points) // max(size // 2, 1))
-    keep = {0, len(points) - 1}
-    for begin in range(0, len(points), step):
-        stretch = range(begin, min(begin + step, len(points)))
-        keep.add(min(stretch, key=lambda i: points[i].mtm))
-        keep.add(max(stretch, key=lambda i: points[i].mtm))
-    return [points[i] for i in sorted(keep)]
+    begin, stretches = points[0].ts, max(size // 2, 1)
+    width = (points[-1].ts - begin) // stretches + 1
+    low: dict[int, int] = {}
+    high: dict[int, int] = {}
+    for index, point in enumerate(points):
+        stretch, value = (point.ts - begin) // width, point.mtm
+        if stretch not in low or value < points[low[stretch]].mtm:
+            low[stretch] = index
+        if stretch not in high or value > points[high[stretch]].mtm:
+            high[stretch] = index
+    return [points[i] for i in sorted({0, len(points) - 1, *low.values(), *high.values()})]
 
 
 def _position(entry_id: bytes) -> tuple[int, int]:
