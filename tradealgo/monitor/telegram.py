@@ -149,7 +149,7 @@ async def take_orders(process: Process) -> None:
                     if int(message.get("date", 0)) >= began:
                         await _answer(process, bot, http, talk.hear(str(message.get("text", "")), time.time()))
             except (OSError, ValueError, KeyError, TypeError) as error:
-                process.log.warning("telegram", error=type(error).__name__)
+                process.log.warning("telegram", error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(RETRY_S)
 
 
