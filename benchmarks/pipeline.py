@@ -45,10 +45,12 @@ def _sender(frames: int, pipe: Pipe) -> None:
 
     async def flood(socket: ServerConnection) -> None:
         await socket.recv()
-        with socket.transport.get_extra_info("socket").dup() as bare:
-            bare.setblocking(True)  # waits in the kernel, so that the other two processes have the processors
-            await asyncio.to_thread(lambda: [bare.sendall(chunk) for _ in range(frames // CHUNK)])
-            await socket.wait_closed()
+        transport = socket.transport
+        for _ in range(frames // CHUNK):
+            transport.write(chunk)
+            # Sleeps meanwhile: the other two processes need the processors
+            await _until(lambda: transport.get_write_buffer_size() < 4 * len(chunk), 0.0005)
+        await socket.wait_closed()
 
     async def run() -> None:
         async with serve(flood, "127.0.0.1", 0, compression=None) as server:
