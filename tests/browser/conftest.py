@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from jupyter_desk import Jupyter, WrittenSession
+from jupyter_desk import TOKEN, Jupyter, WrittenSession
+from lab import FLAGS, VIEWPORT, Lab, find_chromium
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,39 @@ def written(home: Path, bus_url: str) -> Iterator[WrittenSession]:
     session = WrittenSession(home, bus_url)
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="module")
+def jupyterlab(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Jupyter]:
+    jupyter = Jupyter(tmp_path_factory.mktemp("jupyterlab"), home, "lab")
+    try:
+        yield jupyter.wait()
+    finally:
+        jupyter.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def lab(browser: Any, jupyterlab: Jupyter) -> Iterator[Lab]:
+    """A fresh tab; afterwards no request has left loopback, and no script has failed."""
+    context = browser.new_context(viewport=VIEWPORT)
+    lab = Lab(context.new_page(), jupyterlab)
+    yield lab
+    context.close()
+    status, kernels = jupyterlab.http("GET", "/api/kernels", token=TOKEN)
+    for kernel in kernels if status == 200 else ():
+        jupyterlab.http("DELETE", f"/api/kernels/{kernel['id']}", token=TOKEN)
+    assert not lab.strange
+    assert not lab.errors
 
 
 @pytest.hookimpl(wrapper=True)

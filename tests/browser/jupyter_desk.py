@@ -120,7 +120,7 @@ class Jupyter:
 class WrittenSession:
     """A session whose streams the stand-in writes, on a bus that is there."""
 
-    def __init__(self, home: Path, bus_url: str, mode: Mode = Mode.PAPER) -> None:
+    def __init__(self, home: Path, bus_url: str, mode: Mode = Mode.PAPER, speed: int = 0) -> None:
         self.id = f"desk-{uuid.uuid4().hex[:8]}"
         self.folder = SessionDir(home / "sessions" / self.id)
         self.folder.path.mkdir(parents=True)
@@ -140,7 +140,7 @@ class WrittenSession:
         )
         with open(self.folder.logs / "writer.log", "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(WRITER), str(self.folder.path)],
+                [sys.executable, str(WRITER), str(self.folder.path), *([str(speed)] if speed else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

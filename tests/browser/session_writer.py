@@ -1,4 +1,6 @@
-"""A stand-in that writes a session's streams as the modules do, for tests of the desk alone: `python session_writer.py FOLDER`.
+"""A stand-in that writes a session's streams as the modules do, for tests of the desk alone: `python session_writer.py FOLDER [SPEED]`.
+
+With a SPEED it begins at the open, and writes so many times real time: ten points of MTM a second of the session.
 
 It obeys the control stream and the kill flag, so that the way from a browser to the streams is whole; what it shows is
 a random walk. The drills that matter run on real sessions.
@@ -38,12 +40,15 @@ from tradealgo.domain.state import (
 TOKENS = {"NSE:INFY": 408065, "NSE:RELIANCE": 738561}
 OPEN = 1_795_146_300_000_000_000  # 2026-11-20 09:15 IST
 MINUTE = 60_000_000_000
+#: Minutes of the day that are there at the start.
+HISTORY = 240
 STATES = {Module.PRODUCER: "LIVE", Module.SENTINEL: "LOGGED_IN"}
 
 
 class Writer:
-    def __init__(self, folder: SessionDir, bus: Bus) -> None:
-        self.folder, self.bus = folder, bus
+    def __init__(self, folder: SessionDir, bus: Bus, speed: int = 0) -> None:
+        self.folder, self.bus, self.speed = folder, bus, speed
+        self.history = 0 if speed else HISTORY
         self.manifest = folder.read_manifest()
         self.random = random.Random(7)
         self.prices = dict.fromkeys(TOKENS, 1_500.0)
@@ -60,14 +65,14 @@ class Writer:
         ]
         await self.bus.client.set(instruments_key(self.bus.session_id), msgspec.msgpack.encode(instruments))
         await self.bus.publish(Stream.STATE, self.state)
-        for step in range(240):
+        for step in range(self.history):
             await self.minute(step)
         await asyncio.gather(self.points(), self.minutes(), self.beats(), self.controls())
 
     async def minutes(self) -> None:
-        step = 240
+        step = self.history
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(60 / self.speed if self.speed else 1.0)
             if self.state.kill is KillState.ARMED:
                 await self.minute(step)
                 step += 1
@@ -122,7 +127,7 @@ class Writer:
             if (wanted := target * 300) != self.held[key]:
                 out += self.trade(key, wanted - self.held[key], new, stamp)
         self.peak = max(self.peak, self.mtm)
-        if step < 240:
+        if step < self.history:
             out.append((Stream.MTM, self.point()))
         await self.bus.publish_many(out)
 
@@ -178,10 +183,11 @@ class Writer:
 
     async def points(self) -> None:
         while True:
-            self.event += MINUTE // 20
-            if any(self.held.values()):
-                self.mtm += self.random.gauss(0, 60)
-            await self.bus.publish(Stream.MTM, self.point())
+            for _ in range(self.speed or 1):
+                self.event += MINUTE // (600 if self.speed else 20)
+                if any(self.held.values()):
+                    self.mtm += self.random.gauss(0, 6 if self.speed else 60)
+                await self.bus.publish(Stream.MTM, self.point())
             await asyncio.sleep(0.1)
 
     async def beats(self) -> None:
@@ -253,7 +259,8 @@ class Writer:
 async def main() -> None:
     folder = SessionDir(sys.argv[1])
     manifest = folder.read_manifest()
-    await Writer(folder, Bus(connect(manifest.resolved_bus_url()), manifest.session_id)).run()
+    speed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    await Writer(folder, Bus(connect(manifest.resolved_bus_url()), manifest.session_id), speed).run()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from jupyter_desk import TOKEN, Jupyter
-from lab import ARTEFACTS, FLAGS, VIEWPORT, Lab, find_chromium, write_notebook
+from lab import ARTEFACTS, Lab, find_chromium, write_notebook
 
 from tradealgo.config import Market
 from tradealgo.domain.state import KillCause, KillState
@@ -38,15 +38,6 @@ BUSY_S, RESTART_S = 30, 5
 
 
 @pytest.fixture(scope="module")
-def jupyterlab(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Jupyter]:
-    jupyter = Jupyter(tmp_path_factory.mktemp("jupyterlab"), home, "lab")
-    try:
-        yield jupyter.wait()
-    finally:
-        jupyter.stop()
-
-
-@pytest.fixture(scope="module")
 def session(home: Path) -> Iterator[LiveSession]:
     """A paper session of real processes, over real sockets, that has traded."""
     with pytest.MonkeyPatch.context() as patch:
@@ -58,30 +49,6 @@ def session(home: Path) -> Iterator[LiveSession]:
             yield session
         finally:
             session.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def lab(browser: Any, jupyterlab: Jupyter) -> Iterator[Lab]:
-    """A fresh tab; afterwards no request has left loopback, and no script has failed."""
-    context = browser.new_context(viewport=VIEWPORT)
-    lab = Lab(context.new_page(), jupyterlab)
-    yield lab
-    context.close()
-    status, kernels = jupyterlab.http("GET", "/api/kernels", token=TOKEN)
-    for kernel in kernels if status == 200 else ():
-        jupyterlab.http("DELETE", f"/api/kernels/{kernel['id']}", token=TOKEN)
-    assert not lab.strange
-    assert not lab.errors
 
 
 def arm(session: LiveSession) -> None:
