@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime as dt
+import gc
 import json
 import os
 import signal
@@ -151,6 +152,7 @@ async def run_module(module: Module, main: Callable[[Process], Awaitable[None]],
     bus = await connected_bus(manifest) if needs_bus else Bus(connect(manifest.resolved_bus_url()), manifest.session_id)
     process = Process(module, folder, manifest, bus)
     loop = asyncio.get_running_loop()
+    gc.freeze()  # modules live as long as the process: to look through them again would stop it for milliseconds
     work = asyncio.ensure_future(main(process))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, work.cancel)

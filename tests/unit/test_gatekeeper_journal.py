@@ -13,7 +13,7 @@ from tradealgo.domain.orders import Intent
 from tradealgo.domain.state import Action
 from tradealgo.gatekeeper.core import Gate
 from tradealgo.gatekeeper.explain import explain
-from tradealgo.gatekeeper.journal import Journal, JournalError, verify
+from tradealgo.gatekeeper.journal import ROOM, Journal, JournalError, verify
 from tradealgo.gatekeeper.messages import Kind, Note, Record
 from tradealgo.gatekeeper.situation import Terms
 
@@ -38,6 +38,16 @@ def test_what_is_appended_comes_back_in_order(tmp_path: Path) -> None:
     rows = list(journal.rows(after=8))
     assert [(r.seq, r.message.text) for r in rows] == [(9, "a4"), (10, "b4"), (11, "last")]
     assert verify(path) == 11
+
+
+def test_a_new_journals_log_never_grows(tmp_path: Path) -> None:
+    """It has its whole length from the start, so that a commit waits for its own bytes alone."""
+    journal = Journal(tmp_path / "j.db")
+    size = (tmp_path / "j.db-wal").stat().st_size
+    for number in range(50):
+        journal.append([note("x" * 5_000)], number)
+    assert (tmp_path / "j.db-wal").stat().st_size == size > ROOM
+    assert verify(tmp_path / "j.db") == 50
 
 
 @pytest.mark.parametrize(
