@@ -26,9 +26,7 @@ class Position(Shown, msgspec.Struct, frozen=True, kw_only=True):
     own formula, free of any averaging rule.
     """
 
-    PAISE = frozenset(
-        {"buy_value", "sell_value", "open_value", "realised", "unrealised", "pnl"}
-    )
+    PAISE = frozenset({"buy_value", "sell_value", "open_value", "realised", "unrealised", "pnl"})
     BESIDES = ("average_price", "realised", "unrealised", "pnl")
 
     instrument_token: int
@@ -58,8 +56,8 @@ class Position(Shown, msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def realised(self) -> int:
-        """Paise."""
-        return self.pnl - self.unrealised
+        """Paise: turnovers, less what the open quantity cost."""
+        return self.sell_value - self.buy_value + self.open_value
 
 
 class Portfolio:

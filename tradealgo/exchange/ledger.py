@@ -110,7 +110,8 @@ class Ledger:
                 holding.sell_value -= worth
 
     def _charge(self, execution: Execution, value: int) -> None:
-        instrument, side = self.instruments[execution.instrument_token], Side(execution.side)
+        instrument = self.instruments[execution.instrument_token]
+        side = Side.BUY if execution.side == "BUY" else Side.SELL
         day = ist_date(execution.ts)
         before = self._order_value.get(execution.order_id, 0)
         self._order_value[execution.order_id] = before + value

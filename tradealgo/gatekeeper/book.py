@@ -274,9 +274,9 @@ class Book:
         """Paise: `mtm` if every UNKNOWN order had filled at its limit, where that is a loss. Where no price has come yet, as
         right after a restart, nobody can say.
         """
+        if not (self.unknown or self._unbooked):
+            return self.portfolio.mtm
         total = self.mtm
-        if not self.unknown:
-            return total
         for order in self.unknown.values():
             last = self.last_price(order.instrument_token)
             if last > 0 and order.intent is not Intent.PROTECT:  # which only ever lowers risk

@@ -23,9 +23,9 @@ class Queries:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._due: dict[Query, int] = dict.fromkeys(Query, 0)
-        self._asked: dict[Query, int] = dict.fromkeys(Query, 0)
-        self._failures: dict[Query, int] = dict.fromkeys(Query, 0)
+        self._due: dict[Query, int] = dict.fromkeys(_ALL, 0)
+        self._asked: dict[Query, int] = dict.fromkeys(_ALL, 0)
+        self._failures: dict[Query, int] = dict.fromkeys(_ALL, 0)
         self._under_way: set[Query] = set()
         self._last = 0
         self._routine = int(context.limits.reconcile_s * SECOND_NS)

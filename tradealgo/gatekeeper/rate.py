@@ -73,7 +73,7 @@ class ServerClock:
     @property
     def is_coarse(self) -> bool:
         """Whether the bounds are so wide that calls are counted in more seconds than need be."""
-        return self.uncertainty > COARSE_NS
+        return self.high - self.low > COARSE_NS
 
     def seconds(self, earliest: int, latest: int) -> tuple[int, int]:
         """First and last second of the server in which something between two local instants may fall."""

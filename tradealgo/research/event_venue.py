@@ -149,7 +149,7 @@ class Venue:
         return BrokerTrade(
             trade_id=execution.trade_id, order_id=execution.order_id,
             instrument=self._instruments[execution.instrument_token].key,
-            instrument_token=execution.instrument_token, side=Side(execution.side), quantity=execution.quantity,
+            instrument_token=execution.instrument_token, side=Side.BUY if execution.side == "BUY" else Side.SELL, quantity=execution.quantity,
             price=execution.price / 100, product=execution.product, ts=execution.ts,
         )  # fmt: skip
 
