@@ -7,6 +7,8 @@ import datetime as dt
 import pytest
 
 from tradealgo.domain.instruments import Instrument, Kind
+from tradealgo.domain.ticks import empty_ticks
+from tradealgo.exchange.board import Board, best_levels
 from tradealgo.exchange.rules import Circuit, freeze_quantity, protected_limit, read_form
 
 SHARE = Instrument(instrument_token=1, exchange="NSE", tradingsymbol="X", kind=Kind.EQUITY, tick_size=0.05)
@@ -45,6 +47,19 @@ def test_option_band_is_in_rupees_when_cheap() -> None:
     """Rs 20 around a premium under 50, 40 % above it."""
     assert Circuit().limits(OPTION, 1_000) == (5, 3_000)
     assert Circuit().limits(OPTION, 10_000) == (6_000, 14_000)
+
+
+def test_option_band_follows_the_trades() -> None:
+    """An option's is around its last price, a share's around yesterday's close; before a trade both are around that."""
+    ticks = empty_ticks(2)
+    for tick, token, last in zip(ticks, (1, 2), (150.0, 100.0), strict=True):
+        tick["instrument_token"], tick["last_price"], tick["close"], tick["ts_event"] = token, last, 200.0, 1
+    board = Board([SHARE, OPTION], ticks, best_levels, Circuit())
+    assert board.band(SHARE) == (16_000, 24_000)
+    assert board.band(OPTION) == (6_000, 14_000)
+    ticks["last_price"] = 0.0
+    board.put(ticks)
+    assert board.band(OPTION) == (12_000, 28_000)
 
 
 def test_freeze_quantity_is_in_whole_lots() -> None:

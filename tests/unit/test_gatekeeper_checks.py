@@ -137,6 +137,15 @@ def test_one_request(changes: dict[str, Any], expected: str) -> None:
     assert code(request(**changes)) == expected
 
 
+@pytest.mark.parametrize(("reference", "expected"), [(143.0, "SUBMIT"), (97.0, "SUBMIT"), (145.0, "FAT_FINGER")])
+def test_a_premium_may_move_further(reference: float, expected: str) -> None:
+    """An option's line is a fifth, by a limit of its own."""
+    assert code(request(CALL, reference_price=reference)) == expected
+    assert (
+        code(request(CALL, reference_price=reference), limits=Limits(option_fat_finger_fraction=0.01)) == "FAT_FINGER"
+    )
+
+
 def test_an_index_cannot_be_bought() -> None:
     """It has a price, and no orders."""
     assert code(request(NIFTY)) == "NOT_TRADABLE"
