@@ -163,7 +163,8 @@ def running_session(account: str) -> SessionDir | None:
 def _attached(folder: SessionDir, manifest: Manifest, source: str | None) -> LiveSession:
     running = folder.read_manifest()
     other = checks.differences(running, manifest)
-    if (folder.strategy_source.read_text() if folder.strategy_source.exists() else None) != source:
+    text = folder.strategy_source.read_text() if folder.strategy_source.exists() else None
+    if text != source or (not other and running.identity != manifest.identity):  # a module's source isn't carried
         other.append("the strategy's source")
     if not other:
         print(f"attached to {running.session_id}, which is running already")

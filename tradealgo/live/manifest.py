@@ -36,7 +36,7 @@ DEFAULT_SPEED = 60.0
 
 #: What may differ between two launches of one and the same session: where it runs, when, and by which build.
 INCIDENTAL = frozenset(
-    {"session_id", "rest_url", "ws_url", "bus_url", "created", "git_sha", "lock_hash", "python", "api_key"}
+    {"session_id", "rest_url", "ws_url", "bus_url", "created", "git_sha", "lock_hash", "python", "api_key", "identity"}
 )
 
 
