@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tradealgo.gatekeeper.intake import Intake
 
 SECOND_NS = 1_000_000_000
+#: Ends the request id of the exit that rolls a leg back.
+ROLLBACK = "^"
 #: Codes of a group's own verdict, and of the verdicts of its legs that didn't go.
 ROLLED_BACK, BROKEN = "ROLLED_BACK", "BASKET"
 
@@ -242,7 +244,7 @@ class Baskets:
     def _close(self, basket: Basket, leg: OrderRequest) -> None:
         """Ask for what leads back to where the leg began, unless the strategy has said something else since."""
         word = self._intake.words.get(leg.instrument_token)
-        exit_id = f"{leg.request_id}^"
+        exit_id = f"{leg.request_id}{ROLLBACK}"
         stands = word is not None and word.request.request_id == leg.request_id
         if not self._orders(leg) or not stands or exit_id in self._intake.state.seen:
             return

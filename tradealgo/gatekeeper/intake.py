@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tradealgo.domain.orders import Intent, OrderRequest, Verdict
 from tradealgo.domain.state import KillState
-from tradealgo.gatekeeper.baskets import Baskets
+from tradealgo.gatekeeper.baskets import ROLLBACK, Baskets
 from tradealgo.gatekeeper.breaker import Breaker
 from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.checks import decide
@@ -91,10 +91,16 @@ class Intake:
     def _hear(self, verdict: Verdict) -> None:
         self.baskets.heard(verdict)
         request = self.state.seen.get(verdict.request_id)
-        if request is not None and verdict.code not in VOID:
+        if request is not None and verdict.code not in VOID and not self._is_overtaken(request):
             denial = "" if verdict.code == SUBMIT else verdict.text
             self.words[request.instrument_token] = Word(request, denial)
             self.book.unsettled.add(request.instrument_token)
+
+    def _is_overtaken(self, request: OrderRequest) -> bool:
+        """Whether the strategy has said something else since the leg that this exit rolls back."""
+        leg, rolls_back, _ = request.request_id.partition(ROLLBACK)
+        word = self.words.get(request.instrument_token)
+        return bool(rolls_back) and word is not None and word.request.request_id.partition(ROLLBACK)[0] != leg
 
     def decide_pending(self) -> None:
         """Decide what may be decided, for each instrument in the order of arrival."""
