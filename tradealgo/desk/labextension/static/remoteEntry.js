@@ -11,6 +11,23 @@
   };
   const script = name => import(/* webpackIgnore: true */ `${location.origin}${base()}tradealgo/static/${name}`);
 
+  // A live kernel isn't restarted or shut down by accident while a session runs: the session would go on without its notebook.
+  const guardRestart = app => {
+    const execute = app.commands.execute.bind(app.commands);
+    const isLive = () => app.shell.currentWidget?.sessionContext?.session?.kernel?.name === "tradealgo-live";
+    const running = () => (window.__tradealgo?.sessions ?? []).filter(s => s.status !== "PAST");
+    let agreed = 0;  // one command runs another: asked once
+    app.commands.execute = (id, args) => {
+      const names = running().map(s => `${s.strategy} (${s.mode}, ${s.kill !== "ARMED" && s.kill || s.trading || s.status})`);
+      if (names.length && Date.now() - agreed > 1000 && isLive() && /restart|shut-?down|change-kernel/i.test(id)) {
+        const says = `Running: ${names.join(", ")}.\n\nIt trades on whatever becomes of this kernel; attach() finds it again. Variables of this notebook are lost.\n\nGo on?`;
+        if (!confirm(says)) return Promise.resolve(null);
+        agreed = Date.now();
+      }
+      return execute(id, args);
+    };
+  };
+
   // The top bar and the hotkey.
   const extension = async () => {
     const { Widget } = await shared("@lumino/widgets");
@@ -22,6 +39,7 @@
         const widget = new Widget();
         widget.id = "tradealgo-top";
         app.shell.add(widget, "top", { rank: 1000 });
+        guardRestart(app);
         script("topbar.js").then(({ topBar }) => topBar(widget.node)).catch(error => {
           widget.node.textContent = "TradeAlgo: the server extension is off";
           console.warn("tradealgo: top bar not loaded", error);
