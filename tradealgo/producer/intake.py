@@ -116,7 +116,10 @@ class Intake:
         return Notice(kind, str(content)) if kind in ("error", "message") else None
 
     def _mark_cached(self, ticks: np.ndarray) -> None:
-        for n, token in enumerate(ticks["instrument_token"].tolist()):
+        tokens = ticks["instrument_token"].tolist()
+        if self._cached_due.isdisjoint(tokens):  # some strikes don't tick all day
+            return
+        for n, token in enumerate(tokens):
             if token in self._cached_due:
                 self._cached_due.discard(token)
                 ticks["flags"][n] |= FLAG_CACHED
