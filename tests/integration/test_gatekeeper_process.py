@@ -127,7 +127,7 @@ async def test_a_kill_goes_on_after_kill_9(session: GateSession) -> None:
 
 async def test_a_flag_file_kills_without_the_bus(session: GateSession) -> None:
     """Only the file, no message: tripped within the poll."""
-    whole = session.folder.path / "kill.tmp"  # as `live.control` writes it: there at once, never half
+    whole = session.folder.path / "kill.tmp"  # as `control` writes it: there at once, never half
     whole.write_text('{"source": "panel", "reason": "the bus is gone"}')
     whole.rename(session.folder.kill_flag)
     state = await session.killed("LOCKED")

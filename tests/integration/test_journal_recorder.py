@@ -158,6 +158,28 @@ def test_every_message_comes_back_from_postgresql(postgresql: str, monkeypatch: 
     check_round_trip(Record(url))
 
 
+def test_a_record_of_an_older_release_is_read_and_written_on(tmp_path: Path) -> None:
+    """Fields that messages have got since have their defaults; nobody need migrate anything."""
+    url = sa.URL.create("sqlite", database=str(tmp_path / "old.db"))
+    entries = [Entry(stream, b"1-0", message) for stream, message in ONE_OF_EACH.items()]
+    store = Record(url)
+    store.save("s", entries)
+    store.close()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for table, column in (("control", "order"), ("orders", "trigger"), ("requests", "group")):
+            connection.exec_driver_sql(f'alter table "{table}" drop column "{column}"')
+    for read_only in (True, False):
+        store = Record(url, read_only=read_only)
+        for stream in (Stream.CONTROL, Stream.ORDERS, Stream.REQUESTS):
+            assert [e.message for e in store.entries("s", stream)] == [ONE_OF_EACH[stream]]
+        store.close()
+    store = Record(url)
+    store.save("s", [Entry(Stream.CONTROL, b"2-0", ONE_OF_EACH[Stream.CONTROL])])
+    assert [e.message for e in store.entries("s", Stream.CONTROL)] == 2 * [ONE_OF_EACH[Stream.CONTROL]]
+    store.close()
+
+
 def test_a_bad_database_url_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What can't be a URL is refused without repeating it: it may hold a password."""
     monkeypatch.setenv("TRADEALGO_DATABASE_URL", "not a url secret")

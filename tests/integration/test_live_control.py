@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tradealgo import control
 from tradealgo.bus.keys import Stream
 from tradealgo.bus.redis_bus import BlockingBus, connect_blocking
 from tradealgo.config import Manifest, Mode, SessionDir
+from tradealgo.control import request
 from tradealgo.domain.errors import BadConfig, BusUnavailable
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Action, Control
-from tradealgo.live import control
-from tradealgo.live.control import request
 
 #: Stands in for a Gatekeeper's process: its command line names the module and the folder, and it notes the signal.
 LISTENER = (

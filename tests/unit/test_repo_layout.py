@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "tradealgo"
 
 #: What each part may import of ours, beyond itself.
-SHARED = {"config", "process"}
+SHARED = {"config", "control", "process"}
 ALLOWED = {
     "domain": set(),
     "bus": {"domain", "config"},

@@ -101,7 +101,7 @@ class ControlRoute(GuardedApi):
         self.finish(await self._ask(folder, control))
 
     async def _ask(self, folder: Any, control: Control) -> dict[str, Any]:
-        from tradealgo.live.control import request
+        from tradealgo.control import request
 
         try:
             await asyncio.get_running_loop().run_in_executor(None, request, folder, control)

@@ -96,9 +96,17 @@ def _plain(value: Any) -> Any:
 
 
 def to_message(stream: Stream, row: Mapping[str, Any]) -> Any:
-    """The message of a row: what `to_row` was given."""
+    """The message of a row: what `to_row` was given. A field that the row lacks has its default."""
     kind = MESSAGE_TYPES[stream]
-    return kind(**{name: _typed(row[name], *hint) for name, hint in _hints(kind).items()})
+    return kind(**{name: _typed(row[name], *hint) for name, hint in _hints(kind).items() if name in row})
+
+
+def with_default(table: sa.Table, column: sa.Column[Any]) -> sa.Column[Any]:
+    """A column for a table that has rows already: they get the field's default."""
+    field = next(f for f in msgspec.structs.fields(MESSAGE_TYPES[Stream(table.name)]) if f.name == column.name)
+    default = None if field.default is msgspec.NODEFAULT else _plain(field.default)
+    literal = None if default is None else sa.literal(default, column.type)
+    return sa.Column(column.name, column.type, server_default=literal)
 
 
 def _typed(value: Any, plain: type, optional: bool) -> Any:

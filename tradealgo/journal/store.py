@@ -16,7 +16,7 @@ from tradealgo.bus.redis_bus import Entry
 from tradealgo.config import Manifest, SessionDir
 from tradealgo.domain.errors import BadConfig
 from tradealgo.domain.instruments import Instrument
-from tradealgo.journal.schema import KEY_COLUMNS, METADATA, RECORDED, SESSIONS, TABLES, to_message, to_row
+from tradealgo.journal.schema import KEY_COLUMNS, METADATA, RECORDED, SESSIONS, TABLES, to_message, to_row, with_default
 
 
 def database_url(folder: SessionDir) -> sa.URL:
@@ -46,6 +46,7 @@ class Record:
         if read_only:
             return
         METADATA.create_all(self._engine)
+        self._add_columns()
         if url.get_backend_name() == "postgresql":
             self._make_hypertables()
         elif url.get_backend_name() == "sqlite":
@@ -53,6 +54,21 @@ class Record:
                 connection.exec_driver_sql(
                     "PRAGMA journal_mode=WAL"
                 )  # readers and the writer don't wait for each other
+
+    def _add_columns(self) -> None:
+        """Tables that an older release made get the fields which messages have since."""
+        with self._engine.begin() as connection:
+            for table in TABLES.values():
+                for column in self._missing(connection, table):
+                    definition = sa.schema.CreateColumn(with_default(table, column)).compile(
+                        dialect=self._engine.dialect
+                    )
+                    connection.exec_driver_sql(f'alter table "{table.name}" add column {definition}')
+
+    def _missing(self, connection: sa.Connection, table: sa.Table) -> list[sa.Column[Any]]:
+        """Columns that a table in the database doesn't have."""
+        there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+        return [column for column in table.columns if column.name not in there]
 
     def _make_hypertables(self) -> None:
         """With TimescaleDB in the database, one chunk a day."""
@@ -99,11 +115,13 @@ class Record:
         return b"%d-%d" % tuple(found) if found else b"0"
 
     def rows(self, session_id: str, stream: Stream, *, last: int | None = None) -> list[dict[str, Any]]:
-        """A stream's rows in the order of the bus, or only the last ones."""
+        """A stream's rows in the order of the bus, or only the last ones. Fields younger than the record are left out."""
         table = TABLES[stream]
         newest_first = (table.c.entry_ms.desc(), table.c.entry_seq.desc())
-        query = sa.select(table).where(table.c.session_id == session_id).order_by(*newest_first).limit(last)
         with self._engine.connect() as connection:
+            lacks = self._missing(connection, table)
+            columns = [column for column in table.columns if column not in set(lacks)]
+            query = sa.select(*columns).where(table.c.session_id == session_id).order_by(*newest_first).limit(last)
             return [dict(row) for row in connection.execute(query).mappings()][::-1]
 
     def entries(self, session_id: str, stream: Stream, *, last: int | None = None) -> Iterator[Entry]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import redis
 
+from tradealgo import control
 from tradealgo.bus.keys import Stream, instruments_key
 from tradealgo.bus.redis_bus import BlockingBus, connect_blocking
 from tradealgo.config import SessionDir, session_dirs
@@ -32,7 +33,7 @@ from tradealgo.domain.orders import Fill, Order, OrderRequest, Verdict
 from tradealgo.domain.portfolio import Position
 from tradealgo.domain.signals import SignalRecord
 from tradealgo.domain.state import Action, Alert, Beat, Control, KillState, Module, MtmPoint, SessionState, TradingState
-from tradealgo.live import control, leftovers, supervisor
+from tradealgo.live import leftovers, supervisor
 from tradealgo.live.rows import Rows, Text, some
 from tradealgo.live.view import VIEW_STREAMS, SessionView
 from tradealgo.monitor.rules import READY_STATES

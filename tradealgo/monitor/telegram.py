@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tradealgo.bus.keys import Stream
+from tradealgo.control import request
 from tradealgo.domain.errors import BadConfig, TradeAlgoError
 from tradealgo.domain.state import Action, Control, Level
 from tradealgo.process import Process
@@ -164,8 +165,6 @@ async def _answer(process: Process, bot: Bot, http: Any, answer: Answer) -> None
 
 
 def _perform(process: Process, control: Control) -> str:
-    from tradealgo.live.control import request
-
     try:
         reached = request(process.folder, control)
     except TradeAlgoError as error:
