@@ -500,8 +500,9 @@ class World:
             self.tick_all()
             self.fill_some(1.0)
             if self.is_quiet():
-                break
-        self.advance(200 * MS)  # exits are looked at ten times a second
+                self.advance(200 * MS)  # exits are looked at ten times a second, and what just filled is told
+                if self.is_quiet():
+                    break
         insist(self.is_quiet(), f"no rest: {self.gate.figures()} {self.gate.book.working} {self.gate.pending}")
         self.check_books()
 

@@ -6,7 +6,10 @@ import os
 from typing import Any
 
 import pytest
-from gate_world import World
+from gate_world import CALL, INFY, MS, World
+
+from tradealgo.domain.orders import Side
+from tradealgo.gatekeeper.messages import RequestReceived
 
 SOAK = bool(os.environ.get("TRADEALGO_SOAK"))
 #: 20 lives of about a thousand events here; over a million in `make soak`.
@@ -41,3 +44,20 @@ def test_no_seed_breaks_an_invariant(seed: int) -> None:
     """Every command of a random life keeps the invariants, and after it the books agree."""
     world = live(seed, 150)
     assert world.steps > 200, f"live({seed}, 150) did nothing"
+
+
+def test_a_fill_in_the_last_moment_is_waited_for() -> None:
+    """Found by the machine: a stop that had filled at the broker, its message still on the way, looked like rest."""
+    world = World(35_047, clock_offset=-400 * MS, protect_fraction=0.02, brackets=True)
+    world.advance(300 * MS)
+    world.ask(CALL, -130)
+    world.ask(INFY, 1)
+    for _ in range(2):
+        world.give(RequestReceived(world.requests[0]))
+    world.ask(CALL, -65)
+    world.move_price(INFY.instrument_token, -0.08)
+    for _ in range(5):
+        world.give(RequestReceived(world.requests[0]))
+    world.rest()
+    assert [t.side for t in world.trades] == [Side.BUY, Side.SELL]
+    assert world.gate.book.all_booked
