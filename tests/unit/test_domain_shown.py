@@ -9,6 +9,18 @@ from IPython.lib.pretty import pretty
 
 from tradealgo.domain.orders import Fill, Intent, Order, OrderRequest, OrderState, Side, Verdict
 from tradealgo.domain.portfolio import Position
+from tradealgo.domain.state import (
+    Action,
+    Alert,
+    Beat,
+    Control,
+    KillState,
+    Level,
+    Module,
+    MtmPoint,
+    SessionState,
+    TradingState,
+)
 from tradealgo.journal.schema import TABLES
 
 NAMED = {"instrument_token": 1, "instrument": "NSE:A<B", "side": Side.BUY, "quantity": 3}
@@ -22,6 +34,10 @@ SHOWN = [
     ),
     Verdict(request_id="r", instrument="NSE:A<B", code="SUBMIT", text="", figures={"gross": 1}, ts=OPEN),
     Position(instrument_token=1, instrument="NSE:A<B", quantity=2, open_value=300_000, buy_value=300_000, last_price=1_510.0),
+    Alert(level=Level.WARNING, module=Module.PRODUCER, code="GAP", text="NSE:A<B: a gap", ts=OPEN),
+    Beat(module=Module.CONSUMER, pid=7, ts=OPEN, state="READY", figures={"NSE:A<B": 1}),
+    Control(action=Action.SETTLE, source="cli", reason="NSE:A<B looked up", order="TAG1", ts=OPEN),
+    SessionState(trading=TradingState.HALTED, kill=KillState.LOCKED, reason="NSE:A<B", ts=OPEN),
 ]  # fmt: skip
 
 
@@ -39,10 +55,18 @@ def test_a_message_is_a_table_in_html_and_in_text(message: object) -> None:
 def test_times_are_indian_and_paise_become_rupees() -> None:
     """What is kept in nanoseconds and paise is shown as people read it; enums by their value."""
     assert "20 Nov 2026 09:15:00 IST" in pretty(SHOWN[1])
-    assert "Rs 3,000.00" in pretty(SHOWN[-1])
-    assert "unrealised        Rs 20.00" in pretty(SHOWN[-1])
+    assert "Rs 3,000.00" in pretty(SHOWN[4])
+    assert "unrealised        Rs 20.00" in pretty(SHOWN[4])
     assert isinstance(Side.BUY, enum.Enum)
     assert "Side." not in pretty(SHOWN[0])
+
+
+def test_a_point_of_mtm_is_in_rupees() -> None:
+    """Its moments as IST, its figures from paise."""
+    text = pretty(MtmPoint(OPEN, OPEN, 0, 150_050, 0, 150_050, 0, -2_000_000))
+    assert "mtm         Rs 1,500.50" in text
+    assert "limit       Rs -20,000.00" in text
+    assert "20 Nov 2026 09:15:00 IST" in text
 
 
 def test_how_it_looks_is_no_column() -> None:

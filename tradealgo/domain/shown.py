@@ -32,7 +32,7 @@ class Shown:
     def _said(self, name: str, value: Any) -> str:
         if name in self.PAISE:
             return f"Rs {value / 100:,.2f}"
-        if (name == "start" or name.startswith("ts_")) and isinstance(value, int):
+        if (name in ("start", "ts") or name.startswith("ts_")) and isinstance(value, int):
             return ist_text(value, "%d %b %Y %H:%M:%S IST") if value else "–"
         if isinstance(value, enum.Enum):
             return str(value.value)

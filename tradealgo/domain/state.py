@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from tradealgo.domain.shown import Shown
+
 
 class TradingState(StrEnum):
     """Overrides combine strictest-wins: ACTIVE < REDUCING < HALTED."""
@@ -52,7 +54,7 @@ class Action(StrEnum):
     STOP = "STOP"  # end the session: nothing new, positions as they are
 
 
-class Control(msgspec.Struct, frozen=True, kw_only=True):
+class Control(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """One request on the control stream. `source` is "desk", "cli", "notebook", "panel", "flag" or "telegram".
 
     Of a SETTLE, `order` is the order's tag or its beginning, and `found` the broker's order id; empty: it isn't there.
@@ -76,7 +78,7 @@ def _cleaned(text: str) -> str:
     return text[:500].encode("utf-8", "replace").decode()
 
 
-class SessionState(msgspec.Struct, frozen=True, kw_only=True):
+class SessionState(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """Published by the Gatekeeper at each change. `ts_tripped` and `ts_flat` are wall-clock UTC nanoseconds."""
 
     trading: TradingState
@@ -88,8 +90,10 @@ class SessionState(msgspec.Struct, frozen=True, kw_only=True):
     ts: int = 0
 
 
-class MtmPoint(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class MtmPoint(Shown, msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The session's figures at one moment, in paise. `limit` is the (negative) MTM at which the kill trips."""
+
+    PAISE = frozenset({"realised", "unrealised", "charges", "mtm", "drawdown", "limit"})
 
     ts_event: int
     ts: int
@@ -112,7 +116,7 @@ class Module(StrEnum):
     BUS = "bus"
 
 
-class Beat(msgspec.Struct, frozen=True, kw_only=True):
+class Beat(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """A module's heartbeat, at least once a second. `state` is the module's own word; `figures` its numbers.
 
     `ts_event` is the latest exchange time that the module has seen (0: none yet).
@@ -132,7 +136,7 @@ class Level(StrEnum):
     CRITICAL = "CRITICAL"
 
 
-class Alert(msgspec.Struct, frozen=True, kw_only=True):
+class Alert(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """Something that a person should see. `code` is stable, for deduplication; `resolved` ends an earlier one."""
 
     level: Level
