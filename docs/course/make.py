@@ -18,6 +18,9 @@ NOTEBOOKS = HERE.parents[1] / "notebooks"
 WIDTH = 860
 #: Longer text is cut: the page shows what kind of answer comes.
 LINES = 24
+COLOURS = 128
+#: A progress bar's line: nothing to read once it is done.
+PROGRESS = re.compile(r"\d%\|.*\|")
 
 
 def executed(path: Path) -> Any:
@@ -42,19 +45,24 @@ def page_of(data: dict[str, Any]) -> str:
 
 
 def shot(browser: Any, html: str, path: Path) -> None:
-    """Draw HTML in the browser, and keep the picture."""
+    """Draw HTML in the browser, and keep the picture: its colours are few, and the file a third of the size."""
+    from PIL import Image
+
     page = browser.new_page(viewport={"width": WIDTH, "height": 600})
     page.set_content(f"<body style='margin:6px;background:#fff'>{html}</body>")
     page.wait_for_timeout(400)
     drawn = page.locator(".js-plotly-plot, .ta-still").first
     drawn.screenshot(path=str(path))
     page.close()
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def said(output: Any) -> str:
     """An output's plain text."""
     text = output.get("text") or output.get("data", {}).get("text/plain", "")
     lines = re.sub(r"\x1b\[[0-9;]*m", "", text).rstrip().splitlines()
+    lines = [line for line in lines if not PROGRESS.search(line)]
     return "\n".join([*lines[:LINES], *(["…"] if len(lines) > LINES else [])])
 
 
