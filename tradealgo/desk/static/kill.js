@@ -57,7 +57,7 @@ export function says(model) {
 export function steps(model) {
   const at = STEPS.indexOf(model.shot.kill ?? "ARMED");
   return h("ol", { class: "ta-steps", "aria-label": "kill switch state" }, STEPS.map((step, i) =>
-    h("li", { class: i < at ? "ta-past" : i === at ? "ta-now" : "", "aria-current": i === at ? "step" : null, "data-step": step }, words(step))));
+    h("li", { class: i < at ? "ta-past" : i === at ? "ta-now" : "", "aria-current": i === at ? "step" : null, "data-step": step }, words(step).toLowerCase())));
 }
 
 export function killSwitch(el, id, source = "desk") {

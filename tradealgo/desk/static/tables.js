@@ -20,7 +20,7 @@ export function figures({ shot }) {
   return [
     h("div", { class: `ta-mtm-now ${trend(mtm?.mtm)}` }, h("span", {}, "MTM after charges"),
       h("b", {}, mtm ? arrow(mtm.mtm) + money(mtm.mtm) : "–"),
-      h("small", {}, mtm ? `${(mtm.mtm / capital * 100).toFixed(2)} % of ${money(capital, false)}` : "no price yet")),
+      h("small", {}, mtm ? `${(mtm.mtm / capital * 100).toFixed(2).replace("-", "−")} % of ${money(capital, false)}` : "no price yet")),
     h("div", { class: "ta-tiles" },
       tile("Realised", money(mtm?.realised), trend(mtm?.realised)), tile("Unrealised", money(mtm?.unrealised), trend(mtm?.unrealised)),
       tile("Charges", money(mtm?.charges, false)), tile("Drawdown", money(mtm && -Math.abs(mtm.drawdown)))),
