@@ -6,6 +6,8 @@ the exchange's faults are armed by a seed, then presses the kill and compares th
 `lost`: requests without a verdict, and orders that one side has and the other doesn't, or has otherwise.
 `doubled`: tags with more than one broker order. `unflat_after_kill`: positions left, or a kill that didn't end LOCKED.
 `max_calls_in_a_second`: by the second in which a call left. `recover_…_s`: from kill -9 to every module's ready beat.
+`failed`: runs that didn't come to their end. What a bad run was about is printed, and its home stays, with journal, record
+and logs. The exchange's books are read first and the journal last: what one knows the other must have known before.
 """
 
 from __future__ import annotations
@@ -14,12 +16,16 @@ import argparse
 import collections
 import contextlib
 import json
+import multiprocessing
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +77,7 @@ class Run:
             market=Market(day="2026-11-20", seed=seed, speed=60.0),
         )  # fmt: skip
         self.url = self.session.manifest.rest_url
-        self.recoveries: list[float] = []
+        self.recoveries: list[tuple[str, float]] = []  # whom, and seconds
 
     def play(self) -> None:
         """Trade, with a killing or a fault every second or so."""
@@ -96,10 +102,9 @@ class Run:
         os.kill(pid, signal.SIGKILL)
         while time.monotonic() - began < 60:
             if self._recovered(module, pid, wall):
-                self.recoveries.append(time.monotonic() - began)
-                return
+                break
             time.sleep(0.02)
-        self.recoveries.append(60.0)
+        self.recoveries.append((module.value, round(time.monotonic() - began, 3)))
 
     def _recovered(self, module: Module, pid: int, wall: int) -> bool:
         self.session.refresh()
@@ -121,9 +126,10 @@ class Run:
         except TimeoutError:
             locked = False
         took = time.monotonic() - began
-        figures = self._compare() | {"kill_s": took}
-        figures["unflat"] += not locked
-        self.session.stop()
+        figures = self._compare() | {"kill_s": round(took, 3), "recoveries": self.recoveries}
+        if not locked:
+            figures["unflat"] += 1
+            figures["why"].append("the kill didn't end LOCKED")
         return figures
 
     def _compare(self) -> dict[str, Any]:
@@ -131,29 +137,17 @@ class Run:
         theirs = self._broker_orders()
         asked = {e.message.request_id for e in self.session._connected().range(Stream.REQUESTS)}
         rows = self._journal_with(asked)
-        ours = {r.message.tag: r.message for r in rows if r.kind is Kind.ORDER}
-        verdicts = {r.message.request_id for r in rows if r.kind is Kind.VERDICT}
-        tags = collections.Counter(o["tag"] for o in theirs)
-        by_tag = {o["tag"]: o for o in theirs}
-        lost = len(asked - verdicts) + len(set(tags) - set(ours))
-        for tag, order in ours.items():
-            filled = by_tag[tag]["filled_quantity"] if tag in by_tag else 0
-            never = (OrderState.DENIED, OrderState.EXPIRED)
-            lost += filled != order.filled_quantity or (tag not in by_tag and order.state not in never)
-        unsent = {
-            r.message.call_id
-            for r in rows
-            if isinstance(r.message, AnswerRecord) and r.message.outcome is Outcome.NOT_SENT
-        }
-        sent = [r.message.ts for r in rows if isinstance(r.message, CallRecord) and r.message.call_id not in unsent]
-        seconds = collections.Counter(ts // 10**9 for ts in sent)
+        lost = list(missing(asked, theirs, rows))
+        doubled = [tag for tag, count in collections.Counter(o["tag"] for o in theirs).items() if count > 1]
+        held = {p["tradingsymbol"]: p["quantity"] for p in ledger["positions"] if p["quantity"]}
         return {
-            "lost": lost,
-            "doubled": sum(count > 1 for count in tags.values()),
-            "unflat": sum(1 for p in ledger["positions"] if p["quantity"]),
-            "max_calls": max(seconds.values(), default=0),
+            "lost": len(lost),
+            "doubled": len(doubled),
+            "unflat": len(held),
+            "max_calls": max(calls_by_second(rows).values(), default=0),
             "orders": len(theirs),
             "requests": len(asked),
+            "why": lost + [f"tag {tag} doubled" for tag in doubled] + [f"{held} held"] * bool(held),
         }
 
     def _journal_with(self, asked: set[str]) -> list[Row]:
@@ -175,39 +169,89 @@ class Run:
         return answer.json()["data"]
 
 
-def measure(runs: int, seconds: float, seed: int) -> dict[str, Any]:
-    """All runs, each in a home of its own."""
-    found, recoveries = [], []
-    for number in range(seed, seed + runs):
-        with tempfile.TemporaryDirectory(prefix="tradealgo-chaos-") as folder:
-            os.environ["TRADEALGO_HOME"] = str(Path(folder) / "home")
-            run = Run(number, seconds)
-            try:
-                run.play()
-                figures = run.finish()
-            except BaseException:
-                run.session.stop()
-                print(f"\nseed {number} broke", file=sys.stderr)
-                raise
-            found.append(figures)
-            recoveries += run.recoveries
-        bad = figures["lost"] or figures["doubled"] or figures["unflat"]
-        note = f"  BROKEN by seed {number}" if bad else ""
-        print(f"run {number}: {figures} recoveries {np.round(run.recoveries, 2).tolist()}{note}", file=sys.stderr)
-    kills = [f["kill_s"] for f in found]
+def missing(asked: set[str], theirs: list[dict[str, Any]], rows: list[Row]) -> Iterator[str]:
+    """What one side has and the other doesn't, or has otherwise, in words."""
+    ours = {r.message.tag: r.message for r in rows if r.kind is Kind.ORDER}
+    verdicts = {r.message.request_id for r in rows if r.kind is Kind.VERDICT}
+    by_tag = {o["tag"]: o for o in theirs}
+    yield from (f"request {each} has no verdict" for each in sorted(asked - verdicts))
+    yield from (f"the journal doesn't know tag {tag}" for tag in sorted(set(by_tag) - set(ours)))
+    for tag, order in ours.items():
+        row = by_tag.get(tag)
+        filled = row["filled_quantity"] if row else 0
+        if filled != order.filled_quantity:
+            yield f"tag {tag} filled {filled} at the exchange, {order.filled_quantity} in the journal"
+        elif row is None and order.state not in (OrderState.DENIED, OrderState.EXPIRED):
+            yield f"tag {tag} is {order.state} in the journal, the exchange doesn't know it"
+
+
+def calls_by_second(rows: list[Row]) -> collections.Counter[int]:
+    """Order calls by the calendar second in which they left."""
+    answers = [r.message for r in rows if isinstance(r.message, AnswerRecord)]
+    unsent = {a.call_id for a in answers if a.outcome is Outcome.NOT_SENT}
+    sent = [r.message.ts for r in rows if isinstance(r.message, CallRecord) and r.message.call_id not in unsent]
+    return collections.Counter(ts // 10**9 for ts in sent)
+
+
+def one(seed: int, seconds: float) -> dict[str, Any]:
+    """A run in a home of its own, which stays if the run was bad."""
+    home = Path(tempfile.mkdtemp(prefix=f"tradealgo-chaos-{seed}-"))
+    os.environ["TRADEALGO_HOME"] = str(home)
+    run = None
+    try:
+        run = Run(seed, seconds)
+        run.play()
+        figures = run.finish()
+    except Exception as error:
+        traceback.print_exc()
+        figures = {"failed": 1, "why": [f"{type(error).__name__}: {error}"]}
+    finally:
+        if run is not None:
+            run.session.stop()
+    if figures["why"]:
+        print(f"BROKEN by seed {seed}: {'; '.join(figures['why'])}; see {home}", file=sys.stderr)
+    else:
+        shutil.rmtree(home, ignore_errors=True)
+    print(f"run {seed}: {figures}", file=sys.stderr, flush=True)
+    return figures
+
+
+def measure(runs: int, seconds: float, seed: int, jobs: int = 1) -> dict[str, Any]:
+    """All runs, `jobs` at a time."""
+    seeds = [(number, seconds) for number in range(seed, seed + runs)]
+    if jobs == 1:
+        return summed([one(*each) for each in seeds])
+    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=1) as pool:
+        return summed(pool.starmap(one, seeds, chunksize=1))
+
+
+def summed(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of all runs."""
+
+    def total(key: str) -> int:
+        return sum(f.get(key, 0) for f in found)
+
+    recoveries = [seconds for f in found for _, seconds in f.get("recoveries", ())]
+    kills = [f["kill_s"] for f in found if "kill_s" in f]
     return {
-        "runs": runs,
-        "orders": sum(f["orders"] for f in found),
+        "runs": len(found),
+        "failed": total("failed"),
+        "orders": total("orders"),
         "kills_9": len(recoveries),
-        "lost": sum(f["lost"] for f in found),
-        "doubled": sum(f["doubled"] for f in found),
-        "unflat_after_kill": sum(f["unflat"] for f in found),
-        "max_calls_in_a_second": max(f["max_calls"] for f in found),
-        "recover_p50_s": round(float(np.percentile(recoveries, 50)), 3) if recoveries else 0.0,
-        "recover_p99_s": round(float(np.percentile(recoveries, 99)), 3) if recoveries else 0.0,
-        "kill_p50_s": round(float(np.percentile(kills, 50)), 3),
-        "kill_p99_s": round(float(np.percentile(kills, 99)), 3),
+        "lost": total("lost"),
+        "doubled": total("doubled"),
+        "unflat_after_kill": total("unflat"),
+        "max_calls_in_a_second": max((f.get("max_calls", 0) for f in found), default=0),
+        "recover_p50_s": percentile(recoveries, 50),
+        "recover_p99_s": percentile(recoveries, 99),
+        "kill_p50_s": percentile(kills, 50),
+        "kill_p99_s": percentile(kills, 99),
     }
+
+
+def percentile(values: list[float], of: int) -> float:
+    """Zero where there is nothing."""
+    return round(float(np.percentile(values, of)), 3) if values else 0.0
 
 
 def main() -> None:
@@ -217,8 +261,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=20.0, help="of chaos in each run")
     parser.add_argument("--seed", type=int, default=1, help="of the first run: a run that broke is repeated by its own")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="runs at a time; more of them slow each other's recoveries down"
+    )
     arguments = parser.parse_args()
-    figures = measure(2 if arguments.quick else arguments.runs, arguments.seconds, arguments.seed)
+    figures = measure(2 if arguments.quick else arguments.runs, arguments.seconds, arguments.seed, arguments.jobs)
     print(json.dumps(figures) if arguments.json else "\n".join(f"{k:>24}  {v}" for k, v in figures.items()))
 
 

@@ -45,8 +45,12 @@ def main(measure: Callable[[bool], dict[str, Any]], description: str | None) -> 
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, for a look")
     arguments = parser.parse_args()
-    figures = measure(arguments.quick)
-    if arguments.json:
+    told(measure(arguments.quick), arguments.json)
+
+
+def told(figures: dict[str, Any], as_json: bool) -> None:
+    """Print a benchmark's figures: one JSON object, or a line each."""
+    if as_json:
         print(json.dumps(figures))
     else:
         width = max(map(len, figures))

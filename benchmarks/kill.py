@@ -7,16 +7,21 @@ exchange's ledger, and arms the switch again. `runs` rounds are without a fault;
 exit are answered 429, an exit is carried out but never answered, and another exit is lost on its way: it is sent again
 once it is certain that the first can't turn up any more, 11 s after it left.
 
-`least_s` is what the broker's rule alone costs: 30 calls, 10 a calendar second, from the same moments.
-`max_calls_in_a_second` counts what left by calendar second; the exchange itself refuses an eleventh.
+`least_s` is what the broker's rule alone costs: 30 calls, 10 a calendar second, from the same moments; with `--protect`,
+where each position's resting stop is cancelled first, 40. `max_calls_in_a_second` counts what left by calendar second;
+the exchange itself refuses an eleventh. The exchange runs in a thread of this program, beside the rounds' own loop: what
+it takes to answer is in the figures. `--log FILE` adds each round to a file, and the figures are of all rounds in it, so
+that many can be measured a few at a time.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import collections
 import contextlib
 import datetime as dt
+import json
 import os
 import random
 import sys
@@ -25,9 +30,10 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
-from benchmarks.common import main
+from benchmarks.common import told
 from tests.gate_session import GateSession, gate_session
 from tradealgo.bus.keys import Stream
 from tradealgo.bus.server import EmbeddedServer
@@ -54,10 +60,14 @@ FAULTS: tuple[dict[str, Any], ...] = (
 
 
 class Round(NamedTuple):
-    """One kill: seconds from the press to VERIFIED_FLAT, and those that the rate rule alone costs."""
+    """One kill: seconds from the press to VERIFIED_FLAT, those that the rate rule alone costs, whether faults were armed, and
+    the most order calls that left in a calendar second.
+    """
 
     seconds: float
     least: float
+    faults: bool
+    most: int
 
 
 def unquoted(count: int) -> list[str]:
@@ -91,10 +101,23 @@ async def until_kill(session: GateSession, state: KillState, after: int) -> Sess
     return await session.until(said, 60.0, state)
 
 
+async def all_protected(session: GateSession) -> None:
+    """Wait until each position has its stop at the exchange."""
+
+    async def there() -> bool:
+        rows = await asyncio.to_thread(session.broker_orders)
+        return sum(o["status"] == "TRIGGER PENDING" for o in rows) == POSITIONS
+
+    await session.until(there, 90.0, "a stop for each position")
+
+
 async def kill_round(session: GateSession, names: list[str], faults: bool) -> Round:
     """Open, press, wait for the proof, look at the exchange's ledger, arm again."""
     await ask_for(session, names[POSITIONS:], OrderState.OPEN)
     await ask_for(session, names[:POSITIONS], OrderState.FILLED)
+    stops = POSITIONS if session.manifest.limits.protect_fraction else 0
+    if stops:
+        await all_protected(session)
     await asyncio.sleep(random.uniform(1.1, 2.1))  # the calls of the opening are of an earlier second
     for fault in FAULTS if faults else ():
         await asyncio.to_thread(session.paper.fault, **fault)
@@ -108,13 +131,14 @@ async def kill_round(session: GateSession, names: list[str], faults: bool) -> Ro
     await until_kill(session, KillState.LOCKED, pressed)
     ledger = await asyncio.to_thread(session.paper.ledger)
     assert not any(p["quantity"] for p in ledger["positions"]), "the exchange's ledger is not flat"
-    assert not any(o["status"] == "OPEN" for o in await asyncio.to_thread(session.broker_orders))
+    alive = ("OPEN", "TRIGGER PENDING")
+    assert not any(o["status"] in alive for o in await asyncio.to_thread(session.broker_orders))
     await asyncio.to_thread(session.paper.control, "DELETE", "faults")
     await session.control(Action.REARM)
     await until_kill(session, KillState.ARMED, flat.ts)
-    whole_seconds = (POSITIONS + WORKING - 1) // 10
+    whole_seconds = (POSITIONS + WORKING + stops - 1) // 10
     least = (pressed // 10**9 + whole_seconds) - pressed / 1e9
-    return Round((flat.ts_flat - pressed) / 1e9, least)
+    return Round((flat.ts_flat - pressed) / 1e9, least, faults, await asyncio.to_thread(most_calls, session))
 
 
 def most_calls(session: GateSession) -> int:
@@ -126,9 +150,10 @@ def most_calls(session: GateSession) -> int:
     return max(collections.Counter(left).values())
 
 
-async def rounds(clean: int, faulty: int) -> tuple[list[Round], list[Round], int]:
-    """Rounds without and with faults, and the most calls of any second."""
+async def rounds(clean: int, faulty: int, protect: float = 0.0) -> list[Round]:
+    """Rounds without and then with faults; `protect` is how far below each entry a stop rests."""
     names = [f"NSE:{s.tradingsymbol}" for s in SHARES[:POSITIONS]] + unquoted(WORKING)
+    limits = msgspec.structs.replace(PATIENT, protect_fraction=protect)
     with (
         tempfile.TemporaryDirectory(prefix="tradealgo-kill-") as folder,
         EmbeddedServer() as server,
@@ -137,32 +162,52 @@ async def rounds(clean: int, faulty: int) -> tuple[list[Round], list[Round], int
         os.environ.setdefault("TRADEALGO_HOME", str(Path(folder) / "home"))
         paper.open_market()
         paper.start()
-        async with gate_session(paper, server.url, Path(folder), PATIENT, CAPITAL) as session:
-            found: tuple[list[Round], list[Round]] = [], []
+        async with gate_session(paper, server.url, Path(folder), limits, CAPITAL) as session:
+            found: list[Round] = []
             for number in range(clean + faulty):
                 took = await kill_round(session, names, number >= clean)
-                found[number >= clean].append(took)
-                kind = "with faults" if number >= clean else "clean"
+                found.append(took)
+                kind = "with faults" if took.faults else "clean"
                 print(f"round {number + 1} ({kind}): {took.seconds:.3f} s, at least {took.least:.3f}", file=sys.stderr)
-            return *found, await asyncio.to_thread(most_calls, session)
+            return found
 
 
-def measure(quick: bool) -> dict[str, Any]:
-    """All figures, in seconds."""
-    clean, faulty, most = asyncio.run(rounds(4, 1) if quick else rounds(40, 20))
-    seconds, hindered = [r.seconds for r in clean], [r.seconds for r in faulty]
+def summed(found: list[Round]) -> dict[str, Any]:
+    """The figures of all rounds, in seconds."""
+    clean, hindered = [r for r in found if not r.faults], [r for r in found if r.faults]
     return {
         "runs": len(clean),
-        "p50_s": round(float(np.percentile(seconds, 50)), 3),
-        "p99_s": round(float(np.percentile(seconds, 99)), 3),
-        "least_p50_s": round(float(np.percentile([r.least for r in clean], 50)), 3),
-        "least_p99_s": round(float(np.percentile([r.least for r in clean], 99)), 3),
-        "runs_faults": len(faulty),
-        "p50_faults_s": round(float(np.percentile(hindered, 50)), 3),
-        "p99_faults_s": round(float(np.percentile(hindered, 99)), 3),
-        "max_calls_in_a_second": most,
+        **percentiles("p{}_s", [r.seconds for r in clean]),
+        **percentiles("least_p{}_s", [r.least for r in clean]),
+        "runs_faults": len(hindered),
+        **percentiles("p{}_faults_s", [r.seconds for r in hindered]),
+        "max_calls_in_a_second": max(r.most for r in found),
     }
 
 
+def percentiles(name: str, values: list[float]) -> dict[str, float]:
+    """The middle and the slowest, by name; nothing of nothing."""
+    return {name.format(of): round(float(np.percentile(values, of)), 3) for of in (50, 99) if values}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="end with one JSON object")
+    parser.add_argument("--quick", action="store_true", help="four rounds and one with faults")
+    parser.add_argument("--rounds", type=int, default=40, help="without faults")
+    parser.add_argument("--fault-rounds", type=int, default=20)
+    parser.add_argument("--protect", type=float, default=0.0, metavar="FRACTION", help="stops rest at the exchange")
+    parser.add_argument("--log", type=Path, help="add the rounds to this file and tell of all in it")
+    arguments = parser.parse_args()
+    counts = (4, 1) if arguments.quick else (arguments.rounds, arguments.fault_rounds)
+    found = asyncio.run(rounds(*counts, arguments.protect))
+    if arguments.log:
+        with arguments.log.open("a+") as log:
+            log.writelines(json.dumps(r) + "\n" for r in found)
+            log.seek(0)
+            found = [Round(*json.loads(line)) for line in log]
+    told(summed(found), arguments.json)
+
+
 if __name__ == "__main__":
-    main(measure, __doc__)
+    main()

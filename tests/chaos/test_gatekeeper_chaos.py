@@ -17,7 +17,7 @@ def test_a_short_chaos(monkeypatch: pytest.MonkeyPatch, tradealgo_home: str) -> 
     monkeypatch.setenv("TRADEALGO_HOME", tradealgo_home)  # the benchmark sets its own; put back afterwards
     figures = measure(runs=1, seconds=10.0, seed=5)
     assert figures["orders"] > 0
-    assert (figures["lost"], figures["doubled"], figures["unflat_after_kill"]) == (0, 0, 0)
+    assert [figures[key] for key in ("failed", "lost", "doubled", "unflat_after_kill")] == [0, 0, 0, 0]
     assert figures["max_calls_in_a_second"] <= 10
 
 
@@ -26,7 +26,7 @@ def test_a_short_chaos(monkeypatch: pytest.MonkeyPatch, tradealgo_home: str) -> 
 async def test_a_short_kill() -> None:
     """Ten positions and twenty working orders: flat by the broker's word, within its rate rule, and soon."""
     soak = bool(os.environ.get("TRADEALGO_SOAK"))
-    clean, faulty, most = await rounds(10, 5) if soak else await rounds(1, 0)
-    assert most <= 10
-    assert max(r.seconds - r.least for r in clean) < 5  # under 1 on a machine of its own: `benchmarks.kill`
-    assert all(r.seconds < 25 for r in faulty)
+    found = await rounds(10, 5) if soak else await rounds(1, 0)
+    assert all(r.most <= 10 for r in found)
+    assert all(r.seconds - r.least < 5 for r in found if not r.faults)  # under 1 on a machine of its own
+    assert all(r.seconds < 25 for r in found)
