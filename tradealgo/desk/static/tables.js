@@ -75,12 +75,18 @@ export function health({ shot }) {
   }));
 }
 
+// An order of unknown fate: what to type, once somebody has looked at the broker's own order book. One click selects it.
+function settle(shot, { code, text }) {
+  const tag = code.startsWith("SETTLE:") && code.slice(7);
+  return tag && h("code", { title: text }, `tradealgo rearm ${shot.session_id} --settle ${tag} --reason "what you saw"`);
+}
+
 export function alerts({ shot }) {
   const rows = shot.alerts ?? [];
   if (!rows.length) return none("Nothing to worry about.");
   const sign = { INFO: "●", WARNING: "◆", CRITICAL: "✖" };
   return h("ul", { class: "ta-alerts" }, rows.slice(0, 12).map(a =>
-    h("li", { class: a.level.toLowerCase() }, h("i", { "aria-label": a.level }, sign[a.level]), h("span", {}, a.text), h("small", {}, `${a.module} ${time(a.ts)}`))));
+    h("li", { class: a.level.toLowerCase() }, h("i", { "aria-label": a.level }, sign[a.level]), h("span", {}, a.text), settle(shot, a), h("small", {}, `${a.module} ${time(a.ts)}`))));
 }
 
 export function latency({ shot }) {
