@@ -4,6 +4,10 @@ A server on loopback sends frames of 100 packets in full mode as fast as they ar
 and publishes every one of them to a real embedded server with its append-only file on. KiteTicker reads and decodes them
 with an `on_ticks` that does nothing. They take turns; `ratio_kiteticker` is how many times as many ticks a second go all
 the way to the stream. `socket_ticks_per_s` is that rate, `dropped` must be 0.
+
+Sender, Producer and server share the machine's processors; on two cores they bound that rate together. So the processor time
+of each is told as well, in microseconds a frame, and `producer_core_ticks_per_s`: what the Producer alone would do if it
+had a core to itself and never had to wait.
 """
 
 from __future__ import annotations
@@ -11,13 +15,16 @@ from __future__ import annotations
 import asyncio
 import multiprocessing as mp
 import os
+import statistics
 import struct
 import tempfile
 import time
 import uuid
 from collections.abc import Callable
 from multiprocessing.connection import Connection as Pipe
-from typing import Any
+from typing import Any, NamedTuple
+
+import psutil
 
 from benchmarks.common import interleaved, main
 from benchmarks.ticks import frame
@@ -25,6 +32,20 @@ from tradealgo.domain.ticks import MODE_FULL
 
 PACKETS = 100
 CHUNK = 20
+
+
+class Turn(NamedTuple):
+    """What one run came to; processor seconds are of one frame."""
+
+    ticks_per_s: float
+    dropped: int = 0
+    producer_s: float = 0.0
+    server_s: float = 0.0
+
+
+def _processor_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 async def _until(condition: Callable[[], bool], every_s: float = 0.001) -> None:
@@ -82,6 +103,7 @@ def _tradealgo(port: int, bus_url: str, frames: int, pipe: Pipe) -> None:
     async def run() -> None:
         bus = Bus(connect(bus_url), name)
         outbox = Outbox(bus, max_frames=frames)
+        server = psutil.Process((await bus.client.info("server"))["process_id"])
         intake = Intake(0, [1])
         tasks = [
             asyncio.create_task(outbox.run()),
@@ -89,9 +111,11 @@ def _tradealgo(port: int, bus_url: str, frames: int, pipe: Pipe) -> None:
         ]
         await _until(lambda: outbox.sent > 0)
         began, first = time.perf_counter(), outbox.sent
-        await _until(lambda: outbox.sent >= frames)
-        spent = time.perf_counter() - began
-        pipe.send(((frames - first) * PACKETS / spent, outbox.dropped))
+        used = [_processor_s(psutil.Process()), _processor_s(server)]
+        await _until(lambda: outbox.sent >= frames, 0.005)
+        sent, spent = frames - first, time.perf_counter() - began
+        mine, its = _processor_s(psutil.Process()) - used[0], _processor_s(server) - used[1]
+        pipe.send(Turn(sent * PACKETS / spent, outbox.dropped, mine / sent, its / sent))
         for task in tasks:
             task.cancel()
         await bus.client.flushdb()
@@ -114,7 +138,7 @@ def _kiteticker(port: int, bus_url: str, frames: int, pipe: Pipe) -> None:
         if seen == 1:
             began = time.perf_counter()
         if seen == frames:
-            pipe.send(((frames - 1) * PACKETS / (time.perf_counter() - began), 0))
+            pipe.send(Turn((frames - 1) * PACKETS / (time.perf_counter() - began)))
             os._exit(0)  # its reactor has no other end
 
     ticker.on_connect, ticker.on_ticks = on_connect, on_ticks
@@ -134,32 +158,35 @@ def measure(quick: bool) -> dict[str, Any]:
     from tradealgo.bus.server import EmbeddedServer
 
     frames, peer_frames = (10_000, 500) if quick else (60_000, 2_000)
-    dropped = 0
+    turns: list[Turn] = []
     with tempfile.TemporaryDirectory() as home, EmbeddedServer() as server:
         os.environ["TRADEALGO_HOME"] = home
 
         def turn(target: Any, count: int) -> float:
-            nonlocal dropped
             from_sender, sender = _run(_sender, count)
             from_reader, reader = _run(target, from_sender.recv(), server.url, count)
             try:
-                ticks_per_s, lost = from_reader.recv()
+                turns.append(from_reader.recv())
             finally:
                 for process in (sender, reader):
                     process.kill()
                     process.join()
-            dropped += lost
-            return ticks_per_s
+            return turns[-1].ticks_per_s
 
         medians = interleaved(
             {"tradealgo": lambda: turn(_tradealgo, frames), "kiteticker": lambda: turn(_kiteticker, peer_frames)},
             1 if quick else 5,
         )
+    ours = [turn for turn in turns if turn.producer_s]
+    producer_s, server_s = (statistics.median(getattr(turn, name) for turn in ours) for name in Turn._fields[2:])
     return {
         "ratio_kiteticker": round(medians["tradealgo"] / medians["kiteticker"], 1),
         "socket_ticks_per_s": round(medians["tradealgo"]),
         "kiteticker_ticks_per_s": round(medians["kiteticker"]),
-        "dropped": dropped,
+        "dropped": sum(turn.dropped for turn in ours),
+        "producer_us_per_frame": round(producer_s * 1e6, 1),
+        "server_us_per_frame": round(server_s * 1e6, 1),
+        "producer_core_ticks_per_s": round(PACKETS / producer_s),
         "frames": frames,
     }
 

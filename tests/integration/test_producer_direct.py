@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Close, Frame, Opcode
 
 from tradealgo.producer.direct import DirectSocket
 
@@ -60,3 +62,64 @@ async def test_an_error_of_the_taker_ends_the_connection_and_is_kept(server: Ser
     await asyncio.wait_for(socket.wait_closed(), 10)
     assert isinstance(socket.failure, ValueError)
     assert socket.failure.args == (b"one",)
+
+
+def _wire(opcode: Opcode, data: bytes, *, mask: bool = False) -> bytes:
+    return Frame(opcode, data).serialize(mask=mask)
+
+
+async def _fed(server: Server) -> tuple[DirectSocket, list[bytes | memoryview]]:
+    """A connection whose bytes the test brings, and what its taker got."""
+    socket, taken = await _connected(server), list[bytes | memoryview]()
+    assert await socket.recv() == b"early"
+    socket.taker = taken.append
+    return socket, taken
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 127, 1_000, 65_536, 1_000_000])
+async def test_messages_are_the_same_however_the_bytes_are_cut(server: Server, step: int) -> None:
+    """Every form of length, with texts and pings between; the short cut takes all binary ones (as views, not copies)."""
+    socket, taken = await _fed(server)
+    messages = [bytes([n]) * length for n, length in enumerate([0, 1, 125, 126, 300, 65_535, 65_536, 70_000, 2])]
+    stream = b"".join(
+        _wire(Opcode.BINARY, message) + _wire(Opcode.PING, b"p") + _wire(Opcode.TEXT, b"text") for message in messages
+    )
+    for at in range(0, len(stream), step):
+        socket.data_received(stream[at : at + step])
+    assert taken == messages
+    assert all(isinstance(message, memoryview) for message in taken)
+    assert [await socket.recv() for _ in messages] == ["text"] * len(messages)
+    await socket.close()
+
+
+async def test_fragments_between_messages_are_put_together_by_the_library(server: Server) -> None:
+    """From there on it cuts the frames, and whole binary messages still go to the taker."""
+    socket, taken = await _fed(server)
+    parts = Frame(Opcode.BINARY, b"in ", fin=False).serialize(mask=False) + _wire(Opcode.CONT, b"pieces")
+    stream = _wire(Opcode.BINARY, b"one") + parts + _wire(Opcode.BINARY, b"two")
+    for at in range(0, len(stream), 4):
+        socket.data_received(stream[at : at + 4])
+    assert await socket.recv() == b"in pieces"
+    assert taken == [b"one", b"two"]
+    await socket.close()
+
+
+@pytest.mark.parametrize(
+    ("last", "code"),
+    [
+        (_wire(Opcode.CLOSE, Close(1001, "bye").serialize()), 1001),
+        (_wire(Opcode.BINARY, b"masked", mask=True), 1002),
+        (b"\xc2\x01x", 1002),  # a reserved bit
+        (b"\x82\x7f" + (2**62).to_bytes(8), 1009),
+    ],
+)
+async def test_the_library_ends_the_connection_as_ever(server: Server, last: bytes, code: int) -> None:
+    """What came before the end is taken, what comes behind it isn't."""
+    socket, taken = await _fed(server)
+    socket.data_received(_wire(Opcode.BINARY, b"one") + last + _wire(Opcode.BINARY, b"two"))
+    with pytest.raises(ConnectionClosed) as raised:
+        await socket.recv()
+    close = raised.value.rcvd if code == 1001 else raised.value.sent
+    assert close is not None
+    assert close.code == code
+    assert taken == [b"one"]

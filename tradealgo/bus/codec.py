@@ -60,8 +60,13 @@ def encode(message: msgspec.Struct) -> dict[bytes, bytes]:
 
 def encode_ticks(frame: TickFrame, ts_published: int = 0) -> dict[bytes, bytes]:
     """The fields of a tick frame's stream entry, stamped with `ts_published` if given."""
+    return {TICKS_FIELD: b"".join(ticks_value(frame, ts_published))}
+
+
+def ticks_value(frame: TickFrame, ts_published: int = 0) -> tuple[bytes, bytes]:
+    """The two parts of a tick frame's value, header and ticks: for who joins them with more."""
     header = _HEADER.pack(frame.ts_init, ts_published or frame.ts_published, frame.shard, frame.gap)
-    return {TICKS_FIELD: header + frame.ticks.tobytes()}
+    return header, frame.ticks.tobytes()
 
 
 def decode_ticks(fields: dict[bytes, bytes]) -> TickFrame:

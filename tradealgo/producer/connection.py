@@ -150,7 +150,7 @@ class Connection:
             if socket.failure is not None:
                 raise socket.failure
 
-    def _take_binary(self, data: bytes) -> None:
+    def _take_binary(self, data: bytes | memoryview) -> None:
         now = time.time_ns()
         self.attempts = 0
         frame = self.intake.binary(data, now)

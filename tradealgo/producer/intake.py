@@ -76,7 +76,7 @@ class Intake:
         """Ticks were or may have been lost: the next frame carries the gap flag."""
         self._lost = True
 
-    def binary(self, data: bytes, ts_init: int) -> TickFrame | None:
+    def binary(self, data: bytes | memoryview, ts_init: int) -> TickFrame | None:
         """A binary frame, received at `ts_init`; None for heartbeats and frames without a good tick."""
         count = self.counters
         count.frames += 1

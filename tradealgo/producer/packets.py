@@ -18,7 +18,7 @@ _SHORTEST = 10  # an ltp packet with its length
 _CLEAN = DecodeCounts()
 
 
-def decode_frame(data: bytes) -> tuple[np.ndarray, DecodeCounts]:
+def decode_frame(data: bytes | memoryview) -> tuple[np.ndarray, DecodeCounts]:
     """The ticks of one binary frame, shape (n,) of TICK, and what was skipped. Never raises, whatever the bytes.
 
     Prices are the packet's integer divided by the segment's divisor in float64; times UTC nanoseconds, 0 if none.
