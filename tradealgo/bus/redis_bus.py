@@ -85,11 +85,12 @@ def _packed_ticks(session_id: str, frames: Iterable[TickFrame], now: int) -> lis
     key = stream_key(session_id, Stream.TICKS).encode()
     way, bound = _trimming(Stream.TICKS)
     lead = _packed(b"XADD", key, way.encode(), b"~", b"%d" % bound, b"*", TICKS_FIELD)
+    plain = _packed(b"XADD", key, b"*", TICKS_FIELD)
     packed: list[bytes] = []
     for frame in frames:
         header, ticks = ticks_value(frame, now)
         packed += (lead, b"$%d\r\n" % (len(header) + len(ticks)), header, ticks, b"\r\n")
-        lead = _packed(b"XADD", key, b"*", TICKS_FIELD)
+        lead = plain
     return packed
 
 
@@ -160,7 +161,8 @@ class Bus:
     async def publish_ticks(self, frames: Sequence[TickFrame]) -> None:
         """Append tick frames, stamped with the time, in order. After an error some of them may be there.
 
-        They are sent a few at a time, and the answers read at the end: the server takes the first while the rest is packed. What redis-py does for a command takes longer than the rest of a frame's way: here its connection takes them packed.
+        They are sent a few at a time and the answers read at the end: the server takes the first while the rest is packed.
+        What redis-py does for a command takes longer than the rest of a frame's way: here its connection takes them packed.
         """
         pool = self.client.connection_pool
         connection = await pool.get_connection()

@@ -33,6 +33,8 @@ STALLED_AFTER_NS = 7 * SECOND_NS
 
 
 class Feed(StrEnum):
+    __hash__ = str.__hash__  # Enum's own is a call into Python, and the table is asked about each frame
+
     CONNECTING = "CONNECTING"
     LIVE = "LIVE"
     QUIET = "QUIET"
@@ -42,6 +44,8 @@ class Feed(StrEnum):
 
 
 class Event(StrEnum):
+    __hash__ = str.__hash__
+
     OPENED = "OPENED"
     FRAME = "FRAME"  # any frame without a tick: a heartbeat or a text message
     TICKS = "TICKS"

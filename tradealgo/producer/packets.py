@@ -45,16 +45,18 @@ def in_time_order(ticks: np.ndarray) -> np.ndarray:
 
 @numba.njit(inline="always")
 def _u16(data: Any, at: int) -> Any:
-    return (np.int64(data[at]) << 8) | np.int64(data[at + 1])
+    i = np.uint64(at)  # unsigned: no look at whether it counts from the end, and the bytes are read as one word
+    return (np.int64(data[i]) << 8) | np.int64(data[i + np.uint64(1)])
 
 
 @numba.njit(inline="always")
 def _u32(data: Any, at: int) -> Any:
+    i = np.uint64(at)
     return (
-        (np.int64(data[at]) << 24)
-        | (np.int64(data[at + 1]) << 16)
-        | (np.int64(data[at + 2]) << 8)
-        | np.int64(data[at + 3])
+        (np.int64(data[i]) << 24)
+        | (np.int64(data[i + np.uint64(1)]) << 16)
+        | (np.int64(data[i + np.uint64(2)]) << 8)
+        | np.int64(data[i + np.uint64(3)])
     )
 
 
