@@ -8,6 +8,7 @@ matter and the Gatekeeper's limits are tested elsewhere.
 from __future__ import annotations
 
 import datetime as dt
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,15 +52,20 @@ def costs(instrument: Instrument, charges: bool | float, slippage: float) -> Cos
     """Costs of an instrument. `charges`: True for NSE's and Zerodha's of the day, False for none, or a fraction of turnover."""
     if not 0.0 <= slippage < 1.0:
         raise BadConfig(f"slippage is {slippage!r}: expected a fraction of the price, as in 0.0005")
-    table = [rates_for(instrument, start) for start, _ in SCHEDULE]
-    since = [at(start, dt.time(0)) for start, _ in SCHEDULE]
-    since[-1] = np.iinfo(np.int64).min  # older dates use the oldest row
-    rates = np.array([_row(r) for r in table], np.int64)
+    rates, since = _schedule(instrument)
     if isinstance(charges, bool):
-        return Costs(SCHEDULED if charges else NO_FEES, 0.0, float(slippage), rates, np.array(since, np.int64))
+        return Costs(SCHEDULED if charges else NO_FEES, 0.0, float(slippage), rates, since)
     if not 0.0 <= charges < 1.0:
         raise BadConfig(f"charges is {charges!r}: expected True, False or a fraction of turnover, as in 0.0003")
-    return Costs(FRACTION, float(charges), float(slippage), rates, np.array(since, np.int64))
+    return Costs(FRACTION, float(charges), float(slippage), rates, since)
+
+
+@lru_cache(maxsize=1_000)
+def _schedule(instrument: Instrument) -> tuple[np.ndarray, np.ndarray]:
+    since = [at(start, dt.time(0)) for start, _ in SCHEDULE]
+    since[-1] = np.iinfo(np.int64).min  # older dates use the oldest row
+    rates = [_row(rates_for(instrument, start)) for start, _ in SCHEDULE]
+    return np.array(rates, np.int64), np.array(since, np.int64)
 
 
 def _row(r: Rates) -> list[int]:

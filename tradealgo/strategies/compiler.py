@@ -52,7 +52,8 @@ PROLOGUE = """
 SIGNALS = """
 def signals(start, open_, high, low, close, volume, oi, late, {parameters}, at, target, stop, reason):
     {prologue}
-    count = 0
+    count, last = 0, -2
+    last_stop, last_reason = 0.0, 0
     for i in range(len(close)):
         candle = Candle(start[i], open_[i], high[i], low[i], close[i], volume[i], oi[i])
         wanted = strategy.on_candle(candle)
@@ -60,13 +61,14 @@ def signals(start, open_, high, low, close, volume, oi, late, {parameters}, at, 
             count = -1 - i
             break
         said = guard.judge(candle, wanted, late[i])
-        if count > 0 and said.target == target[count - 1] and said.reason == reason[count - 1]:
-            if said.stop == stop[count - 1] or (said.stop != said.stop and stop[count - 1] != stop[count - 1]):
+        if said.target == last and said.reason == last_reason:
+            if said.stop == last_stop or (said.stop != said.stop and last_stop != last_stop):
                 continue
+        last, last_stop, last_reason = said.target, said.stop, said.reason
         at[count] = i
-        target[count] = said.target
-        stop[count] = said.stop
-        reason[count] = said.reason
+        target[count] = last
+        stop[count] = last_stop
+        reason[count] = last_reason
         count += 1
     release(strategy)
     return count
