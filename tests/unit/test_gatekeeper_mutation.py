@@ -40,7 +40,6 @@ EQUIVALENT = {
     "position: not proposal.exits and held < 0 and (sign * request.position_after <= : without part 1": "an exit stays one",
     "position: not proposal.exits and held < 0 and (sign * request.position_after <= : without part 2": "nothing is left to do",
     "position: held < 0: turned": "nothing is left to do",
-    "schema: math.isfinite(value) and 0 < value <= MAX_PRICE: without part 1": "neither NaN nor infinity is in the range",
 }
 
 

@@ -8,6 +8,8 @@ from enum import StrEnum
 class Stream(StrEnum):
     """What flows, and who writes it."""
 
+    __hash__ = str.__hash__  # Enum's own is a call into Python
+
     TICKS = "ticks"  # Producer: one entry a WebSocket frame
     UPDATES = "updates"  # Producer: BrokerUpdate, the order messages of the broker's socket
     CANDLES = "candles"  # Consumer: ClosedCandle

@@ -97,15 +97,20 @@ def market_hours(instrument: Instrument, day: dt.date, *, has_derivatives: bool 
     Args:
         has_derivatives: for a share, whether futures and options exist on it (they bring the closing auction).
     """
+    return _hours_of(day, instrument.is_derivative, instrument.kind == Kind.EQUITY and has_derivatives)
+
+
+@lru_cache(maxsize=64)
+def _hours_of(day: dt.date, is_derivative: bool, has_auction: bool) -> MarketHours:
     if day in SPECIAL_SESSIONS:
         opens, closes = (at(day, t) for t in SPECIAL_SESSIONS[day])
         return MarketHours(day, opens, closes, closes - 600 * 1_000_000_000, closes)
     opens, close = at(day, dt.time(9, 15)), at(day, dt.time(15, 30))
     square_off = at(day, dt.time(15, 20))
     if day >= CLOSING_AUCTION_FROM:
-        if instrument.is_derivative:
+        if is_derivative:
             return MarketHours(day, opens, at(day, dt.time(15, 40)), at(day, dt.time(15, 30)), at(day, dt.time(15, 40)))
-        if instrument.kind is Kind.EQUITY and has_derivatives:
+        if has_auction:
             auction = at(day, dt.time(15, 15))
             return MarketHours(day, opens, auction, at(day, dt.time(15, 10)), at(day, dt.time(15, 35)))
     return MarketHours(day, opens, close, square_off, close)

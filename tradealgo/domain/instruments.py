@@ -39,6 +39,10 @@ class Kind(StrEnum):
     INDEX = "INDEX"
 
 
+#: Read often: before Python 3.12 to look up an enum's member takes as long as a call.
+_INDEX, _OPTIONS, _DERIVATIVES = Kind.INDEX, (Kind.CALL, Kind.PUT), (Kind.CALL, Kind.PUT, Kind.FUTURE)
+
+
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the broker's instruments dump. Prices in rupees, quantities in units (not lots)."""
 
@@ -61,15 +65,15 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tradable(self) -> bool:
         """Whether orders are possible: an index has a price, but can't be bought."""
-        return self.kind is not Kind.INDEX
+        return self.kind != _INDEX
 
     @property
     def is_option(self) -> bool:
-        return self.kind in (Kind.CALL, Kind.PUT)
+        return self.kind in _OPTIONS
 
     @property
     def is_derivative(self) -> bool:
-        return self.is_option or self.kind is Kind.FUTURE
+        return self.kind in _DERIVATIVES
 
     def __str__(self) -> str:
         return self.key

@@ -15,6 +15,8 @@ from tradealgo.domain.orders import OrderState
 
 
 class OrderEvent(StrEnum):
+    __hash__ = str.__hash__  # Enum's own is a call into Python
+
     JOURNAL = "JOURNAL"  # its record is on its way to the disk
     DENY = "DENY"  # we won't send it
     SEND = "SEND"  # the call leaves

@@ -19,6 +19,8 @@ _SHIFTS = range(90, -1, -10)
 
 
 class Side(StrEnum):
+    __hash__ = str.__hash__  # Enum's own is a call into Python
+
     BUY = "BUY"
     SELL = "SELL"
 
@@ -39,6 +41,8 @@ class Product(StrEnum):
 class Intent(StrEnum):
     """Why an order exists; also its rank in the rate budget (kill first, entries last)."""
 
+    __hash__ = str.__hash__  # Enum's own is a call into Python
+
     KILL = "KILL"
     EXIT = "EXIT"
     PROTECT = "PROTECT"  # rests at the broker while a position is held
@@ -46,6 +50,8 @@ class Intent(StrEnum):
 
 
 class OrderState(StrEnum):
+    __hash__ = str.__hash__  # Enum's own is a call into Python
+
     NEW = "NEW"
     JOURNALED = "JOURNALED"
     SUBMITTING = "SUBMITTING"
@@ -68,7 +74,7 @@ DONE_STATES = frozenset(
 WORKING_STATES = frozenset(set(OrderState) - DONE_STATES - {OrderState.NEW})
 
 
-class OrderRequest(Shown, msgspec.Struct, frozen=True, kw_only=True):
+class OrderRequest(Shown, msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the Consumer asks of the Gatekeeper: sized, not yet checked.
 
     `request_id` is made of what the request is about (see `request_id`), so a restarted Consumer asks again under the
@@ -103,7 +109,7 @@ class OrderRequest(Shown, msgspec.Struct, frozen=True, kw_only=True):
     ts_requested: int = 0
 
 
-class Order(Shown, msgspec.Struct, frozen=True, kw_only=True):
+class Order(Shown, msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The live record of one broker order. A change makes a new one (`msgspec.structs.replace`).
 
     `price` is the limit in rupees (0.0: none), `trigger` a stop order's (0.0: not a stop). `average_price` covers what has filled. `request_id` names the request
@@ -150,7 +156,7 @@ class Order(Shown, msgspec.Struct, frozen=True, kw_only=True):
         return self.state in DONE_STATES
 
 
-class Fill(Shown, msgspec.Struct, frozen=True, kw_only=True):
+class Fill(Shown, msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One execution. `trade_id` is the broker's: the same id twice is the same fill. `price` in rupees."""
 
     trade_id: str

@@ -16,6 +16,7 @@ from tradealgo.domain.portfolio import Portfolio, to_paise
 UNSENT_STATES = frozenset({OrderState.NEW, OrderState.JOURNALED})
 
 
+BUY, SELL, UNKNOWN = Side.BUY, Side.SELL, OrderState.UNKNOWN
 #: A tick this much older than the broker's own last price gives way to it.
 QUOTE_AFTER_NS = 3_000_000_000
 
@@ -97,7 +98,7 @@ class Book:
             pending -= before.pending_quantity
         if pending:
             self._pending[token, order.side] = self._pending.get((token, order.side), 0) + pending
-        if order.state is OrderState.UNKNOWN:
+        if order.state is UNKNOWN:
             self.unknown[tag] = order
         elif self.unknown:
             self.unknown.pop(tag, None)
@@ -234,13 +235,17 @@ class Book:
     def worst_added(self, token: int, extra: int) -> int:
         """How much larger `worst_quantity` gets with `extra` signed units asked for."""
         longest, shortest = self._reach(token)
-        before = max(abs(longest), abs(shortest))
-        return max(abs(longest + max(extra, 0)), abs(shortest + min(extra, 0))) - before
+        before = max(longest, -longest, shortest, -shortest)
+        if extra > 0:
+            longest += extra
+        else:
+            shortest += extra
+        return max(longest, -longest, shortest, -shortest) - before
 
     def _reach(self, token: int) -> tuple[int, int]:
         """The position, signed, if all that works on one side filled: bought, and sold."""
         held = self.position(token)
-        return held + self._pending.get((token, Side.BUY), 0), held - self._pending.get((token, Side.SELL), 0)
+        return held + self._pending.get((token, BUY), 0), held - self._pending.get((token, SELL), 0)
 
     @property
     def gross_exposure(self) -> float:
@@ -251,7 +256,7 @@ class Book:
                 self._gross += value - self._exposure.get(token, 0.0)
                 self._exposure[token] = value
             self._moved.clear()
-        return self._gross + sum([f.pending * f.price for f in self.foreign.values()])
+        return self._gross + sum([f.pending * f.price for f in self.foreign.values()]) if self.foreign else self._gross
 
     @property
     def open_orders(self) -> int:

@@ -27,13 +27,15 @@ KNOWN = frozenset(FINAL) | {
 class Query(StrEnum):
     """What the Gatekeeper asks of the broker's book, and the route of each."""
 
+    __hash__ = str.__hash__  # Enum's own is a call into Python
+
     ORDERS = "/orders"
     TRADES = "/trades"
     POSITIONS = "/portfolio/positions"
     MARGINS = "/user/margins"
 
 
-class BrokerOrder(msgspec.Struct, frozen=True, kw_only=True):
+class BrokerOrder(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One order as the broker tells it, ours or not. Prices in rupees."""
 
     order_id: str
@@ -63,7 +65,7 @@ class BrokerOrder(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in FINAL
 
 
-class BrokerTrade(msgspec.Struct, frozen=True, kw_only=True):
+class BrokerTrade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One execution as the broker tells it. `ts` in UTC nanoseconds of the exchange's clock."""
 
     trade_id: str
@@ -77,7 +79,7 @@ class BrokerTrade(msgspec.Struct, frozen=True, kw_only=True):
     ts: int
 
 
-class BrokerPosition(msgspec.Struct, frozen=True, kw_only=True):
+class BrokerPosition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A net position of the account, whoever made it. `quantity` is signed."""
 
     instrument: str

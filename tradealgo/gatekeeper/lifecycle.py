@@ -15,6 +15,7 @@ from tradealgo.gatekeeper.pricing import is_further, pursuing_limit
 from tradealgo.gatekeeper.queries import Queries
 
 SECOND_NS = 1_000_000_000
+UNKNOWN, ENTRY = OrderState.UNKNOWN, Intent.ENTRY
 #: Waits between two looks at the book for an order without an answer; the last one repeats.
 LOOKS_NS = tuple(int(s * SECOND_NS) for s in (0.25, 0.5, 1.0, 2.0))
 #: Books in a row without it, each asked after the absence window, that confirm an order absent.
@@ -45,9 +46,9 @@ class Lifecycle:
                 self._tend_one(order)
 
     def _tend_one(self, order: Order) -> None:
-        if order.state is OrderState.UNKNOWN:
+        if order.state is UNKNOWN:
             self._look_up(order)
-        elif order.intent is not Intent.ENTRY and self._is_too_much(order):
+        elif order.intent is not ENTRY and self._is_too_much(order):
             self.want_cancelled(order, order.intent)
         elif order.state in AT_WORK and self._orders.track(order.tag).busy is None:
             self._tend_working(order)

@@ -15,7 +15,7 @@ from tradealgo.gatekeeper.kite import BrokerOrder, BrokerPosition, BrokerTrade, 
 # ---------------------------------------------------------------------------------------------- events
 
 
-class RequestReceived(msgspec.Struct, frozen=True):
+class RequestReceived(msgspec.Struct, frozen=True, gc=False):
     request: OrderRequest
 
 
@@ -50,7 +50,7 @@ class Outcome(StrEnum):
     TOKEN_DEAD = "TOKEN_DEAD"
 
 
-class CallDone(msgspec.Struct, frozen=True, kw_only=True):
+class CallDone(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`server_second` is the answer's Date header in epoch seconds, None without one."""
 
     call_id: int
@@ -109,7 +109,7 @@ class Faulted(msgspec.Struct, frozen=True):
     text: str
 
 
-class Timer(msgspec.Struct, frozen=True):
+class Timer(msgspec.Struct, frozen=True, gc=False):
     """Time has passed."""
 
 
@@ -123,6 +123,8 @@ Event = (
 
 class Kind(StrEnum):
     """What a journal record is. The first five are published, each on the stream of its name."""
+
+    __hash__ = str.__hash__  # Enum's own is a call into Python
 
     VERDICT = "VERDICT"
     ORDER = "ORDER"
@@ -154,7 +156,7 @@ class CallKind(StrEnum):
     CANCEL = "CANCEL"
 
 
-class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
+class CallRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A call that is about to leave. `price` is a modification's new one."""
 
     call_id: int
@@ -164,7 +166,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     ts: int = 0
 
 
-class AnswerRecord(msgspec.Struct, frozen=True, kw_only=True):
+class AnswerRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     call_id: int
     kind: CallKind
     tag: str
@@ -210,14 +212,14 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
 # ---------------------------------------------------------------------------------------------- commands
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """Write to the journal, durably, before any Call of the same answer is performed."""
 
     kind: Kind
     message: Any
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Perform an order call within `LAUNCH_NS` of `admitted`, or answer NOT_SENT."""
 
     call_id: int

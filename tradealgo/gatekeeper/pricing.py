@@ -12,6 +12,7 @@ from tradealgo.domain.orders import Side
 OPTION_BANDS = ((10.0, 0.05), (100.0, 0.03), (500.0, 0.02), (math.inf, 0.01))
 #: The same for shares and futures: a limit farther out than this may be refused.
 SHARE_BANDS = ((100.0, 0.02), (500.0, 0.01), (math.inf, 0.005))
+BUY = Side.BUY
 
 #: Bands from the last price that a kill's exit goes at most. The broker may refuse so far a move; the order then works on.
 WIDEST = 5
@@ -34,8 +35,8 @@ def slippage(instrument: Instrument, last_price: float, default: float) -> float
 def to_tick(price: float, tick: float, side: Side) -> float:
     """Outward to a valid tick: up for a buy, down for a sell; at least one tick. Rupees."""
     steps = price / tick
-    whole = math.ceil(steps - 1e-6) if side is Side.BUY else math.floor(steps + 1e-6)
-    return round(max(whole, 1) * tick, 4)
+    whole = math.ceil(steps - 1e-6) if side is BUY else math.floor(steps + 1e-6)
+    return round((whole if whole > 1 else 1) * tick, 4)
 
 
 def marketable_limit(instrument: Instrument, side: Side, last_price: float, slippage_fraction: float) -> float:

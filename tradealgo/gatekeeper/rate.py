@@ -14,6 +14,9 @@ from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent
 
 SECOND_NS = 1_000_000_000
+ENTRY = Intent.ENTRY
+#: What opens or guards a position; exits and the kill go before it.
+OPENING = (Intent.ENTRY, Intent.PROTECT)
 #: A call that the shell can't write within this of its admission isn't sent.
 LAUNCH_NS = 100_000_000
 #: How much longer it may take to arrive.
@@ -123,7 +126,7 @@ class RateBudget:
         """Why a call may not leave now, or an empty string. The day never holds up the kill: the broker may say no. Exits and
         entries leave a share of each minute that only the kill may use, so that it doesn't begin with a wait.
         """
-        entry = intent is Intent.ENTRY or intent is Intent.PROTECT
+        entry = intent in OPENING
         a_day = self.limits.orders_per_day - (self.limits.exit_reserve_per_day if entry else 0)
         if self.day_count(now) >= a_day and intent is not Intent.KILL:
             return "DAY"
@@ -135,7 +138,7 @@ class RateBudget:
         first, last = self.clock.seconds(now, now + LAUNCH_NS + TRANSIT_NS)
         if self._most_landings(first, last, now) >= room:
             return "SECOND"
-        return "SHAPER" if intent is Intent.ENTRY and self._bucket.level(now) < 1 else ""
+        return "SHAPER" if intent is ENTRY and self._bucket.level(now) < 1 else ""
 
     def _minute_room(self, intent: Intent, entry: bool) -> int:
         limits = self.limits
@@ -159,7 +162,7 @@ class RateBudget:
         self._landings.append(_Landing(call_id, now, now + LANDED_NS))
         self._sent[call_id] = now
         self.count_day(now)
-        if intent is Intent.ENTRY:
+        if intent is ENTRY:
             self._bucket.take(now)
         if now < self.cooling_until:
             self._probe_at = now + self._probe_wait

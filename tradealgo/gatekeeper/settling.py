@@ -61,8 +61,8 @@ class Settling:
         for tag in list(self.asked):
             if self._book.orders[tag].state is not OrderState.UNKNOWN:
                 self._stop_asking(tag)
-        for order in self._book.working.values():
-            if order.state is OrderState.UNKNOWN and order.tag not in self.asked and self._is_old(order):
+        for order in self._book.unknown.values():
+            if order.tag not in self.asked and self._is_old(order):
                 self._ask(order)
 
     def _is_old(self, order: Order) -> bool:

@@ -15,13 +15,13 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
     if not ts:
         return Denial("NO_PRICE", "no tick has come yet: the exchange's time is not known")
     hours = book.hours(proposal.instrument)
-    if not hours.is_open(ts):
+    if not hours.open <= ts < hours.close:
         return Denial(
             "MARKET_CLOSED",
             f"it is {ist_text(ts)} IST: {proposal.instrument.key} trades {ist_text(hours.open)} to {ist_text(hours.close)}",
             {"ts_event": ts, "open": hours.open, "close": hours.close},
         )
-    if proposal.request.intent is Intent.ENTRY and ts >= hours.square_off and not _reduces(proposal, book):
+    if ts >= hours.square_off and proposal.request.intent is Intent.ENTRY and not _reduces(proposal, book):
         return Denial(
             "SQUARE_OFF",
             f"it is {ist_text(ts)} IST: no entries in {proposal.instrument.key} after {ist_text(hours.square_off)}",

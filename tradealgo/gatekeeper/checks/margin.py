@@ -12,13 +12,14 @@ from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
 SHARE_FRACTION = 0.20
 FUTURE_FRACTION = 0.12
 SHORT_OPTION_FRACTION = 0.10
+BUY, FUTURE = Side.BUY, Kind.FUTURE
 
 
 def required(instrument: Instrument, side: Side, quantity: int, price: float) -> float:
     """Rupees that opening this binds, by a rule of thumb: a bought option its premium, a sold one a part of its strike."""
     if instrument.is_option:
-        return quantity * (price if side is Side.BUY else SHORT_OPTION_FRACTION * instrument.strike)
-    return quantity * price * (FUTURE_FRACTION if instrument.kind is Kind.FUTURE else SHARE_FRACTION)
+        return quantity * (price if side is BUY else SHORT_OPTION_FRACTION * instrument.strike)
+    return quantity * price * (FUTURE_FRACTION if instrument.kind is FUTURE else SHARE_FRACTION)
 
 
 def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:

@@ -8,6 +8,8 @@ from tradealgo.domain.state import TradingState
 from tradealgo.gatekeeper.book import Book
 from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
 
+EXIT, ACTIVE = Intent.EXIT, TradingState.ACTIVE
+
 
 def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:
     """Cut the quantity down; deny what is left of nothing.
@@ -20,7 +22,7 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
     sign = request.side.sign
     held = book.position(request.instrument_token) * sign + book.pending(request.instrument_token, request.side)
     wanted = min(request.quantity, sign * request.position_after - held)
-    proposal.exits = request.intent is Intent.EXIT or state.trading is not TradingState.ACTIVE
+    proposal.exits = request.intent is EXIT or state.trading is not ACTIVE
     if not proposal.exits and held < 0 and sign * request.position_after <= 0:
         proposal.exits = True  # named an entry, but it only leads nearer to flat
     if proposal.exits:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent
 from tradealgo.gatekeeper.book import Book
@@ -12,6 +10,7 @@ from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
 #: No order of one person is larger; far below what a broker's 32 bits hold.
 MAX_QUANTITY = 10_000_000
 MAX_PRICE = 10_000_000.0
+OWN_INTENTS = (Intent.KILL, Intent.PROTECT)
 
 
 def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:
@@ -34,9 +33,9 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
         ("stop", request.stop),
         ("target", request.target),
     ):
-        if value is not None and not (math.isfinite(value) and 0 < value <= MAX_PRICE):
+        if value is not None and not 0 < value <= MAX_PRICE:  # nor is a NaN
             return Denial("BAD_PRICE", f"{name} {value!r}: expected a positive number of rupees", {name: repr(value)})
-    if request.intent in (Intent.KILL, Intent.PROTECT):
+    if request.intent in OWN_INTENTS:
         text = f"only the Gatekeeper itself makes {request.intent} orders: expected ENTRY or EXIT"
         return Denial("BAD_INTENT", text, {"intent": request.intent.value})
     return None

@@ -9,6 +9,7 @@ from tradealgo.gatekeeper.book import Book
 from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
 
 SECOND_NS = 1_000_000_000
+ENTRY = Intent.ENTRY
 #: Clocks of two hosts may differ by this much.
 SKEW_NS = SECOND_NS
 
@@ -22,7 +23,7 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
             f"the request is for a candle of {ist_date(request.start)}, today is {ist_date(book.ts_event)}",
             {"start": request.start},
         )
-    if request.intent is not Intent.ENTRY or not request.ts_requested:
+    if request.intent is not ENTRY or not request.ts_requested:
         return None
     age = (now - request.ts_requested) / SECOND_NS
     if age > limits.entry_max_age_s:
