@@ -1,6 +1,8 @@
 """The Consumer's loop: ticks in; candles, signals and order requests out, each exactly once whatever kills it.
 
-What a frame of ticks gives rise to is published in one transaction together with the frame's entry id (the cursor). Every few
+What a frame of ticks gives rise to is published in one transaction together with the frame's entry id (the cursor). Order
+requests go out just before it, so that they don't wait for a hundred candles to be written; a run that ended between
+the two makes the same requests again under the same ids, and those that are on the bus already are left out. Every few
 seconds the candle builder's whole state goes into a second key. A restart takes that state, folds the frames up to the
 cursor again in silence, hears all published candles to rebuild the strategy, and goes on.
 """
@@ -26,6 +28,7 @@ from tradealgo.domain.candles import ClosedCandle
 from tradealgo.domain.errors import BadFrame
 from tradealgo.domain.hours import ist_date
 from tradealgo.domain.instruments import InstrumentBook
+from tradealgo.domain.orders import OrderRequest
 from tradealgo.domain.state import Level
 from tradealgo.process import Process
 from tradealgo.strategies import BasketStrategy, Strategy, load
@@ -90,6 +93,7 @@ class Consumer:
         self._saved_at = self._report_at = 0.0
         self._frames = self._gaps = 0
         self._lag_ns = 0
+        self._asked: set[str] = set()  # ids of the requests that earlier runs have published
         session = process.bus.session_id
         self._state_key = snapshot_key(session, "consumer")
         self._cursor_key = snapshot_key(session, "consumer:cursor")
@@ -110,6 +114,7 @@ class Consumer:
                 await self._process.alert(Level.WARNING, "CONSUMER_STATE", f"candles begin anew: {error}")
         if cursor is not None:
             await self._fold_again(cursor)
+        self._asked = {entry.message.request_id for entry in await bus.range(Stream.REQUESTS)}
         candles = [entry.message for entry in await bus.range(Stream.CANDLES)]
         self._flow.engine.replay(candles, self._flow.builder.watermark)
         if candles:
@@ -151,7 +156,11 @@ class Consumer:
         return self._flow.heard(closed, time.time_ns()) if closed or self._flow.is_due else []
 
     async def _publish(self, messages: list[tuple[Stream, msgspec.Struct]]) -> None:
-        await self._publisher.publish_many(messages, snapshot=(self._cursor_key, self._cursor))
+        requests = [message for _, message in messages if isinstance(message, OrderRequest)]
+        new = [(Stream.REQUESTS, request) for request in requests if request.request_id not in self._asked]
+        await self._publisher.publish_many(new)
+        rest = [item for item in messages if item[0] is not Stream.REQUESTS]
+        await self._publisher.publish_many(rest, snapshot=(self._cursor_key, self._cursor))
 
     async def _save(self) -> None:
         """The builder's state, now and then: all that it closed is published by now."""
