@@ -150,8 +150,8 @@ def most_calls(session: GateSession) -> int:
     return max(collections.Counter(left).values())
 
 
-async def rounds(clean: int, faulty: int, protect: float = 0.0) -> list[Round]:
-    """Rounds without and then with faults; `protect` is how far below each entry a stop rests."""
+async def rounds(clean: int, faulty: int, protect: float = 0.0, log: Path | None = None) -> list[Round]:
+    """Rounds without and then with faults, each added to `log`; `protect` is how far below each entry a stop rests."""
     names = [f"NSE:{s.tradingsymbol}" for s in SHARES[:POSITIONS]] + unquoted(WORKING)
     limits = msgspec.structs.replace(PATIENT, protect_fraction=protect)
     with (
@@ -167,6 +167,9 @@ async def rounds(clean: int, faulty: int, protect: float = 0.0) -> list[Round]:
             for number in range(clean + faulty):
                 took = await kill_round(session, names, number >= clean)
                 found.append(took)
+                if log:
+                    with log.open("a") as file:
+                        file.write(json.dumps(took) + "\n")
                 kind = "with faults" if took.faults else "clean"
                 print(f"round {number + 1} ({kind}): {took.seconds:.3f} s, at least {took.least:.3f}", file=sys.stderr)
             return found
@@ -200,12 +203,9 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="add the rounds to this file and tell of all in it")
     arguments = parser.parse_args()
     counts = (4, 1) if arguments.quick else (arguments.rounds, arguments.fault_rounds)
-    found = asyncio.run(rounds(*counts, arguments.protect))
+    found = asyncio.run(rounds(*counts, arguments.protect, arguments.log))
     if arguments.log:
-        with arguments.log.open("a+") as log:
-            log.writelines(json.dumps(r) + "\n" for r in found)
-            log.seek(0)
-            found = [Round(*json.loads(line)) for line in log]
+        found = [Round(*json.loads(line)) for line in arguments.log.read_text().splitlines()]
     told(summed(found), arguments.json)
 
 
