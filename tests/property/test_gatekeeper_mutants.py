@@ -18,7 +18,6 @@ from tradealgo.gatekeeper.core import Gate
 from tradealgo.gatekeeper.intake import Intake
 from tradealgo.gatekeeper.killer import Killer
 from tradealgo.gatekeeper.orders import Orders
-from tradealgo.gatekeeper.protection import Protection
 from tradealgo.gatekeeper.pursuit import Pursuit
 
 Patch = Callable[[pytest.MonkeyPatch], Any]
@@ -81,9 +80,7 @@ MUTANTS: dict[str, Patch] = {
         TABLE, (OrderState.SUBMITTING, OrderEvent.LOSE), OrderState.REJECTED
     ),
     "an exit that did not come off is forgotten": lambda mp: mp.setattr(Pursuit, "work", lambda self: None),
-    "protective orders are made while others work": lambda mp: mp.setattr(Protection, "refuses", lambda self, order: ""),
     "a request doesn't wait for a protective order": lambda mp: mp.setattr(Intake, "_must_wait", heedless_of_protection),
-    "a protective order stays when the position shrinks": lambda mp: mp.setattr(Protection, "_fits", lambda self, w, s, q: True),
     "the latch is not restored": lambda mp: mp.setattr(Killer, "restore", lambda self, told: None),
 }  # fmt: skip
 
@@ -93,7 +90,7 @@ def test_the_mutant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     """Some seed breaks an invariant, or an error inside the gate shows."""
     MUTANTS[name](monkeypatch)
     limits = {"protect_fraction": 0.02, "brackets": True} if "protective" in name else {}
-    for seed in range(150):
+    for seed in range(400):
         try:
             live(seed, 100, **limits)
         except (BrokenInvariantError, AttributeError):

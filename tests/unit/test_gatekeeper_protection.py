@@ -287,3 +287,20 @@ def test_levels_come_from_the_strategy_only_where_brackets_are_on() -> None:
     assert levels(1, 1_500.0, request, Limits(brackets=True)) == Levels(1, 1_500.0, 1_480.0, 1_530.0)
     assert levels(1, 1_500.0, request, Limits(protect_fraction=0.1)) == Levels(1, 1_500.0, 1_350.0, None)
     assert levels(-1, 1_500.0, request, Limits(brackets=True)).target is None
+
+
+def test_one_that_waited_does_not_leave_once_it_would_be_too_much() -> None:
+    """Looked at again right before the wire: a smaller position, another order, the kill."""
+    world = protected()
+    gate = world.gate
+    stop = next(o for o in gate.book.working.values())
+    assert gate.protection.refuses(stop) == ""
+    gate.book.put(msgspec.structs.replace(stop, quantity=11), world.now)
+    assert gate.protection.refuses(stop) == "the position is smaller by now"
+    gate.book.put(stop, world.now)
+    gate.book.put(msgspec.structs.replace(stop, tag="T2", intent=Intent.EXIT, state=OrderState.OPEN), world.now)
+    assert gate.protection.refuses(stop) == "another order works in the instrument"
+    gate.book.put(msgspec.structs.replace(stop, tag="T2", intent=Intent.EXIT, state=OrderState.CANCELLED), world.now)
+    assert gate.protection.refuses(stop) == ""
+    world.say(Action.KILL)
+    assert "kill switch" in gate.protection.refuses(stop)
