@@ -19,7 +19,7 @@ from tradealgo.bus.redis_bus import Bus
 #: Waiting tick frames: with 100 ticks a frame some 64 MB, or a minute and a half of a busy day's full feed.
 MAX_FRAMES = 5_000
 #: Entries in one round trip to the bus.
-BATCH = 100
+BATCH = 200
 RETRY_S = 0.25
 
 Item = tuple[Stream, msgspec.Struct]
