@@ -7,10 +7,8 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tradealgo.bus.redis_bus import Bus
@@ -38,6 +36,7 @@ from tradealgo.gatekeeper.messages import (
     Kind,
     Outcome,
     Publish,
+    QueryFailed,
     Record,
     Timer,
 )
@@ -51,8 +50,6 @@ IDLE_S = 0.05
 BUSY_S = 0.01
 #: Between two touches of the file that says that this process gets on.
 ALIVE_S = 0.2
-#: Seconds after which a thread gives the interpreter to another that wants it: a commit that is on the disk waits for no more.
-SWITCH_S = 0.0002
 #: Events that one commit covers at most.
 BATCH = 500
 
@@ -94,7 +91,6 @@ class Shell:
         self.commit_ms = 0.0  # the slowest commit since the last look
         self._queue: asyncio.Queue[tuple[Event, bytes | None]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._bus_up: bool | None = None
         self._alive_at = 0.0
 
@@ -147,7 +143,6 @@ class Shell:
                 group.create_task(self._handle())
         finally:
             await self.broker.close()
-            self._writer.shutdown()
             self.journal.close()
 
     async def _handle(self) -> None:
@@ -176,18 +171,29 @@ class Shell:
             # leaves the kill latched in the journal.
             with contextlib.suppress(OSError):  # one that can't be taken away kills again
                 self.folder.kill_flag.unlink(missing_ok=True)
-        if records:
-            await self._write(records)
+        first = self._write(records) if records else 0
+        await self._call([c for c in commands if isinstance(c, Call)])
         for command in commands:
-            if isinstance(command, Call) and self._is_too_late(command):
-                text = "not sent: the kill switch has tripped"
-                self.put(CallDone(call_id=command.call_id, outcome=Outcome.NOT_SENT, text=text, ts_done=self.clock()))
-            elif isinstance(command, Call | Ask):
+            if isinstance(command, Ask):
                 self._spawn(command)
             elif isinstance(command, Publish) and self.outbox:
                 self.outbox.pass_on(command.stream, command.message)
+        for seq, record in enumerate(records, first):
+            if self.outbox:
+                self.outbox.put(seq, record)
         if entry_ids and self.inbox:
             self._keep(self.inbox.acknowledge(entry_ids))
+
+    async def _call(self, calls: list[Call]) -> None:
+        """Begin order calls; they are on their way before anybody is told and before the next event is looked at."""
+        for call in calls:
+            if self._is_too_late(call):
+                text = "not sent: the kill switch has tripped"
+                self.put(CallDone(call_id=call.call_id, outcome=Outcome.NOT_SENT, text=text, ts_done=self.clock()))
+            else:
+                self._spawn(call)
+        if calls:
+            await asyncio.sleep(0)
 
     def _is_too_late(self, call: Call) -> bool:
         """Whether a later event of the same batch tripped the kill, which this call mustn't follow."""
@@ -197,14 +203,14 @@ class Shell:
             return True
         return call.kind is CallKind.PLACE and call.order.intent is Intent.EXIT
 
-    async def _write(self, records: list[Record]) -> None:
+    def _write(self, records: list[Record]) -> int:
+        """Have records on the disk; returns the first one's sequence number. Nothing else goes on meanwhile: all that this
+        process does waits for its journal, and to wake a thread and to be woken by it takes as long again as the disk.
+        """
         began = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        first = await loop.run_in_executor(self._writer, self.journal.append, records, self.clock())
+        first = self.journal.append(records, self.clock())
         self.commit_ms = max(self.commit_ms, (time.perf_counter() - began) * 1e3)
-        for seq, record in enumerate(records, first):
-            if self.outbox:
-                self.outbox.put(seq, record)
+        return first
 
     def _spawn(self, command: Call | Ask) -> None:
         self._keep(self._do(command))
@@ -221,9 +227,17 @@ class Shell:
                 self.put(await self.broker.perform(command))
             else:
                 self.put(await self.broker.ask(command.query))
-        except Exception as error:  # the core must hear of it: an open call would never end
-            self.put(Faulted(f"{type(error).__name__}: {error}"))
+        except Exception as error:  # the core must hear of it: an open call or question would never end
+            text = f"{type(error).__name__}: {error}"
+            self.put(Faulted(text))
+            self.put(self._unanswered(command, text))
             raise
+
+    def _unanswered(self, command: Call | Ask, text: str) -> Event:
+        if isinstance(command, Ask):
+            return QueryFailed(query=command.query, text=text)
+        sent, now = command.admitted, self.clock()
+        return CallDone(call_id=command.call_id, outcome=Outcome.UNKNOWN, text=text, ts_sent=sent, ts_done=now)
 
 
 @contextlib.asynccontextmanager
@@ -239,7 +253,6 @@ async def leased(manifest: Manifest, folder: SessionDir) -> AsyncIterator[None]:
 
 async def gatekeeper(process: Process) -> None:
     """The module's loop for `run_module`."""
-    sys.setswitchinterval(SWITCH_S)
     async with leased(process.manifest, process.folder):
         journal = Journal(process.folder.journal)
         process.state = "WAITING"
