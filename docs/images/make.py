@@ -22,7 +22,7 @@ SIZE = {"width": 1366, "height": 1130}
 PHONE = {"width": 390, "height": 844}
 INSTRUMENTS = ["NSE:INFY", "NSE:RELIANCE", "NSE:TCS"]
 #: Exchange time at which the pictures are taken.
-AT = "11:45"
+AT = "11:00"
 COLOURS = 256
 
 
@@ -81,7 +81,7 @@ def main() -> None:
         from tradealgo.config import Market
         from tradealgo.strategies.ema_cross import EmaCross
 
-        session = launch(EmaCross(fast=10, slow=30), INSTRUMENTS, market=Market(day="2026-11-20", speed=120))
+        session = launch(EmaCross(fast=10, slow=30), INSTRUMENTS, market=Market(day="2026-11-20", seed=4, speed=120))
         jupyter = Jupyter(Path(folder), Path(folder) / "home", "lab")
         try:
             session.wait(AT, timeout_s=200)
