@@ -54,13 +54,21 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture
-def lab(browser: Any, jupyterlab: Jupyter) -> Iterator[Lab]:
-    """A fresh tab; afterwards no request has left loopback, and no script has failed."""
+@pytest.fixture(scope="module")
+def context(browser: Any) -> Iterator[Any]:
+    """One profile for a module's tabs: JupyterLab's scripts come over once."""
     context = browser.new_context(viewport=VIEWPORT)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def lab(context: Any, jupyterlab: Jupyter) -> Iterator[Lab]:
+    """A fresh tab; afterwards no request has left loopback, and no script has failed."""
     lab = Lab(context.new_page(), jupyterlab)
     yield lab
-    context.close()
+    for page in context.pages:
+        page.close()
     status, kernels = jupyterlab.http("GET", "/api/kernels", token=TOKEN)
     for kernel in kernels if status == 200 else ():
         jupyterlab.http("DELETE", f"/api/kernels/{kernel['id']}", token=TOKEN)

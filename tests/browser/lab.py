@@ -43,9 +43,21 @@ class Lab:
         self.page, self.jupyter = page, jupyter
         self.strange: list[str] = []
         self.errors: list[str] = []
+        self.heard = 0
         own = (jupyter.url, jupyter.url.replace("http", "ws"), "data:", "blob:")
         page.on("request", lambda r: None if r.url.startswith(own) else self.strange.append(r.url))
         page.on("pageerror", lambda e: self.errors.append(str(e)))
+        page.on("websocket", self._listen)
+
+    def _listen(self, socket: Any) -> None:
+        """Count the bytes of the desk's stream, unpacked: the wire, which is compressed, has fewer."""
+        if not socket.url.startswith(self.jupyter.url.replace("http", "ws")):
+            self.strange.append(socket.url)
+        if "/tradealgo/stream" in socket.url:
+            socket.on("framereceived", self._hear)
+
+    def _hear(self, data: str | bytes) -> None:
+        self.heard += len(data)
 
     def open(self, notebook: str, kernel: bool = True) -> Lab:
         """Open a notebook, alone in its workspace; with `kernel`, wait until one is idle."""

@@ -33,6 +33,7 @@ REACHES_S = 0.3
 PRESSES = 3
 FLAT_S = 3.0
 GAP_MS = 1_000
+MINUTE_MB = 2.0
 #: How long the cell of the chart's test is busy, and how long the chart is watched after the kernel's restart.
 BUSY_S, RESTART_S = 30, 5
 
@@ -179,7 +180,7 @@ def test_a_reloaded_page_has_its_history_without_a_kernel(lab: Lab, jupyterlab: 
 
 
 def test_the_chart_moves_through_a_busy_cell_and_a_restart(lab: Lab, jupyterlab: Jupyter, session: LiveSession) -> None:
-    """At 5 points a second and more, without a gap."""
+    """At 5 points a second and more, without a gap, and under MINUTE_MB of traffic a minute."""
     arm(session)
     lab.open(
         write_notebook(
@@ -203,12 +204,18 @@ def test_the_chart_moves_through_a_busy_cell_and_a_restart(lab: Lab, jupyterlab:
     before = lab.page.evaluate("document.querySelector('.js-plotly-plot').data[0].x.length")
     lab.run(1, wait=False)
     lab.page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
+    heard, began = lab.heard, time.monotonic()
     busy = lab.page.evaluate(watch, BUSY_S - 1)
     lab.jupyter.http("POST", f"/api/kernels/{lab.kernel_id()}/restart", token=TOKEN)
     restart = lab.page.evaluate(watch, RESTART_S)
+    minute = (lab.heard - heard) / (time.monotonic() - began) * 60 / 1e6
     after = lab.page.evaluate("document.querySelector('.js-plotly-plot').data[0].x.length")
     lab.shoot("desk-light")
-    print(f"chart: {after - before} points; longest gap busy {busy['gap']:.0f} ms, restart {restart['gap']:.0f} ms")
+    print(
+        f"chart: {after - before} points; longest gap busy {busy['gap']:.0f} ms, restart {restart['gap']:.0f} ms;"
+        f" traffic {minute:.2f} MB a minute"
+    )
+    assert 0 < minute < MINUTE_MB
     assert busy["gap"] < GAP_MS
     assert restart["gap"] < GAP_MS
     assert (after - before) / (BUSY_S - 1 + RESTART_S) > 5

@@ -34,8 +34,8 @@ const CONFIG = {
   locales: { tradealgo: { moduleType: "locale", name: "tradealgo", dictionary: {}, format: { currency: ["₹", ""], grouping: [3, 2, 2, 2, 2] } } },
 };
 
-// Between two drawings a chart rests this many times as long as it drew, and never longer than MOST_REST_MS.
-const REST = 5, MOST_REST_MS = 400;
+// Between two drawings a chart rests this many times as long as it drew, within bounds: each drawing leaves garbage.
+const REST = 5, LEAST_REST_MS = 250, MOST_REST_MS = 400;
 
 // A chart of a session: `traces`, `layout` and `extend` say what it shows; this draws it, when it can be seen.
 async function chart(el, id, { height, traces, layout, extend }) {
@@ -62,7 +62,7 @@ async function chart(el, id, { height, traces, layout, extend }) {
     if (!stale) try { more(); } catch { stale = true; }
     if (stale) whole();
     seen = count();
-    rested = performance.now() + Math.min(MOST_REST_MS, REST * (performance.now() - began));
+    rested = performance.now() + Math.max(LEAST_REST_MS, Math.min(MOST_REST_MS, REST * (performance.now() - began)));
   };
   const soon = () => {
     if (timer || !visible || document.hidden) return;

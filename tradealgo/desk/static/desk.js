@@ -5,15 +5,22 @@ import { base, link } from "./link.js";
 import { fill, h, style, time, words } from "./look.js";
 import * as tables from "./tables.js";
 
-// A part that redraws from the model, at most once a frame.
-const live = draw => (el, id) => {
+// Whether news are about any of some sections, or about all: a reconnect, a fresh start.
+const touches = (news, sections) => !news.type || news.full || sections.some(name => name in news || name in (news.set ?? {}));
+
+// A part that redraws when its sections change, at most every so many ms: what is built anew leaves garbage.
+const live = (every, draw, ...sections) => (el, id) => {
   const box = h("div");
   el.append(box);
-  let pending = null;
-  const leave = link.follow(id, model => {
-    pending ??= requestAnimationFrame(() => { pending = null; fill(box, draw(model)); });
+  let timer = null, frame = null, last = -every, model = null;
+  const soon = () => {
+    frame = requestAnimationFrame(() => { timer = null; last = performance.now(); fill(box, draw(model)); });
+  };
+  const leave = link.follow(id, (now, news) => {
+    model = now;
+    if (touches(news, sections)) timer ??= setTimeout(soon, Math.max(0, every - performance.now() + last));
   });
-  return () => { cancelAnimationFrame(pending); leave(); };
+  return () => { clearTimeout(timer); cancelAnimationFrame(frame); leave(); };
 };
 
 const drawn = chart => (el, id) => {
@@ -22,19 +29,29 @@ const drawn = chart => (el, id) => {
 };
 
 export const PARTS = {
-  mtm: drawn(mtmChart), price: priceChart, kill_switch: killSwitch, figures: live(tables.figures), positions: live(tables.positions),
-  orders: live(tables.orders), fills: live(tables.fills), health: live(tables.health), alerts: live(tables.alerts),
-  latency: live(tables.latency), risk: live(tables.risk), strategy: live(tables.strategy),
+  mtm: drawn(mtmChart), price: priceChart, kill_switch: killSwitch,
+  figures: live(300, tables.figures, "mtm", "capital"),
+  alerts: live(300, tables.alerts, "alerts"),
+  positions: live(500, tables.positions, "positions"),
+  orders: live(500, tables.orders, "orders"),
+  fills: live(500, tables.fills, "fills"),
+  health: live(1000, tables.health, "health", "status"),
+  latency: live(1000, tables.latency, "latency"),
+  risk: live(1000, tables.risk, "rates", "limits", "working_count", "positions"),
+  strategy: live(1000, tables.strategy, "strategy", "parameters", "signals", "charts"),
 };
 const TITLES = {
   mtm: "Mark to market", price: "Price", kill_switch: "Kill switch", positions: "Positions", orders: "Orders", fills: "Fills", health: "Modules",
   alerts: "Alerts", latency: "Tick to order", risk: "Limits", strategy: "Strategy", figures: "Figures",
 };
 
+const HEADER = ["mode", "strategy", "account", "ts_event", "speed", "trading", "status"];
+
 function header(el, id) {
   const bar = h("header", { class: "ta-header" });
   el.append(bar);
-  return link.follow(id, ({ shot, heard }) => {
+  return link.follow(id, ({ shot, heard }, news) => {
+    if (!touches(news, HEADER)) return;
     const linked = !link.connected ? ["no server", "bad"] : !heard ? ["looking…", ""] : { RUNNING: ["running", "good"], STARTING: ["starting", "busy"], LOST: ["bus lost", "bad"], PAST: ["past session", "past"] }[shot.status] ?? ["", ""];
     el.dataset.mode = shot.mode ?? "";
     el.dataset.link = link.connected ? shot.status ?? "" : "DOWN";

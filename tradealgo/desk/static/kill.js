@@ -63,7 +63,7 @@ export function steps(model) {
 export function killSwitch(el, id, source = "desk") {
   const button = holdButton("Hold to kill", () => link.control(id, "kill", source).catch(() => {}),
     { class: "ta-kill-button", title: "Cancel all orders, flatten, verify. Hold half a second. Hotkey: hold Ctrl+Alt+K" });
-  const track = h("div"), line = h("p", { class: "ta-says", role: "status", "aria-live": "polite" });
+  const track = h("div", { "data-kill": "none" }), line = h("p", { class: "ta-says", role: "status", "aria-live": "polite" });
   const actions = h("div", { class: "ta-actions" });
   const box = h("div", { class: "ta-kill" }, button, line, track, actions);
   el.append(box);
@@ -88,7 +88,7 @@ export function killSwitch(el, id, source = "desk") {
     button.setLabel(over ? "Session over" : isFlat(kill) ? "✓ Verified flat" : model.asked && !model.asked.failed ? "Kill sent…" : kill && kill !== "ARMED" ? words(kill) + "…" : "Hold to kill");
     box.dataset.kill = kill ?? ""; box.dataset.tone = tone;
     line.textContent = text;
-    fill(track, steps(model));
+    if (track.dataset.kill !== (kill ?? "")) { track.dataset.kill = kill ?? ""; fill(track, steps(model)); }
     const killed = kill && kill !== "ARMED";
     buttons.halt.hidden = over || killed || trading === "HALTED";
     buttons.resume.hidden = over || killed || trading === "ACTIVE" || !trading;

@@ -6,7 +6,7 @@ const config = (() => {
 
 export const base = config.baseUrl || "/";
 const SILENCE_MS = 6000;
-const MOST_POINTS = 6000;
+const MOST_POINTS = 3000;
 const CONTROL_MS = 5000;
 
 const cookie = name => decodeURIComponent(document.cookie.match(`(?:^|; )${name}=([^;]*)`)?.[1] ?? "");

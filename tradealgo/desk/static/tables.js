@@ -82,7 +82,8 @@ function settle(shot, { code, text }) {
 }
 
 export function alerts({ shot }) {
-  const rows = shot.alerts ?? [];
+  const weight = a => a.code.startsWith("SETTLE:") ? 0 : a.level === "CRITICAL" ? 1 : 2;  // what waits for a person comes first
+  const rows = [...(shot.alerts ?? [])].sort((a, b) => weight(a) - weight(b));
   if (!rows.length) return none("Nothing to worry about.");
   const sign = { INFO: "●", WARNING: "◆", CRITICAL: "✖" };
   return h("ul", { class: "ta-alerts" }, rows.slice(0, 12).map(a =>
