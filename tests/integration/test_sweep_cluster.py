@@ -60,8 +60,8 @@ def client():
 def test_a_cluster_finds_what_this_machine_finds(client):
     """Every figure of every point and instrument, computed in other processes."""
     candles = {"NSE:A": day(1), "NSE:B": day(2)}
+    here = sweep(EmaCross, GRID, candles, progress=False)  # first: the workers load what is compiled here
     there = sweep(EmaCross, GRID, candles, progress=False, on=client)
-    here = sweep(EmaCross, GRID, candles, progress=False)
     assert there.done == len(there) == 288
     pd.testing.assert_frame_equal(there.table, here.table, check_exact=True)
     workers = client.run(lambda: (os.getpid(), "tradealgo.research.sweep_loop" in sys.modules))
