@@ -75,6 +75,14 @@ class Calls:
         """Queue a cancel, which always ranks as an exit at least: it never raises risk."""
         self._enqueue(CallKind.CANCEL, order.tag, intent)
 
+    def hasten(self) -> None:
+        """The kill is on: cancels that wait already, for whatever reason, go by its share of the budget."""
+        late = [q for q in self._queue if q.kind is CallKind.CANCEL and q.intent is not Intent.KILL]
+        for queued in late:
+            queued.intent = Intent.KILL
+        if late:
+            self._queue.sort(key=lambda q: q.rank)
+
     def _enqueue(self, kind: CallKind, tag: str, intent: Intent, price: float = 0.0) -> None:
         self._orders.track(tag).busy = kind
         self._number += 1

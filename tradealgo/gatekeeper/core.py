@@ -411,15 +411,17 @@ class Gate:
         self.people.watch()
         self._guard()
         ready = self.ready
-        if ready:
-            self.pursuit.work()
-            self.intake.decide_pending()
-            self.protection.work()
-            self.settling.work()
-        self.lifecycle.tend()
-        if ready:
-            self.killer.work()
-            self.calls.pump()
+        try:
+            if ready:
+                self.pursuit.work()
+                self.intake.decide_pending()
+                self.protection.work()
+                self.settling.work()
+            self.lifecycle.tend()
+        finally:  # an error in there is told, but holds up neither the kill nor what is queued
+            if ready:
+                self.killer.work()
+                self.calls.pump()
         self._measure_clock()
         self.queries.pump()
         if self.killer.status.state is KillState.VERIFIED_FLAT:

@@ -52,6 +52,7 @@ class Intake:
         self.book, self.limits = context.book, context.limits
         self.pending: dict[str, OrderRequest] = {}  # journaled, not decided
         self.words: dict[int, Word] = {}  # by instrument token
+        self.entries: dict[int, OrderRequest] = {}  # the last that was let through, by instrument token
         self._held_since: dict[str, int] = {}
         self.baskets = Baskets(self)
 
@@ -95,6 +96,8 @@ class Intake:
             denial = "" if verdict.code == SUBMIT else verdict.text
             self.words[request.instrument_token] = Word(request, denial)
             self.book.unsettled.add(request.instrument_token)
+            if request.intent is Intent.ENTRY and not denial:
+                self.entries[request.instrument_token] = request
 
     def _is_overtaken(self, request: OrderRequest) -> bool:
         """Whether the strategy has said something else since the leg that this exit rolls back."""

@@ -112,6 +112,7 @@ class Killer:
         risky = sorted(self._book.working_risk(), key=lambda o: o.instrument_token not in held)
         for order in risky:
             self._lifecycle.want_cancelled(order, Intent.KILL)
+        self._calls.hasten()
         for token in self._book.open_tokens():
             self._flatten(token)
         if self.status.state is KillState.CANCELLING and not risky:

@@ -136,7 +136,7 @@ class Orders:
         double = msgspec.structs.replace(
             order, tag=tag_for(f"{order.tag}/{row.order_id}"), state=OrderState.UNKNOWN, order_id=row.order_id,
             quantity=row.quantity, price=row.price or order.price, filled_quantity=0, average_price=0.0,
-            modifications=0, exchange_order_id=None, reason=f"second order under tag {order.tag}", text="", ts_sent=0,
+            modifications=0, exchange_order_id=None, text=f"second order under tag {order.tag}", ts_sent=0,
             ts_checked=self._context.now,
         )  # fmt: skip
         self._put(double)

@@ -37,7 +37,7 @@ class People:
                 gate.trip(KillCause.PERSON, why)
             case Action.HALT | Action.STOP:
                 gate.overrides.put("person", TradingState.HALTED, f"{control.action} by {why}")
-                for order in list(gate.book.working.values()):
+                for order in gate.book.working_risk():  # the kill's exits go on
                     gate.lifecycle.want_cancelled(order)
             case Action.RESUME:
                 gate.unmatched = 0

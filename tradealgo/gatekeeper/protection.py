@@ -115,7 +115,9 @@ class Protection:
         nothing = Shape.NONE, 0, Levels(sign, 0.0, None, None)
         if word is None or not held or last <= 0 or not self._book.all_booked or self._pursuit.left(token):
             return (shape_of(working[0]), self._quantity(token, held), nothing[2]) if working and held else nothing
-        at = levels(sign, self._book.portfolio.position(token).average_price, word.request, self._limits)
+        said = self._intake.entries.get(token, word.request)  # an exit of a part says nothing of the rest's prices
+        opened = said if said.position_after * sign > 0 else word.request
+        at = levels(sign, self._book.portfolio.position(token).average_price, opened, self._limits)
         if not at.any:
             return nothing
         before = shape_of(working[0]) if working else Shape.NONE
