@@ -13,13 +13,14 @@ import pytest
 from gate_world import CALL, INFY, SECOND, World
 
 from tradealgo.config import Manifest, Mode, SessionDir
-from tradealgo.domain.orders import OrderState
+from tradealgo.domain.orders import OrderState, Side
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Action, KillState, SessionState, TradingState
 from tradealgo.gatekeeper import emergency
 from tradealgo.gatekeeper import messages as m
 from tradealgo.gatekeeper.emergency import progress
 from tradealgo.gatekeeper.journal import Journal
+from tradealgo.gatekeeper.kite import Query
 from tradealgo.gatekeeper.shell import Shell
 
 CONTENTS: dict[str, Callable[[Path], object]] = {
@@ -131,3 +132,21 @@ def test_only_a_gatekeeper_without_a_sign_of_life_is_fenced(shell: Shell, monkey
             time.sleep(0.1)
             assert not needs_no_help.done()
         assert needs_no_help.result(10) is False
+
+
+async def test_a_call_or_question_that_breaks_inside_has_an_end(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in the client must not leave an order SUBMITTING for ever: its outcome is unknown, and it is looked up."""
+
+    async def broken(*_: object) -> None:
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr(shell.broker, "perform", broken)
+    monkeypatch.setattr(shell.broker, "ask", broken)
+    order = World().gate.orders.killing("x", INFY.instrument_token, Side.BUY, 1, 1.0)
+    for command in (m.Call(call_id=7, kind=m.CallKind.PLACE, order=order, admitted=5), m.Ask(Query.ORDERS)):
+        with pytest.raises(AttributeError):
+            await shell._do(command)
+    events = [shell._queue.get_nowait()[0] for _ in range(shell._queue.qsize())]
+    (done,) = [e for e in events if isinstance(e, m.CallDone)]
+    assert (done.call_id, done.outcome, done.ts_sent) == (7, m.Outcome.UNKNOWN, 5)
+    assert [e.query for e in events if isinstance(e, m.QueryFailed)] == [Query.ORDERS]
