@@ -38,7 +38,7 @@ from tests.gate_session import GateSession, gate_session
 from tradealgo.bus.keys import Stream
 from tradealgo.bus.server import EmbeddedServer
 from tradealgo.domain.limits import Limits
-from tradealgo.domain.orders import OrderState, Side
+from tradealgo.domain.orders import Intent, OrderState, Side
 from tradealgo.domain.state import Action, KillState, SessionState
 from tradealgo.exchange.limits import LIMITS
 from tradealgo.exchange.listing import SHARES, listing
@@ -105,8 +105,8 @@ async def all_protected(session: GateSession) -> None:
     """Wait until each position has its stop at the exchange."""
 
     async def there() -> bool:
-        rows = await asyncio.to_thread(session.broker_orders)
-        return sum(o["status"] == "TRIGGER PENDING" for o in rows) == POSITIONS
+        known = (await session.orders()).values()
+        return sum(o.intent is Intent.PROTECT and o.state is OrderState.OPEN for o in known) == POSITIONS
 
     await session.until(there, 90.0, "a stop for each position")
 
