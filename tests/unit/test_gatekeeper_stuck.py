@@ -47,6 +47,7 @@ def test_a_part_that_fails_at_every_event_holds_up_no_exit_of_the_kill(
         world.fill_some(1.0)
     assert faults(world)
     assert world.position[TOKEN] == 0
+    assert world.gate.killer.status.state is KillState.LOCKED
 
 
 def test_cancels_that_waited_for_the_minute_go_by_the_kills_share() -> None:

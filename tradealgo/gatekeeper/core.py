@@ -417,16 +417,21 @@ class Gate:
                 self.intake.decide_pending()
                 self.protection.work()
                 self.settling.work()
+        finally:  # an error in there is told, but holds up neither the kill nor what is at work, queued or asked
+            self._act(ready)
+
+    def _act(self, ready: bool) -> None:
+        try:
             self.lifecycle.tend()
-        finally:  # an error in there is told, but holds up neither the kill nor what is queued
+        finally:
             if ready:
                 self.killer.work()
                 self.calls.pump()
-        self._measure_clock()
-        self.queries.pump()
-        if self.killer.status.state is KillState.VERIFIED_FLAT:
-            self._tell_state()
-            self.killer.lock()
+            self._measure_clock()
+            self.queries.pump()
+            if self.killer.status.state is KillState.VERIFIED_FLAT:
+                self._tell_state()
+                self.killer.lock()
 
     def _measure_clock(self) -> None:
         """The calendar second is the broker's: find out where its seconds turn before a burst depends on it."""

@@ -149,7 +149,7 @@ async def take_orders(process: Process) -> None:
                 for message in await bot.messages(http):
                     if int(message.get("date", 0)) >= began:
                         await _answer(process, bot, http, talk.hear(str(message.get("text", "")), time.time()))
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except Exception as error:  # no message, whatever is in it, ends the Monitor
                 process.log.warning("telegram", error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(RETRY_S)
 
@@ -159,9 +159,10 @@ async def _answer(process: Process, bot: Bot, http: Any, answer: Answer) -> None
     text = answer.text
     if answer.control is not None:
         text = await asyncio.to_thread(_perform, process, answer.control)
-    if answer.status:
-        text = await _status(process)
-    await bot.say(http, text)
+    try:
+        await bot.say(http, await _status(process) if answer.status else text)
+    except Exception as error:  # the messages behind this one are heard all the same
+        process.log.warning("telegram", error=f"{type(error).__name__}: {error}")
 
 
 def _perform(process: Process, control: Control) -> str:
