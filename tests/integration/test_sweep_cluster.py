@@ -45,6 +45,14 @@ def day(seed):
     return array
 
 
+@pytest.fixture
+def ctrl_c():
+    """SIGINT as Python takes it: who started this run in the background of a shell may have had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def client():
     """Two worker processes on loopback."""
@@ -78,7 +86,7 @@ def test_a_strategy_that_raises_there_is_named_here(client):
     pd.testing.assert_frame_equal(there.table, here.table, check_exact=True)
 
 
-def test_interrupting_keeps_what_the_cluster_has_done(client, monkeypatch):
+def test_interrupting_keeps_what_the_cluster_has_done(client, ctrl_c, monkeypatch):
     """Ctrl-C, as the second part of the result comes in: two parts stay, each as a whole run has it, the rest is called off."""
     parts, real = [], Sweep.add
 
