@@ -8,6 +8,7 @@ own processor time over wall time.
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing as mp
 import time
 from multiprocessing.connection import Connection as Pipe
