@@ -628,3 +628,20 @@ class World:
         else:
             self.tick_all()
             self.advance(rng.choice((10, 100, 300, 1_000, 3_000)) * MS)
+
+
+TOKEN = INFY.instrument_token
+#: Of quiet worlds in which one thing happens: time may pass, and failures don't pause trading.
+LIMITS = Limits(stale_price_s=600.0, breaker_failures=50, entry_max_age_s=60.0)
+
+
+def holding(quantity: int = 10) -> World:
+    """Long INFY."""
+    world = World(limits=LIMITS)
+    world.advance(SECOND)
+    world.ask(INFY, quantity)
+    world.advance(SECOND)
+    world.fill_some(1.0)
+    world.advance(SECOND)
+    assert world.position[TOKEN] == quantity
+    return world

@@ -4,28 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from gate_world import INFY, SECOND, World
+from gate_world import INFY, SECOND, TOKEN, World, holding
 
-from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent, Side
 from tradealgo.domain.state import Action, Alert, KillState, TradingState
 from tradealgo.gatekeeper.kite import BrokerTrade
 from tradealgo.gatekeeper.messages import Kind
-
-TOKEN = INFY.instrument_token
-LIMITS = Limits(stale_price_s=600.0, breaker_failures=50, entry_max_age_s=60.0)
-
-
-def holding(quantity: int = 10) -> World:
-    """Long INFY."""
-    world = World(limits=LIMITS)
-    world.advance(SECOND)
-    world.ask(INFY, quantity)
-    world.advance(SECOND)
-    world.fill_some(1.0)
-    world.advance(SECOND)
-    assert world.position[TOKEN] == quantity
-    return world
 
 
 def by_hand(world: World, signed: int) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from gate_world import INFY, RELIANCE, SECOND, START_PRICES, World
-from test_gatekeeper_account import LIMITS
+from gate_world import INFY, LIMITS, RELIANCE, SECOND, START_PRICES, World
 
 from tradealgo.domain.orders import Intent, Side, Verdict
 from tradealgo.domain.state import Action, KillState

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from gate_world import INFY, SECOND, World
-from test_gatekeeper_account import TOKEN, alerts, holding, run
+from gate_world import INFY, SECOND, TOKEN, World, holding
+from test_gatekeeper_account import alerts, run
 
 from tradealgo.domain.orders import Intent, Side
 from tradealgo.domain.state import Action, KillState

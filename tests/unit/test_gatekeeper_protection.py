@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from gate_world import CALL, INFY, MS, SECOND, START_PRICES, BrokerSide, World
-from test_gatekeeper_account import LIMITS, TOKEN, alerts, by_hand
+from gate_world import CALL, INFY, LIMITS, MS, SECOND, START_PRICES, TOKEN, BrokerSide, World
+from test_gatekeeper_account import alerts, by_hand
 
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.limits import Limits

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from gate_world import INFY, SECOND, BrokerSide, World
-from test_gatekeeper_account import LIMITS, TOKEN, alerts, run
+from gate_world import INFY, LIMITS, SECOND, TOKEN, BrokerSide, World
+from test_gatekeeper_account import alerts, run
 
 from tradealgo.domain.orders import Order, OrderState, Side
 from tradealgo.domain.state import Action, Control, KillState, TradingState

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gate_world import INFY, SECOND, World
-from test_gatekeeper_account import LIMITS, TOKEN, by_hand, holding, run
+from gate_world import INFY, LIMITS, SECOND, TOKEN, World, holding
+from test_gatekeeper_account import by_hand, run
 
 from tradealgo.domain.state import Action, KillState, Level, TradingState
 from tradealgo.gatekeeper.messages import Kind

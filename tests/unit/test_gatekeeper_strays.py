@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gate_world import INFY, SECOND, BrokerSide, World
-from test_gatekeeper_account import TOKEN, alerts, holding, run
+from gate_world import INFY, SECOND, TOKEN, BrokerSide, World, holding
+from test_gatekeeper_account import alerts, run
 
 from tradealgo.domain.orders import Intent, OrderState, Side
 from tradealgo.domain.state import Action, KillState, TradingState

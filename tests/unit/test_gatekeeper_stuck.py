@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from gate_world import INFY, RELIANCE, SECOND, World
-from test_gatekeeper_account import LIMITS, TOKEN, holding
+from gate_world import INFY, LIMITS, RELIANCE, SECOND, TOKEN, World, holding
 from test_gatekeeper_protection import protected, resting
 from test_gatekeeper_strays import doubled
 
