@@ -184,7 +184,7 @@ def _on_cluster(job: Job, tasks: list[Task], client: Any) -> Iterator[Done]:
         for future, found in as_completed(list(futures), with_results=True):
             yield futures[future], found
     finally:
-        client.cancel(list(futures))
+        client.cancel([*futures, there])  # waits; a future that is only forgotten leaves the cluster later
 
 
 def _run_task(job: Job, task: Task) -> tuple[np.ndarray, dict[int, str]]:
