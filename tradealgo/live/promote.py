@@ -1,17 +1,21 @@
 """From paper to live: a strategy is promoted by a paper session that did what its backtest says, and ended clean.
 
-What is promoted is the strategy's identity: its source, parameters and candle interval. A change of one character makes
-another one. Instruments and size are chosen at each launch: contracts expire, and the first live day should be small.
+What is promoted is the strategy's identity: its source with what it builds on, parameters and candle interval. A change
+of one character makes another one. Instruments, size and limits are chosen at each launch: contracts expire, and the
+first live day should be small.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import inspect
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,11 +65,46 @@ class Check(NamedTuple):
 
 
 def identity(path: str, source: str | None, parameters: dict[str, Any], interval: int) -> str:
-    """SHA-256 of what a strategy is: the source it travels with (else its module's), class, parameters, interval in s."""
+    """SHA-256 of what a strategy is: the source it travels with (else its module's), class, parameters, interval in s; and
+    the sources of the modules that it builds on, which are those of its own package and of `tradealgo.strategies`.
+    """
     module, _, name = path.partition(":")
     text = source if source is not None else inspect.getsource(importlib.import_module(module))
-    parts = (text, name, sorted(parameters.items()), interval)
+    parts = (text, name, sorted(parameters.items()), interval, sorted(_builds_on(module, text).items()))
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+
+def _builds_on(module: str, text: str) -> dict[str, str]:
+    """Sources by name of the modules that a text imports, and that these import, as far as they are a strategy's matter."""
+    own = f"{module.partition('.')[0]}."
+    families = ("tradealgo.strategies.", *([own] if own != "tradealgo." else []))
+    start = _spec(module)
+    found: dict[str, str] = {}
+    waiting = [(text, start.parent if start else "")]
+    while waiting:
+        for name in _imported(*waiting.pop()):
+            if name in found or not f"{name}.".startswith(families) or (spec := _spec(name)) is None:
+                continue
+            found[name] = Path(spec.origin).read_text() if spec.origin and spec.origin.endswith(".py") else ""
+            waiting.append((found[name], spec.parent))
+    return found
+
+
+def _imported(text: str, package: str | None) -> Iterator[str]:
+    """Names that a module of a package imports anywhere; of `from a import b` both a and a.b, which may be a module too."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            home = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module
+            yield from (str(home), *(f"{home}.{alias.name}" for alias in node.names))
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    try:
+        return find_spec(name)
+    except (ImportError, ValueError):  # a.b of `from a import b` where a is no package
+        return None
 
 
 def promotion_file(which: str) -> Path:
