@@ -75,3 +75,9 @@ def test_rows_forgive_what_the_broker_leaves_out() -> None:
     assert (found.order_id, found.tag, found.text, found.exchange_order_id) == ("17", "", "", None)
     assert time_ns("2026-11-20 10:00:00") == 1_795_149_000 * 10**9
     assert time_ns("") == 0
+
+
+def test_a_gateways_page_is_told_in_one_line_of_words() -> None:
+    """It ends up in alerts that people read on a phone."""
+    page = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<h1>nginx</h1></body></html>"
+    assert classify(read_answer(502, page, None)) == (Outcome.UNKNOWN, "HTTP 502 502 Bad Gateway nginx")

@@ -38,6 +38,14 @@ def say(world: World, tag: str, found: str = "", reason: str = "seen in the term
     world.advance(SECOND)
 
 
+def open_alerts(world: World) -> set[str]:
+    """The codes of the alerts about orders that nobody has ended."""
+    said = {
+        r.code: r.resolved for k, r in world.journal if k is m.Kind.ALERT and r.code.startswith(("UNKNOWN:", "SETTLE:"))
+    }
+    return {code for code, resolved in said.items() if not resolved}
+
+
 @pytest.mark.parametrize("found", [True, False], ids=["lookalike", "unreadable"])
 def test_a_person_is_asked_and_nothing_is_entered(found: bool) -> None:
     """UNKNOWN still, counted at its worst; trading is REDUCING and says why; shown in the figures."""
@@ -46,6 +54,7 @@ def test_a_person_is_asked_and_nothing_is_entered(found: bool) -> None:
     assert world.gate.trading is TradingState.REDUCING
     assert order.tag in world.gate.overrides.reasons
     assert len(alerts(world, f"SETTLE:{order.tag}")) == 1
+    assert open_alerts(world) == {f"SETTLE:{order.tag}", f"UNKNOWN:{order.tag}"}
     assert world.gate.figures()["orders_to_settle"] == 1
     assert world.gate.book.worst_quantity(TOKEN) >= 10
 
@@ -57,6 +66,7 @@ def test_it_is_not_there() -> None:
     settled = world.gate.book.orders[order.tag]
     assert settled.state is OrderState.EXPIRED
     assert settled.text == "settled by cli: seen in the terminal"
+    assert open_alerts(world) == set()
     assert world.gate.trading is TradingState.ACTIVE
     assert world.gate.figures()["orders_to_settle"] == 0
 
@@ -67,6 +77,7 @@ def test_it_is_there_under_another_name() -> None:
     say(world, order.tag, "B77")
     assert world.gate.book.orders[order.tag].state is OrderState.OPEN
     assert world.gate.book.foreign == {}
+    assert open_alerts(world) == set()
     world.orders["B77"].tag = order.tag  # for the world's own comparison
     world.message_fault = "ok"
     run(world, 3)

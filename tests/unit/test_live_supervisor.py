@@ -58,12 +58,12 @@ def test_the_control_socket_is_this_users_alone(tmp_path: Path) -> None:
     assert SessionDir(tmp_path).sockets.stat().st_mode & 0o077 == 0
 
 
-def test_only_the_sentinel_sees_the_logins_secrets(tmp_path: Path) -> None:
+def test_each_secret_reaches_the_one_module_that_it_is_for(tmp_path: Path) -> None:
     """Live: they come by environment, and the others' are blanked; paper: the paper account's own, no secrets."""
     live = parsed(tmp_path, mode=Mode.LIVE)
-    assert live["program:sentinel"]["environment"] == ""
-    for name in names(live) - {"sentinel"}:
-        assert live[f"program:{name}"]["environment"] == 'KITE_API_SECRET="",KITE_PASSWORD="",KITE_TOTP_SECRET=""'
+    for secret, owner in supervisor.SECRETS.items():
+        blanked = {n for n in names(live) if f'{secret}=""' in live[f"program:{n}"]["environment"]}
+        assert blanked == names(live) - {owner.value}
     paper = parsed(tmp_path)["program:sentinel"]["environment"]
     assert f'KITE_PASSWORD="{accounts.PASSWORD}"' in paper
     assert 'KITE_USER_ID="PAPER7"' in paper

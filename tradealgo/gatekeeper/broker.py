@@ -6,6 +6,7 @@ Kite's HTTP 400 "Order request timed out" are UNKNOWN. Nothing is ever retried h
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -153,12 +154,17 @@ def read_answer(status: int, body: bytes, date: str | None) -> Answer:
     except msgspec.DecodeError:
         content = None
     if not isinstance(content, dict):
-        content = {"message": body[:200].decode(errors="replace")}
+        content = {"message": _words(body)}
     try:
         second = int(parsedate_to_datetime(date).timestamp()) if date else None
     except ValueError:
         second = None
     return Answer(status, content.get("data"), content.get("error_type") or "", content.get("message") or "", second)
+
+
+def _words(page: bytes) -> str:
+    """What a page says to a reader, in one line: gateways answer for the broker in HTML."""
+    return " ".join(re.sub(rb"<[^>]*>", b" ", page[:4096]).decode(errors="replace").split())[:120]
 
 
 def classify(answer: Answer) -> tuple[Outcome, str]:

@@ -117,7 +117,6 @@ class Lifecycle:
         """It never reached the broker, as far as one can see: never sent again, for a tag may only ever be one order. An exit
         is asked for anew, under a tag of its own; an entry's moment has passed; the kill makes its own.
         """
-        self._context.resolve(f"UNKNOWN:{order.tag}", f"order {order.tag} never reached the broker")
         self._orders.move(order.tag, OrderEvent.EXPIRE, text="confirmed absent from the broker's book: given up")
 
     # ------------------------------------------------------------------ cancels and modifies

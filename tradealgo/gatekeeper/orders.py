@@ -64,6 +64,8 @@ class Orders:
             return old
         new = msgspec.structs.replace(old, state=state, ts_updated=self._context.now, **changes)
         self._put(new)
+        if old.state is OrderState.UNKNOWN and state is not OrderState.UNKNOWN:
+            self._context.resolve(f"UNKNOWN:{tag}", f"order {tag} is {state}")
         if new.is_done:
             self.tracks.pop(tag, None)
         return new

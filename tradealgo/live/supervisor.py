@@ -43,8 +43,14 @@ PROGRAMS: tuple[tuple[Module, str, int, int], ...] = (
     (Module.MONITOR, "tradealgo.monitor", 70, 5),
 )
 
-#: Secrets that only the Sentinel may see, and only in live mode.
+#: The login's secrets, which only the Sentinel may see, and only in live mode.
 LOGIN_SECRETS = ("KITE_API_SECRET", "KITE_PASSWORD", "KITE_TOTP_SECRET")
+#: Secrets, and the one module that each is for.
+SECRETS = dict.fromkeys(LOGIN_SECRETS, Module.SENTINEL) | {
+    "TRADEALGO_ALERT_URLS": Module.MONITOR,
+    "TRADEALGO_TELEGRAM_TOKEN": Module.MONITOR,
+    "TRADEALGO_DATABASE_URL": Module.RECORDER,
+}
 #: Before a module's name: its own REDIS_URL, where the server knows each module by a user of its own (`bus.acl`).
 BUS_USERS = "REDIS_URL_"
 #: What a notebook's kernel carries that a session has no use for; JPY_ and JUPYTER_ hold the server's token and its pid.
@@ -112,14 +118,12 @@ def configuration(folder: SessionDir, manifest: Manifest, python: str = sys.exec
 
 
 def _secrets(module: Module, manifest: Manifest) -> str:
-    """A program's own part of the environment: only the Sentinel keeps the login's secrets; on paper they are no secrets."""
-    if module is not Module.SENTINEL:
-        return ",".join(f'{name}=""' for name in LOGIN_SECRETS)
-    if manifest.mode is Mode.LIVE:
-        return ""
-    paper = (accounts.API_SECRET, accounts.PASSWORD, accounts.TOTP_SECRET)
-    pairs = (*zip(LOGIN_SECRETS, paper, strict=True), ("KITE_USER_ID", manifest.account))
-    return ",".join(f'{name}="{value}"' for name, value in pairs)
+    """A program's own part of the environment: others' secrets are blanked; on paper the login has none to hide."""
+    given = {name: "" for name, owner in SECRETS.items() if owner is not module}
+    if module is Module.SENTINEL and manifest.mode is not Mode.LIVE:
+        paper = (accounts.API_SECRET, accounts.PASSWORD, accounts.TOTP_SECRET)
+        given |= {**dict(zip(LOGIN_SECRETS, paper, strict=True)), "KITE_USER_ID": manifest.account}
+    return ",".join(f'{name}="{value}"' for name, value in given.items())
 
 
 def _bus_user(module: Module) -> str:
