@@ -13,7 +13,7 @@ from tradealgo.domain.orders import Intent
 from tradealgo.domain.state import Action
 from tradealgo.gatekeeper.core import Gate
 from tradealgo.gatekeeper.explain import explain
-from tradealgo.gatekeeper.journal import ROOM, Journal, JournalError, verify
+from tradealgo.gatekeeper.journal import ROOM, Journal, JournalError, open_readonly, read, verify
 from tradealgo.gatekeeper.messages import Kind, Note, Record
 from tradealgo.gatekeeper.situation import Terms
 
@@ -38,6 +38,16 @@ def test_what_is_appended_comes_back_in_order(tmp_path: Path) -> None:
     rows = list(journal.rows(after=8))
     assert [(r.seq, r.message.text) for r in rows] == [(9, "a4"), (10, "b4"), (11, "last")]
     assert verify(path) == 11
+
+
+def test_a_file_whose_writer_died_at_once_reads_as_empty(tmp_path: Path) -> None:
+    """Its table isn't there yet: the kill's helpers and the desk may look at that moment too."""
+    path = tmp_path / "journal.sqlite"
+    sqlite3.connect(path).execute("PRAGMA journal_mode=WAL")
+    db = open_readonly(path)
+    assert list(read(db)) == []
+    db.close()
+    assert verify(path) == 0
 
 
 def test_a_new_journals_log_never_grows(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ TYPES: dict[Kind, Any] = {
 }
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS records (
+CREATE {}TABLE IF NOT EXISTS records (
     seq INTEGER PRIMARY KEY, ts INTEGER NOT NULL, kind TEXT NOT NULL, payload BLOB NOT NULL, hash BLOB NOT NULL
 )
 """
@@ -84,7 +84,7 @@ class Journal:
         self._db.execute("PRAGMA synchronous=FULL")
         if not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
             self._make_room()
-        self._db.execute(_SCHEMA)
+        self._db.execute(_SCHEMA.format(""))
         last = self._db.execute("SELECT seq, hash, ts FROM records ORDER BY seq DESC LIMIT 1").fetchone()
         self.seq: int = last[0] if last else 0
         self._hash: bytes = last[1] if last else _FIRST
@@ -137,8 +137,11 @@ def read(db: sqlite3.Connection, after: int = 0, kinds: Sequence[Kind] = ()) -> 
 
 
 def open_readonly(path: Path | str) -> sqlite3.Connection:
-    """A journal that somebody else writes."""
-    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    """A journal that somebody else writes; empty where its writer has only just begun, or died so early."""
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'records'").fetchone():
+        db.execute(_SCHEMA.format("TEMPORARY "))
+    return db
 
 
 def verify(path: Path | str) -> int:
