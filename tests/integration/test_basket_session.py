@@ -18,6 +18,8 @@ from tradealgo.domain.errors import InvalidInput
 from tradealgo.domain.orders import Intent
 from tradealgo.domain.state import Module
 from tradealgo.live import supervisor
+from tradealgo.live.day import day_backtest, day_report
+from tradealgo.live.promote import promote, required
 from tradealgo.live.session import LiveSession
 from tradealgo.research.basket import basket_candles
 from tradealgo.strategies import Hybrid, StraddleManager
@@ -83,6 +85,18 @@ def test_people_see_what_it_holds(session: LiveSession) -> None:
     run = CliRunner().invoke(main, ["status", session.id])
     assert "Hybrid on NSE:RELIANCE" in run.output
     session.stop()
+
+
+def test_its_day_promotes_it(session: LiveSession, tmp_path: Path) -> None:
+    """Over, held against the backtest of its own candles, and looked at for cheating: it may go live; the report is written."""
+    checks, made = promote(session)
+    assert all(c.passed for c in checks), checks
+    assert made is not None
+    assert made.requests >= 8
+    assert required(Hybrid(lookback=20), 60) == made
+    held, place = day_report(session, day_backtest(session), tmp_path)
+    assert held.differences == []
+    assert (place / "report.html").exists()
 
 
 def test_a_basket_is_launched_from_the_command_line(home: Path) -> None:

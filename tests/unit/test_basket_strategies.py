@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from tradealgo import backtest
+from tradealgo.domain.instruments import Kind
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.state import KillCause
 from tradealgo.research.basket import basket_candles
 from tradealgo.research.event import EventBacktest
-from tradealgo.strategies import Hybrid, MomentumScanner, StraddleManager
+from tradealgo.research.lookahead import check_lookahead
+from tradealgo.strategies import Hybrid, MomentumScanner, StraddleManager, Target
 
 DAY, SEED = "2026-11-20", 1
 #: Nothing of these stops an order, so that what is asked for is what is held.
@@ -128,3 +130,49 @@ def test_the_loss_line_stands_behind_naked_legs():
     assert test.trips[0].ts_flat >= test.trips[0].ts_tripped > 0
     assert list(holdings(test).values())[-1] == {}
     assert -0.025 < test.final_equity / test.capital - 1.0 < -0.02
+
+
+SHARES_DAY = {}
+
+
+class Peeks(MomentumScanner):
+    """Holds what will have risen ten minutes on, as a global tells it."""
+
+    def on_candles(self, candles, book):
+        for instrument, candle in candles.items():
+            if instrument in SHARES_DAY:
+                array = SHARES_DAY[instrument]
+                row = min(int(np.searchsorted(array["start"], candle.start)) + 10, len(array) - 1)
+                if array["close"][row] > candle.close:
+                    return {instrument: Target(lots=1)}
+        return {}
+
+
+class Remembers(MomentumScanner):
+    """State in the class outlives a run."""
+
+    runs = 0
+
+    def setup(self):
+        super().setup()
+        type(self).runs += 1
+
+    def on_candles(self, candles, book):
+        return {} if type(self).runs > 1 else {next(iter(candles)): Target(lots=1)}
+
+
+def test_an_honest_basket_passes_and_its_candles_are_left_as_they_were(day):
+    """The shipped ones, on the candles that the paper exchange plays."""
+    before = {i: c.copy() for i, c in day.items()}
+    found = check_lookahead(Hybrid(lookback=20), day, cuts=20).check()
+    assert found.probes == ("again", "future")
+    assert all(np.array_equal(before[i], c) for i, c in day.items())
+
+
+@pytest.mark.parametrize(("cheat", "probe"), [(Peeks, "future"), (Remembers, "again")])
+def test_a_basket_that_cheats_is_found(day, cheat, probe):
+    """Where it first shows, and by which probe."""
+    SHARES_DAY.update({i: c for i, c in day.items() if i.kind is Kind.EQUITY})
+    found = check_lookahead(cheat(), SHARES_DAY, cuts=20)
+    assert probe in {f.probe for f in found.findings}
+    assert found.findings[0].instrument in {i.key for i in SHARES_DAY}

@@ -24,7 +24,7 @@ import msgspec
 from tradealgo.config import Mode, home
 from tradealgo.domain.errors import BadConfig, TradeAlgoError
 from tradealgo.domain.hours import ist_text
-from tradealgo.strategies import BasketStrategy, Strategy, describe
+from tradealgo.strategies import Strategy, describe
 
 if TYPE_CHECKING:
     from tradealgo.live.session import LiveSession
@@ -141,9 +141,6 @@ def promote(session: LiveSession) -> tuple[list[Check], Promotion | None]:
     from tradealgo.live.review import session_parity
 
     strategy = day.strategy_of(session)
-    if isinstance(strategy, BasketStrategy):
-        told = "a basket, which these checks don't know yet: it goes live by unpromoted=True (--unpromoted)"
-        return [*checks, Check("strategy", False, told)], None
     candles = day.heard_candles(session)
     result = day.day_backtest(session)
     held = session_parity(result, session)

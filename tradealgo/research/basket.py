@@ -10,7 +10,7 @@ has ended, so what it asks for meets the market at the next minute's open, or, o
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -93,14 +93,7 @@ def basket_backtest(
     every_candle: bool = False,
 ) -> BasketBacktest:  # fmt: skip
     """Run sessions of a basket over candles by instrument; instruments without a candle are left out."""
-    data = {i: columns(c, i.key, interval) for i, c in given.items() if len(c)}
-    widths = {d.interval for i, d in data.items() if not i.is_option} or {d.interval for d in data.values()}
-    if len(widths) != 1:
-        raise BadCandles(
-            f"a basket needs candles of one interval, got {sorted(widths)} s: resample them, or give interval"
-        )
-    width = widths.pop()
-    data = {i: d._replace(interval=width) for i, d in data.items()}  # an option may trade every other minute at best
+    data, width = basket_columns(given, interval)
     heard = hear(basket, data, capital, session_id, width, intraday=intraday)
     runs = [_run(i, d, capital, slippage) for i, d in data.items()]
     # As for strategies of one instrument: stops are judged on closed candles, and nothing rests at a broker between them
@@ -110,11 +103,26 @@ def basket_backtest(
     return BasketBacktest(basket, runs, capital, session_id, driver.run(), heard)
 
 
+def basket_columns(
+    given: Mapping[Instrument, Any], interval: int | None = None
+) -> tuple[dict[Instrument, Columns], int]:
+    """Candles as columns, by instrument, and their one interval in seconds. Raises BadCandles."""
+    data = {i: columns(c, i.key, interval) for i, c in given.items() if len(c)}
+    widths = {d.interval for i, d in data.items() if not i.is_option} or {d.interval for d in data.values()}
+    if len(widths) != 1:
+        raise BadCandles(
+            f"a basket needs candles of one interval, got {sorted(widths)} s: resample them, or give interval"
+        )
+    width = widths.pop()
+    # An option may trade every other minute at best
+    return {i: d._replace(interval=width) for i, d in data.items()}, width
+
+
 def hear(
     basket: BasketStrategy, data: Mapping[Instrument, Columns], capital: float, session_id: str, interval: int, *,
-    intraday: bool = True,
+    intraday: bool = True, before: Callable[[int], None] | None = None,
 ) -> Heard:  # fmt: skip
-    """The Consumer's engine over candles, minute by minute."""
+    """The Consumer's engine over candles, minute by minute; `before` is told the start of each that it hears next."""
     manifest = Manifest(
         session_id=session_id, mode=Mode.PAPER, account="BACKTEST", strategy="", parameters=basket.parameters,
         instruments=tuple(i.key for i in data), capital=capital, sizing=UNUSED_SIZING, interval=interval,
@@ -122,6 +130,8 @@ def hear(
     engine = BasketEngine(manifest, type(basket), list(data), intraday=intraday)
     heard = Heard([], [], [])
     for closed in _minutes(data, interval):
+        if before is not None:
+            before(closed[0].start)
         end = closed[0].ts_event
         out = engine.on_candles(closed, end, PAST_ALL)
         heard.signals.extend(out.signals)

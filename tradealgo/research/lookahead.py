@@ -26,6 +26,7 @@ from tradealgo.domain.signals import Signal
 from tradealgo.research.backtest import only_key, paired
 from tradealgo.research.columns import PRICES, Columns, columns
 from tradealgo.strategies.base import Strategy
+from tradealgo.strategies.basket import BasketStrategy
 from tradealgo.strategies.runner import checked
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 PROBES = ("again", "future", "date", "start")
 FOUR_WEEKS_NS = 28 * DAY_NS  # keeps the day of the week
 _RAISED = 9  # no target: stands where a run ended
-_FACTORS = (2.0, 0.5)  # up and down, so that who looks at a direction only is found as soon as it looks
+FACTORS = (2.0, 0.5)  # up and down, so that who looks at a direction only is found as soon as it looks
 _STARTS = (8, 4, 2)  # later starts: after an eighth, a quarter, half of the candles
-_COLUMNS = ("start", *PRICES, "volume", "oi")
+COLUMNS = ("start", *PRICES, "volume", "oi")
 
 _MEANING = {
     "again": "a second run over the same candles gave another signal: it keeps state in the class or draws random numbers",
@@ -120,7 +121,7 @@ def check_lookahead(
             place, so that a global which is the same data changes with it; it is put back whatever happens.
         cuts: how many places the future is probed at.
         warm_up: candles that a later start may take; None for half of those that are left.
-        probes: some of "again", "future", "date", "start".
+        probes: some of "again", "future", "date", "start"; of a basket, whose candles are a dict by instrument, the first two.
 
     Raises:
         StrategyError: the strategy raised in the plain run.
@@ -131,6 +132,8 @@ def check_lookahead(
             f"check_lookahead got {strategy!r}, probes {probes!r}, cuts {cuts!r}: "
             f"it takes a Strategy, some of {', '.join(PROBES)}, and at least 1 cut"
         )
+    if isinstance(strategy, BasketStrategy):
+        return _check_basket(strategy, candles, cuts, probes, seed)
     named = candles if isinstance(candles, Mapping) else {only_key(instruments): candles}
     findings, warm, total = [], {}, 0
     for instrument, given in paired(named, instruments):
@@ -144,6 +147,17 @@ def check_lookahead(
     return LookaheadCheck(repr(strategy), findings, warm, total, tuple(probes))
 
 
+def _check_basket(
+    basket: BasketStrategy, candles: Mapping[Instrument, Any], cuts: int, probes: tuple[str, ...], seed: int
+) -> LookaheadCheck:
+    from tradealgo.research.basket_lookahead import BASKET_PROBES, BasketBench
+
+    bench = BasketBench(basket, candles, cuts, np.random.default_rng(seed))
+    fit = tuple(p for p in probes if p in BASKET_PROBES)
+    findings = [f for p in fit for f in [getattr(bench, p)()] if f]
+    return LookaheadCheck(repr(basket), findings, {}, sum(d.size for d in bench.data.values()), fit)
+
+
 class _Bench:
     """One instrument's candles, the signals of the plain run over them, and the probes."""
 
@@ -151,7 +165,7 @@ class _Bench:
         self, strategy: Strategy, instrument: Instrument, given: Any, cuts: int, rng: np.random.Generator
     ) -> None:
         read = columns(given, instrument.key)
-        self.data = read._replace(**{n: getattr(read, n).copy() for n in _COLUMNS})
+        self.data = read._replace(**{n: getattr(read, n).copy() for n in COLUMNS})
         self.strategy, self.instrument, self.given, self.rng = strategy, instrument, given, rng
         self.cuts = cuts
         self.said = self._run(self.data)
@@ -163,8 +177,8 @@ class _Bench:
 
     def future(self) -> Finding | None:
         found = []
-        for factor in _FACTORS:
-            with _unheard(self.given, factor, self.rng) as reveal:
+        for factor in FACTORS:
+            with unheard(self.given, factor, self.rng) as reveal:
                 found.append(self._first_change("future", self._run(self.data, reveal)))
         return min((f for f in found if f), key=lambda f: f.candle, default=None)
 
@@ -176,7 +190,7 @@ class _Bench:
         """The first target that never became the full run's, and the candles that the slowest start took."""
         slowest = 0
         for cut in sorted({self.data.size // k for k in _STARTS} - {0}):
-            part = self.data._replace(**{n: getattr(self.data, n)[cut:] for n in _COLUMNS})
+            part = self.data._replace(**{n: getattr(self.data, n)[cut:] for n in COLUMNS})
             later = self._run(part)
             wrong = [i for i, s in enumerate(later) if s.target != self.said[cut + i].target]
             took = wrong[-1] + 1 if wrong else 0
@@ -206,7 +220,7 @@ class _Bench:
 
     def _first_change(self, probe: str, other: list[Signal]) -> Finding | None:
         for i, (was, became) in enumerate(zip(self.said, other, strict=False)):
-            if was != became and _key(was) != _key(became):
+            if is_other(was, became):
                 return self._finding(probe, i, became)
         return None
 
@@ -228,19 +242,24 @@ def _words(signal: Signal) -> str:
     return ("SHORT", "FLAT", "LONG")[signal.target + 1] + stop + (f" ({signal.reason})" if signal.reason else "")
 
 
+def is_other(was: Signal, became: Signal) -> bool:
+    """Whether two signals differ."""
+    return was != became and _key(was) != _key(became)
+
+
 def _key(signal: Signal) -> tuple[int, str, str]:
     return signal.target, repr(signal.stop), signal.reason  # repr, because nan is no nan's equal
 
 
 @contextmanager
-def _unheard(given: Any, factor: float, rng: np.random.Generator) -> Iterator[Callable[[int, int], None]]:
+def unheard(given: Any, factor: float, rng: np.random.Generator) -> Iterator[Callable[[int, int], None]]:
     """All rows are others, shuffled and `factor` times as high, but those revealed; at the end all are put right."""
     is_array = isinstance(given, np.ndarray)
     if is_array and not given.flags.writeable:
         yield lambda begin, end: None
         return
     present = given.dtype.names if is_array else given.columns
-    kept = {n: np.array(given[n]) for n in _COLUMNS[1:] if n in present}
+    kept = {n: np.array(given[n]) for n in COLUMNS[1:] if n in present}
     order = rng.permutation(len(given))
 
     def reveal(begin: int, end: int) -> None:
