@@ -1,4 +1,4 @@
-"""The one client that can place, modify and cancel orders: Kite's REST over aiohttp, every outcome classified.
+"""The one client that can place, modify and cancel orders: Kite's REST, every outcome classified.
 
 Only a definitive answer is a yes or a no. A time-out, a dropped connection, a 5xx, an answer that can't be read, and
 Kite's HTTP 400 "Order request timed out" are UNKNOWN. Nothing is ever retried here.
@@ -6,18 +6,20 @@ Kite's HTTP 400 "Order request timed out" are UNKNOWN. Nothing is ever retried h
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
 
-import aiohttp
 import msgspec
 
 from tradealgo.config import BrokerSession
 from tradealgo.gatekeeper import kite
 from tradealgo.gatekeeper.kite import Query
+from tradealgo.gatekeeper.lines import Lines, NoConnection
 from tradealgo.gatekeeper.messages import (
     Call,
     CallDone,
@@ -34,6 +36,8 @@ from tradealgo.gatekeeper.rate import LANDED_NS, LAUNCH_NS, SECOND_NS, TRANSIT_N
 
 #: An order call waits no longer for a connection, so that it lands while the rate budget counts it.
 CONNECT_S = (LANDED_NS - LAUNCH_NS - TRANSIT_NS) / SECOND_NS
+_FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
+_ZIPPED = "Accept-Encoding: gzip\r\n"
 
 
 class Answer(NamedTuple):
@@ -59,23 +63,11 @@ class Broker:
         self, rest_url: str, login: Callable[[], BrokerSession | None], timeout_s: float,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:  # fmt: skip
-        self._url, self._login, self._clock = rest_url.rstrip("/"), login, clock
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._order_timeout = aiohttp.ClientTimeout(total=timeout_s, connect=CONNECT_S)
-        self._http: aiohttp.ClientSession | None = None
+        self._login, self._timeout_s, self._clock = login, timeout_s, clock
+        self._lines = Lines(rest_url)
 
     async def close(self) -> None:
-        if self._http is not None:
-            await self._http.close()
-
-    def _client(self) -> aiohttp.ClientSession:
-        if self._http is None:
-            # A connection that the server closed while idle would turn a placement into an UNKNOWN: let go of it earlier
-            connector = aiohttp.TCPConnector(limit=32, keepalive_timeout=15)
-            self._http = aiohttp.ClientSession(connector=connector)
-            # aiohttp sends a PUT or a DELETE a second time by itself when the connection drops, and has no switch for it
-            self._http._retry_connection = False
-        return self._http
+        await self._lines.close()
 
     # ------------------------------------------------------------------ order calls
 
@@ -91,9 +83,9 @@ class Broker:
             return CallDone(call_id=call.call_id, outcome=Outcome.NOT_SENT, text=text, ts_done=sent)
         try:
             answer = await self._request(login, method, route, form)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        except NoConnection as error:
             return self._done(call, Outcome.NOT_SENT, f"no connection: {error}", sent)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except OSError as error:  # TimeoutError is one
             return self._done(call, Outcome.UNKNOWN, f"{type(error).__name__}: {error}", sent)
         outcome, text = classify(answer)
         order_id = str(answer.data["order_id"]) if outcome is Outcome.ACCEPTED else None
@@ -110,13 +102,12 @@ class Broker:
     async def _request(
         self, login: BrokerSession, method: str, route: str, form: dict[str, str] | None = None
     ) -> Answer:
-        headers = {"X-Kite-Version": kite.VERSION, "Authorization": login.authorization, "User-Agent": "TradeAlgo"}
-        timeout = self._timeout if method == "GET" else self._order_timeout
-        async with self._client().request(
-            method, self._url + route, headers=headers, data=form, timeout=timeout, allow_redirects=False
-        ) as response:
-            text = await response.read()
-            return read_answer(response.status, text, response.headers.get("Date"))
+        headers = f"X-Kite-Version: {kite.VERSION}\r\nAuthorization: {login.authorization}\r\nUser-Agent: TradeAlgo\r\n"
+        headers += _ZIPPED if method == "GET" else _FORM if form else ""
+        connect_s = self._timeout_s if method == "GET" else CONNECT_S
+        async with asyncio.timeout(self._timeout_s):
+            reply = await self._lines.request(method, route, headers, urlencode(form or {}).encode(), connect_s)
+        return read_answer(reply.status, reply.body, reply.headers.get(b"date", b"").decode("latin-1"))
 
     # ------------------------------------------------------------------ questions
 
@@ -132,19 +123,19 @@ class Broker:
                 dead = answer.error_type == "TokenException"
                 return QueryFailed(query=query, text=f"HTTP {answer.status} {answer.message}", token_dead=dead)
             return _event(query, answer, asked, self._clock())
-        except (aiohttp.ClientError, TimeoutError, OSError, KeyError, ValueError, TypeError) as error:
+        except (OSError, KeyError, ValueError, TypeError) as error:
             return QueryFailed(query=query, text=f"{type(error).__name__}: {error}")
 
 
 def _shape(call: Call) -> tuple[str, str, dict[str, str] | None]:
     """Method, route and form of an order call, as the official client sends them."""
     order = call.order
-    base = f"/orders/{kite.VARIETY}"
     if call.kind is CallKind.PLACE:
-        return "POST", base, kite.place_form(order)
+        return "POST", f"/orders/{kite.VARIETY}", kite.place_form(order)
+    route = f"/orders/{kite.VARIETY}/{quote(order.order_id or '', safe='')}"
     if call.kind is CallKind.MODIFY:
-        return "PUT", f"{base}/{order.order_id}", kite.modify_form(order, call.price)
-    return "DELETE", f"{base}/{order.order_id}", None
+        return "PUT", route, kite.modify_form(order, call.price)
+    return "DELETE", route, None
 
 
 def read_answer(status: int, body: bytes, date: str | None) -> Answer:

@@ -1,0 +1,155 @@
+"""The order calls' HTTP: where an answer ends, however it is cut, and which connections take another request."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tradealgo.gatekeeper.lines import LONGEST_HEAD, BadReply, Lines, NoConnection, read_reply
+
+BODY = b'{"status": "success", "data": {"order_id": "1"}}'
+SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKS = b"1e;x=y\r\n" + BODY[:30] + b"\r\n" + b"%X\r\n" % len(BODY[30:]) + BODY[30:] + b"\r\n0\r\n"
+WHOLE = {
+    "sized": SIZED,
+    "chunked": CHUNKED + CHUNKS + b"\r\n",
+    "trailers": CHUNKED + CHUNKS + b"Checksum: 1\r\n\r\n",
+    "continued": b"HTTP/1.1 100 Continue\r\n\r\n" + SIZED,
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@given(data=st.data())
+def test_an_answer_is_whole_at_its_last_byte(name: str, data: st.DataObject) -> None:
+    """Not one byte earlier, and what follows is left over."""
+    whole = WHOLE[name]
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    assert read_reply(whole[:cut]) is None
+    assert read_reply(whole[:cut], ended=True) is None
+    more = data.draw(st.binary(max_size=5))
+    found = read_reply(whole + more)
+    assert found is not None
+    reply, rest = found
+    assert (reply.status, reply.body, reply.keeps, rest) == (200, BODY, True, more)
+
+
+def test_an_answer_without_a_length_ends_with_its_connection() -> None:
+    """Which then carries no other."""
+    heard = b"HTTP/1.1 502 Bad Gateway\r\nServer: x\r\n\r\n<html>"
+    assert read_reply(heard) is None
+    found = read_reply(heard, ended=True)
+    assert found is not None
+    assert (found[0].status, found[0].body, found[0].keeps) == (502, b"<html>", False)
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.0 200 OK\r\nContent-Length: 0", b"HTTP/1.1 200 OK\r\nCONNECTION: Close\r\nContent-Length: 0"]
+)
+def test_a_server_that_hangs_up_afterwards_gets_no_other_request(head: bytes) -> None:
+    """As its version or its headers say."""
+    found = read_reply(head + b"\r\n\r\n")
+    assert found is not None
+    assert not found[0].keeps
+
+
+def test_a_zipped_answer_is_unpacked() -> None:
+    """The order book is long."""
+    body = gzip.compress(BODY)
+    found = read_reply(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    assert found is not None
+    assert found[0].body == BODY
+
+
+@pytest.mark.parametrize(
+    "heard",
+    [
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"HTTP/2 200\r\n\r\n",
+        b"HTTP/1.1 yes\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+        b"x" * (LONGEST_HEAD + 1),
+    ],
+)
+def test_what_is_no_answer_is_said_to_be_none(heard: bytes) -> None:
+    """And never taken for a yes or a no."""
+    with pytest.raises((BadReply, ValueError)):
+        read_reply(heard)
+
+
+class Server:
+    """Answers each request with the next of its answers, and counts its connections."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers, self.connections, self.heard = list(answers), 0, list[bytes]()
+
+    async def __aenter__(self) -> Server:
+        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
+        self.lines = Lines(f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/base/")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.lines.close()
+        self._server.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                self.heard.append(await reader.readuntil(b"\r\n\r\n"))
+                writer.write(self.answers.pop(0))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async def ask(self) -> bytes:
+        return (await self.lines.request("GET", "/orders", "A: b\r\n", b"", 5.0)).body
+
+
+async def test_a_connection_is_kept_and_takes_the_next_request() -> None:
+    """The path before every target is the address's own."""
+    async with Server(SIZED, SIZED) as server:
+        assert await server.ask() == await server.ask() == BODY
+        assert server.connections == 1
+        port = server.lines._port
+        assert server.heard == [b"GET /base/orders HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nA: b\r\n\r\n" % port] * 2
+
+
+async def test_what_comes_unasked_is_no_answer_to_the_next_request() -> None:
+    """Two answers to one request: the connection is let go, whenever the second comes."""
+    async with Server(SIZED + SIZED.replace(b"200", b"500"), SIZED) as server:
+        await server.ask()
+        await asyncio.sleep(0.01)
+        assert await server.ask() == BODY
+        assert server.connections == 2
+
+
+async def test_requests_at_the_same_time_have_connections_of_their_own() -> None:
+    """And none is lost."""
+    async with Server(*[SIZED] * 10) as server:
+        assert await asyncio.gather(*(server.ask() for _ in range(10))) == [BODY] * 10
+        assert server.connections == 10
+
+
+async def test_a_request_that_was_given_up_takes_its_connection_along() -> None:
+    """Its answer would be the next one's."""
+    async with Server(SIZED[:-1], SIZED) as server:
+        asking = asyncio.create_task(server.ask())
+        while not server.heard:  # noqa: ASYNC110 (another task's list)
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert await server.ask() == BODY
+        assert server.connections == 2
+
+
+async def test_nobody_listens() -> None:
+    """Not a byte was sent, and the error says so."""
+    with pytest.raises(NoConnection, match="Connect call failed"):
+        await Lines("http://127.0.0.1:9").request("POST", "/orders", "", b"x", 5.0)
