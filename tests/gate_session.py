@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import requests
+from part_session import PartSession
 
-from tradealgo.bus.keys import Stream, instruments_key
-from tradealgo.bus.redis_bus import Bus, connect
-from tradealgo.config import BrokerSession, Manifest, Market, Mode, SessionDir
+from tradealgo.bus.keys import Stream
+from tradealgo.config import BrokerSession, Manifest, Market, Mode
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent, Order, OrderRequest, OrderState, Side
@@ -27,50 +23,22 @@ from tradealgo.domain.state import Action, Control, Module, SessionState
 from tradealgo.exchange.testing import RunningExchange
 
 
-class GateSession:
+class GateSession(PartSession):
     """What a test needs to ask, to kill, and to look."""
 
     def __init__(self, paper: RunningExchange, bus_url: str, folder: Path, limits: Limits, capital: float) -> None:
-        self.paper = paper
-        self.session_id = f"gate-{uuid.uuid4().hex[:10]}"
-        self.folder = SessionDir(folder / self.session_id)
-        self.instruments = {i.key: i for i in paper.exchange.market.instruments}
-        self.manifest = Manifest(
-            session_id=self.session_id, mode=Mode.PAPER, account=self.session_id, strategy="tests:None", parameters={},
-            instruments=tuple(k for k, i in self.instruments.items() if i.tradable), capital=capital,
-            sizing=Sizing(units=1), limits=limits,
-            market=Market(day=paper.exchange.market.day.isoformat(), speed=1.0),
-            rest_url=paper.url, ws_url=paper.ws_url, bus_url=bus_url,
+        session_id = f"gate-{uuid.uuid4().hex[:10]}"
+        market = paper.exchange.market
+        manifest = Manifest(
+            session_id=session_id, mode=Mode.PAPER, account=session_id, strategy="tests:None", parameters={},
+            instruments=tuple(i.key for i in market.instruments if i.tradable), capital=capital,
+            sizing=Sizing(units=1), limits=limits, market=Market(day=market.day.isoformat(), speed=1.0),
         )  # fmt: skip
-        self.folder.write_manifest(self.manifest)
-        self.bus = Bus(connect(bus_url), self.session_id)
-        self.processes: dict[Module, subprocess.Popen[bytes]] = {}
+        super().__init__(paper, bus_url, folder, manifest)
         self._number = 0
 
-    async def open(self) -> None:
-        """What the Sentinel does."""
-        now = time.time_ns()
-        token = await asyncio.to_thread(self.paper.login)
-        BrokerSession(
-            account=self.session_id, user_id="PAPER1", api_key=self.paper.api_key, access_token=token,
-            created=now, expires=now + 3_600 * 10**9,
-        ).save()  # fmt: skip
-        await self.bus.client.set(
-            instruments_key(self.session_id), msgspec.msgpack.encode(list(self.instruments.values()))
-        )
-
-    def start(self, *modules: Module) -> None:
-        for module in modules:
-            with open(self.folder.logs / f"{module}.log", "ab") as log:
-                self.processes[module] = subprocess.Popen(
-                    [sys.executable, "-m", f"tradealgo.{module}", "--session-dir", str(self.folder.path)],
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ,
-                )  # fmt: skip
-
     def kill_9(self, module: Module = Module.GATEKEEPER) -> None:
-        process = self.processes.pop(module)
-        process.kill()
-        process.wait()
+        super().kill_9(module)
 
     async def until(self, holds: Callable[[], Any], timeout_s: float = 30.0, what: str = "") -> Any:
         """Wait for an awaitable condition; its value. Fails with the Gatekeeper's log."""
@@ -81,9 +49,6 @@ class GateSession:
                 return value
             await asyncio.sleep(0.02)
         raise AssertionError(f"waited {timeout_s} s for {what or holds}: {self.log_of(Module.GATEKEEPER)}")
-
-    def log_of(self, module: Module) -> str:
-        return (self.folder.logs / f"{module}.log").read_text()[-3_000:]
 
     async def beat_state(self, module: Module) -> str:
         """What the running process of a module said last."""
@@ -108,9 +73,6 @@ class GateSession:
 
         await self.until(seen, what="ticks")
         await asyncio.sleep(0.3)
-
-    async def advance(self, seconds: float) -> None:
-        await asyncio.to_thread(self.paper.advance, seconds)
 
     def instrument(self, key: str) -> Instrument:
         return self.instruments[key]
@@ -191,7 +153,4 @@ async def gate_session(
         await session.with_prices()
         yield session
     finally:
-        for process in session.processes.values():
-            process.kill()
-            process.wait()
-        await session.bus.close()
+        await session.close()

@@ -67,7 +67,7 @@ async def test_consumer_killed_mid_stream_repeats_and_misses_nothing(
         market = paper.exchange.market
         for hour in (1, 2, 3):
             await session.read_up_to(market.open + hour * 3_600 * 10**9)
-            session.kill(Module.CONSUMER)
+            session.kill_9(Module.CONSUMER)
             session.start(Module.CONSUMER)
         await session.read_up_to(market.close)
         await assert_whole_day(session)
@@ -86,7 +86,7 @@ async def test_producer_killed_mid_stream_leaves_a_gap_that_is_known(
         market = paper.exchange.market
         await session.read_up_to(market.open + 3_600 * 10**9)
         before = paper.exchange.position
-        session.kill(Module.PRODUCER)
+        session.kill_9(Module.PRODUCER)
         session.start(Module.PRODUCER)
         await session.beat(Module.PRODUCER, lambda b: b.state == "LIVE" and b.ts_event > before)
         after = paper.exchange.position
