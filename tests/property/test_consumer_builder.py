@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from tradealgo.domain.candles import MINUTE_NS, SECOND_NS, ClosedCandle
 from tradealgo.domain.errors import BadConfig, BadFrame
 from tradealgo.domain.hours import market_hours
 from tradealgo.domain.instruments import Instrument, Kind
-from tradealgo.domain.ticks import FLAG_CACHED, empty_ticks
+from tradealgo.domain.ticks import FLAG_CACHED, TICK, empty_ticks
 from tradealgo.exchange.market import simulated_day
 from tradealgo.exchange.tape import Tape
 
@@ -96,6 +96,27 @@ def test_compiled_and_interpreted_loops_agree(ticks: np.ndarray, cuts: list[int]
     assert fast.counts == plain.counts
     assert fast.snapshot() == plain.snapshot()
     assert fast.flush(3) == plain.flush(3)
+
+
+@pytest.mark.parametrize(
+    "shaped",
+    [
+        lambda ticks: ticks[::3],
+        lambda ticks: np.frombuffer(b"." * 24 + ticks.tobytes(), TICK, offset=24),
+        lambda ticks: ticks.reshape(-1, 1),
+        lambda ticks: ticks.astype(TICK.newbyteorder(">")),
+        lambda ticks: ticks.astype(np.dtype(TICK.descr)),
+    ],
+    ids=["strided", "read-only", "column", "big-endian", "equal type"],
+)
+def test_the_compiled_loop_takes_any_array_of_ticks(shaped: Callable[[np.ndarray], np.ndarray]) -> None:
+    """However they lie in memory; the compiled loop reads them by address."""
+    ticks = ticks_of([(n % 3, n * 7, 100 + n % 5, n, 0) for n in range(60)])
+    plain, fast = CandleBuilder(BOOK, DAY, compiled=False), CandleBuilder(BOOK, DAY, compiled=True)
+    expected = plain.fold(np.ascontiguousarray(shaped(ticks), TICK).reshape(-1), 1, 2)
+    assert len(expected) > 5
+    assert fast.fold(shaped(ticks), 1, 2) == expected
+    assert fast.snapshot() == plain.snapshot()
 
 
 @settings(max_examples=50)

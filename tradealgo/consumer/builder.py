@@ -19,12 +19,12 @@ from tradealgo.domain.candles import MINUTE_NS, SECOND_NS, ClosedCandle
 from tradealgo.domain.errors import BadConfig, BadFrame
 from tradealgo.domain.hours import DAY_NS, MarketHours, at, market_hours
 from tradealgo.domain.instruments import Instrument
-from tradealgo.domain.ticks import empty_ticks
+from tradealgo.domain.ticks import TICK
 
 ALLOWANCE_S = 2.0
 #: From this many instruments on the compiled loop is worth numba's second or two at the start.
 COMPILE_FROM = 100
-_VERSION = 2
+_VERSION = 3
 
 
 class BuilderCounts(msgspec.Struct, frozen=True):
@@ -93,16 +93,12 @@ class CandleBuilder:
         self._floats: Any = [[0.0] * f.FLOATS for _ in self._integers]
         self._slots = {token: slot for slot, token in enumerate(self._tokens)}
         self._room = 0
-        self._fold_bytes: Any = None
+        self._loop: Any = None
         self._out_integers: Any = []
         self._out_floats: Any = []
         if len(rows) >= COMPILE_FROM if compiled is None else compiled:
             self._compile()
         self._make_room(256)
-        if self._fold_bytes:  # compiles, or loads from the cache, now and not at the first tick
-            nothing = empty_ticks(0)
-            nothing.flags.writeable = False  # as frames from the bus are, which is a type of its own to numba
-            self._fold_compiled(nothing)
 
     def fold(self, ticks: np.ndarray, ts_init: int, now: int) -> list[ClosedCandle]:
         """Fold one frame's ticks (a TICK array); the candles that they closed, in order.
@@ -113,21 +109,23 @@ class CandleBuilder:
         """
         if len(ticks) > self._room:
             self._make_room(len(ticks))
-        n = self._fold_compiled(ticks) if self._fold_bytes else self._fold_plain(ticks)
+        if self._loop:
+            if ticks.dtype is not TICK or ticks.ndim != 1:  # the compiled loop takes its word for it
+                ticks = np.asarray(ticks, TICK).reshape(-1)
+            n = self._loop(ticks, self._memory, self._out)
+        else:
+            n = self._fold_plain(ticks)
         return self._closed(n, ts_init, now) if n else []
 
     def _fold_plain(self, ticks: np.ndarray) -> int:
-        find = self._slots.get
-        slots = [find(token, -1) for token in ticks["instrument_token"].tolist()]
-        times, prices, volumes, quantities, ois, flags = (ticks[name].tolist() for name in _COLUMNS)
-        return f.fold(
-            slots, times, prices, volumes, quantities, ois, flags, self._clock, self._integers, self._floats, self._out_integers, self._out_floats,
-        )  # fmt: skip
-
-    def _fold_compiled(self, ticks: np.ndarray) -> int:
-        # Bytes, and few arrays: numba takes 4 microseconds to look at an array of records, and 0.1 at each plain one
-        row = ticks if ticks.flags.c_contiguous else np.ascontiguousarray(ticks)  # which asks for longer than it takes
-        return self._fold_bytes(row.view(_BYTE), self._memory, self._out)
+        n, find = 0, self._slots.get
+        columns = (ticks[name].tolist() for name in _COLUMNS)
+        for token, ts, price, volume, quantity, oi, flags in zip(*columns, strict=True):
+            n = f.fold_tick(
+                find(token, -1), ts, price, volume, quantity, oi, flags,
+                self._clock, self._integers, self._floats, self._out_integers, self._out_floats, n,
+            )  # fmt: skip
+        return n
 
     def flush(self, now: int) -> list[ClosedCandle]:
         """Close what is open: the day is over and no tick will come to say so."""
@@ -186,15 +184,15 @@ class CandleBuilder:
             )
         integers = np.frombuffer(saved.integers, "<i8").reshape(-1, f.INTEGERS)
         floats = np.frombuffer(saved.floats, "<f8").reshape(-1, f.FLOATS)
-        if self._fold_bytes:
+        if self._loop:
             self._clock[:], self._integers[:], self._floats[:] = saved.clock, integers, floats
         else:
             self._clock, self._integers, self._floats = saved.clock, integers.tolist(), floats.tolist()
 
     def _compile(self) -> None:
-        from tradealgo.consumer.fold_compiled import Memory, fold_bytes
+        from tradealgo.consumer.fold_compiled import Memory, fold_ticks
 
-        self._fold_bytes = fold_bytes
+        self._loop = fold_ticks
         memory = Memory(self._tokens, self._clock, self._integers, self._floats)
         self._memory, self._clock = memory.whole, memory.clock
         self._integers, self._floats = memory.integers, memory.floats
@@ -203,10 +201,10 @@ class CandleBuilder:
         """Room for what a batch can close: everything that is open, and what each tick may open and close."""
         self._room = ticks
         most = len(self._levels) * (ticks + 2 * len(self._tokens))
-        if self._fold_bytes:
+        if self._loop:
             from tradealgo.consumer.fold_compiled import outlet
 
-            self._out, self._out_integers, self._out_floats = outlet(most, ticks)
+            self._out, self._out_integers, self._out_floats = outlet(most)
         else:
             self._out_integers = [[0] * f.OUT_INTEGERS for _ in range(most)]
             self._out_floats = [[0.0] * f.FLOATS for _ in range(most)]
@@ -214,7 +212,7 @@ class CandleBuilder:
     def _closed(self, n: int, ts_init: int, now: int) -> list[ClosedCandle]:
         """The first `n` rows that came out, as messages."""
         integers, floats = self._out_integers[:n], self._out_floats[:n]
-        if self._fold_bytes:
+        if self._loop:
             integers, floats = integers.tolist(), floats.tolist()
         tokens, instruments, levels = self._tokens, len(self._tokens), self._levels
         asked = levels[0] in self.intervals
@@ -249,8 +247,7 @@ def _fresh(hours: MarketHours) -> list[int]:
     return row
 
 
-_BYTE = np.dtype(np.uint8)
-_COLUMNS = ("ts_event", "last_price", "volume", "last_quantity", "oi", "flags")
+_COLUMNS = ("instrument_token", "ts_event", "last_price", "volume", "last_quantity", "oi", "flags")
 _COUNTED = {
     "late": f.LATE, "missing": f.MISSING, "outside": f.OUTSIDE, "corrections": f.CORRECTIONS, "unpriced": f.UNPRICED,
 }  # fmt: skip

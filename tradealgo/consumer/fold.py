@@ -1,6 +1,6 @@
-"""Ticks into candles: the one loop that decides, written so that it runs interpreted over lists and compiled over arrays.
+"""Ticks into candles: what decides, written so that it runs interpreted over lists and compiled over arrays.
 
-`fold` is plain Python over rows and columns: `x[i]` is all that it asks of them. A session of a few instruments runs it as it is, on
+`fold_tick` is plain Python over rows: `x[i]` is all that it asks of them. A session of a few instruments runs it as it is, on
 lists, and never pays for importing numba; `consumer.fold_compiled` compiles this very source for big ones.
 
 The rules, tick by tick (event time alone decides, so batches and replays change nothing):
@@ -23,8 +23,8 @@ from typing import Any
 from tradealgo.domain.ticks import FLAG_CACHED
 
 # Fields of a row of integers. There are as many rows as instruments for the shortest interval, then as many for each longer
-# one, which use the first and the volume's only.
-START, END, CLOSED_UNTIL, OPEN_TS, CLOSE_TS, LAST_TS, TICKS, VOLUME, BASE = range(9)
+# one, which use the first and the volume's only. The first five are what nearly every tick touches.
+START, END, LAST_TS, TICKS, VOLUME, BASE, CLOSED_UNTIL, OPEN_TS, CLOSE_TS = range(9)
 LATE, LATENESS, MISSING, OUTSIDE, CORRECTIONS, UNPRICED = range(9, 15)
 INTEGERS = 15
 # Fields of its row of floats.
@@ -209,35 +209,33 @@ def base_of_first(flags: int, at_open: bool, volume: int, quantity: int) -> int:
     return 0 if at_open else max(0, volume - quantity)
 
 
-def fold(
-    slots: Any, times: Any, prices: Any, volumes: Any, quantities: Any, ois: Any, flags: Any,
-    clock: Any, integers: Any, floats: Any, out_integers: Any, out_floats: Any, n: int = 0,
+def fold_tick(
+    slot: int, ts: int, price: float, volume: int, quantity: int, oi: float, flags: int,
+    clock: Any, integers: Any, floats: Any, out_integers: Any, out_floats: Any, n: int,
 ) -> int:  # fmt: skip
-    """Fold a batch of ticks; returns how many candles closed, `n` before it counted: the first rows of what comes out."""
-    for i in range(len(slots)):
-        slot, ts, price, volume = slots[i], times[i], prices[i], volumes[i]
-        if unusable(slot, ts, clock):
-            continue
-        if ts > clock[LATEST]:
-            clock[LATEST] = ts
-            clock[MARK] = ts - clock[ALLOWANCE]
-            if clock[MARK] >= clock[NEXT_END]:
-                n = close_due(ts, clock, integers, floats, out_integers, out_floats, n)
-        row, mine = integers[slot], floats[slot]
-        if row[START] != NONE:
-            if ts >= row[END]:
-                n = close_candle(slot, ts, clock, integers, floats, out_integers, out_floats, n)
-            elif ts >= row[START] and price > 0.0:  # as nearly every tick
-                into_candle(ts, price, volume, ois[i], row, mine)
-                continue
-        if kept_out(ts, price, volume, row):
-            continue
-        start = row[OPEN_TS] + (ts - row[OPEN_TS]) // clock[INTERVAL] * clock[INTERVAL]
-        if late(start, ts, clock, row):
-            continue
-        if row[START] == NONE:
-            n = close_longer(slot, start, ts, clock, integers, floats, out_integers, out_floats, n)
-            base = base_of_first(flags[i], start == row[OPEN_TS], volume, quantities[i])
-            open_candle(start, price, volume, base, clock, row, mine)
-        into_candle(ts, price, volume, ois[i], row, mine)
+    """Fold one tick; returns how many candles are in what comes out by now, `n` before it."""
+    if unusable(slot, ts, clock):
+        return n
+    if ts > clock[LATEST]:
+        clock[LATEST] = ts
+        clock[MARK] = ts - clock[ALLOWANCE]
+        if clock[MARK] >= clock[NEXT_END]:
+            n = close_due(ts, clock, integers, floats, out_integers, out_floats, n)
+    row, mine = integers[slot], floats[slot]
+    if row[START] != NONE:
+        if ts >= row[END]:
+            n = close_candle(slot, ts, clock, integers, floats, out_integers, out_floats, n)
+        elif ts >= row[START] and price > 0.0:  # as nearly every tick
+            into_candle(ts, price, volume, oi, row, mine)
+            return n
+    if kept_out(ts, price, volume, row):
+        return n
+    start = row[OPEN_TS] + (ts - row[OPEN_TS]) // clock[INTERVAL] * clock[INTERVAL]
+    if late(start, ts, clock, row):
+        return n
+    if row[START] == NONE:
+        n = close_longer(slot, start, ts, clock, integers, floats, out_integers, out_floats, n)
+        base = base_of_first(flags, start == row[OPEN_TS], volume, quantity)
+        open_candle(start, price, volume, base, clock, row, mine)
+    into_candle(ts, price, volume, oi, row, mine)
     return n

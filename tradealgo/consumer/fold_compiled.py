@@ -1,6 +1,6 @@
 """`consumer.fold` compiled by numba and cached on disk. Importing this costs a second or two: only big sessions do.
 
-Nearly every tick goes into a candle that is open: those are folded by a loop of its own, all others by `fold` itself.
+Nearly every tick goes into a candle that is open: those are folded by a loop of its own, all others by `fold_tick` itself.
 """
 
 from __future__ import annotations
@@ -20,34 +20,39 @@ for _helper in (
     source.into_candle, source.unusable, source.kept_out, source.late, source.base_of_first,
 ):  # fmt: skip
     register_jitable(_helper)
-_fold = register_jitable(source.fold)
+_fold_tick = register_jitable(source.fold_tick)
 
 _SPREAD = 2_654_435_761  # Knuth's multiplier: tokens differ in their upper bytes
 # The head of the memory: where its parts begin, in words of 8 bytes.
-_TABLE, _CLOCK, _INTEGERS, _FLOATS, _END, _HEAD = range(6)
-# The head of the outlet: how many rows it has room for.
-_OUT_HEAD = 1
+_TABLE, _CLOCK, _ROWS, _END, _HEAD = range(5)
+#: Words of a row: its floats, then its integers, so that what nearly every tick touches lies side by side.
+_ROW = source.FLOATS + source.INTEGERS
+# Fields of a row. Unsigned, as all indices in the fast loop: no look at whether they count from the end.
+_HIGH, _LOW, _CLOSE, _OI = map(np.uint64, (source.HIGH, source.LOW, source.CLOSE, source.OI))
+_START, _END_TS, _LAST_TS, _COUNT = map(np.uint64, (source.START, source.END, source.LAST_TS, source.TICKS))
+_VOLUME, _BASE, _CORRECTIONS = map(np.uint64, (source.VOLUME, source.BASE, source.CORRECTIONS))
 
 
 class Memory:
     """A builder's whole state in one array of 8-byte words, which is what numba takes least time to look at.
 
     Its parts: where they begin; an open hash table, at most a quarter full, from token to slot; and, as the arrays
-    `clock`, `integers` (rows, INTEGERS) and `floats` (rows, FLOATS), which share its memory, what `fold` works on.
+    `clock`, `integers` (rows, INTEGERS) and `floats` (rows, FLOATS), which share its memory, what `fold_tick` works on.
     """
 
     def __init__(
         self, tokens: list[int], clock: list[int], integers: list[list[int]], floats: list[list[float]]
     ) -> None:
-        parts: list[Any] = [_table(tokens), clock, np.ravel(integers), np.ravel(floats)]
-        edges = np.cumsum([_HEAD, *map(len, parts)])
+        table = _table(tokens)
+        edges = np.cumsum([_HEAD, len(table), len(clock), len(integers) * _ROW])
         self.whole = np.zeros(edges[-1], np.int64)
         self.whole[:_HEAD] = edges
-        table, self.clock, integers_, floats_ = (self.whole[a:b] for a, b in itertools.pairwise(edges))
-        self.integers = integers_.reshape(-1, source.INTEGERS)
-        self.floats = floats_.view(np.float64).reshape(-1, source.FLOATS)
-        table[:], self.clock[:] = parts[0], clock
-        integers_[:], floats_.view(np.float64)[:] = parts[2], parts[3]
+        table_, self.clock, rows = (self.whole[a:b] for a, b in itertools.pairwise(edges))
+        self.integers = rows.reshape(-1, _ROW)[:, source.FLOATS :]
+        self.floats = rows.view(np.float64).reshape(-1, _ROW)[:, : source.FLOATS]
+        table_[:], self.clock[:] = table, clock
+        self.integers[:] = np.reshape(integers, self.integers.shape)
+        self.floats[:] = np.reshape(floats, self.floats.shape)
 
 
 def _table(tokens: list[int]) -> np.ndarray:
@@ -62,90 +67,100 @@ def _table(tokens: list[int]) -> np.ndarray:
     return found
 
 
-def outlet(rows: int, ticks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Room for what comes out of `ticks` ticks: all of it, then its rows of integers and of floats, which share memory."""
-    integers, floats = rows * source.OUT_INTEGERS, rows * source.FLOATS
-    whole = np.zeros(_OUT_HEAD + integers + floats + ticks, np.int64)
-    whole[0] = rows
-    middle = _OUT_HEAD + integers
+def outlet(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Room for so many candles that come out: all of it, then its rows of integers and of floats, which share memory."""
+    middle = rows * source.OUT_INTEGERS
+    whole = np.zeros(middle + rows * source.FLOATS, np.int64)
     return (
         whole,
-        whole[_OUT_HEAD:middle].reshape(rows, source.OUT_INTEGERS),
-        whole[middle : middle + floats].view(np.float64).reshape(rows, source.FLOATS),
+        whole[:middle].reshape(rows, source.OUT_INTEGERS),
+        whole[middle:].view(np.float64).reshape(rows, source.FLOATS),
     )
 
 
-@numba.njit(cache=True, nogil=True)
-def fold_bytes(data: Any, memory: Any, out: Any) -> int:
-    """`fold` over the bytes of a TICK array, with a Memory's `whole` and an `outlet` that has room for its ticks."""
-    ticks = data.view(TICK)
-    rows = out[0]
-    middle = _OUT_HEAD + rows * source.OUT_INTEGERS
-    end = middle + rows * source.FLOATS
-    slots = out[end : end + len(ticks)]
-    times, prices, volumes, ois = ticks["ts_event"], ticks["last_price"], ticks["volume"], ticks["oi"]
-    clock = memory[memory[_CLOCK] : memory[_INTEGERS]]
-    integers = memory[memory[_INTEGERS] : memory[_FLOATS]].reshape((-1, source.INTEGERS))
-    floats = memory[memory[_FLOATS] : memory[_END]].view(np.float64).reshape((-1, source.FLOATS))
-    _find(ticks["instrument_token"], memory[memory[_TABLE] : memory[_CLOCK]], slots)
-    n, i = 0, 0
-    while True:
-        i = _fold_plain(i, slots, times, prices, volumes, ois, clock, integers, floats)
-        if i == len(ticks):
-            return n
-        n = _fold(
-            slots[i : i + 1], times[i : i + 1], prices[i : i + 1], volumes[i : i + 1],
-            ticks["last_quantity"][i : i + 1], ois[i : i + 1], ticks["flags"][i : i + 1], clock, integers, floats,
-            out[_OUT_HEAD:middle].reshape((rows, source.OUT_INTEGERS)),
-            out[middle:end].view(np.float64).reshape((rows, source.FLOATS)), n,
-        )  # fmt: skip
-        i += 1
+def _fold_ticks(ticks: Any, memory: Any, out: Any) -> int:
+    """Fold a TICK array, with a Memory's `whole` and an `outlet` with room for what it closes; how many candles that is."""
+    i = _fold_plain(0, ticks, memory)
+    return _fold_rest(i, ticks, memory, out) if i < len(ticks) else 0
 
 
 @register_jitable
-def _fold_plain(
-    begin: int, slots: Any, times: Any, prices: Any, volumes: Any, ois: Any, clock: Any, integers: Any, floats: Any
-) -> int:
+def _fold_plain(begin: int, ticks: Any, memory: Any) -> int:
     """Fold ticks as long as they go into open candles and nothing closes; returns the index of the first that doesn't.
 
-    The same as `source.into_candle`, by two indices where that takes rows: numba counts references to each row, which
-    is more work than the rest.
+    The same as `source.fold_tick`, by indices into the memory where that takes rows: numba counts references to each
+    array that is made, which is more work than the rest.
     """
-    latest = clock[source.LATEST]
-    for i in range(begin, len(slots)):
-        ts, price = times[i], prices[i]
-        if slots[i] < 0 or ts > latest or not price > 0.0:
+    floats = memory.view(np.float64)
+    table, clock, rows = memory[_TABLE], memory[_CLOCK], memory[_ROWS]
+    for i in range(begin, len(ticks)):
+        tick = ticks[i]
+        ts, price, volume = tick.ts_event, tick.last_price, int(tick.volume)
+        slot = _slot(tick.instrument_token, memory, table, clock)
+        if slot < 0 or not price > 0.0:
             return i
-        at = np.uint64(slots[i])  # unsigned: no look at whether it counts from the end
-        if (
-            integers[at, source.START] == source.NONE
-            or ts < integers[at, source.START]
-            or ts >= integers[at, source.END]
-        ):
+        prices = np.uint64(rows + slot * _ROW)
+        row = prices + np.uint64(source.FLOATS)
+        start = memory[row + _START]
+        if start == source.NONE or ts < start or ts >= memory[row + _END_TS]:
             return i
-        integers[at, source.TICKS] += 1
-        floats[at, source.HIGH] = max(floats[at, source.HIGH], price)
-        floats[at, source.LOW] = min(floats[at, source.LOW], price)
-        if ts < integers[at, source.LAST_TS]:
+        if ts > memory[clock + source.LATEST]:
+            mark = ts - memory[clock + source.ALLOWANCE]
+            if mark >= memory[clock + source.NEXT_END]:
+                return i
+            memory[clock + source.LATEST] = ts
+            memory[clock + source.MARK] = mark
+        memory[row + _COUNT] += 1
+        floats[prices + _HIGH] = max(floats[prices + _HIGH], price)
+        floats[prices + _LOW] = min(floats[prices + _LOW], price)
+        if ts < memory[row + _LAST_TS]:
             continue
-        volume = np.int64(volumes[i])
-        integers[at, source.LAST_TS] = ts
-        floats[at, source.CLOSE] = price
-        floats[at, source.OI] = ois[i]
-        if volume < integers[at, source.VOLUME]:
-            integers[at, source.CORRECTIONS] += 1
-            integers[at, source.BASE] = min(integers[at, source.BASE], volume)
-        integers[at, source.VOLUME] = volume
-    return len(slots)
+        memory[row + _LAST_TS] = ts
+        floats[prices + _CLOSE] = price
+        floats[prices + _OI] = tick.oi
+        if volume < memory[row + _VOLUME]:
+            memory[row + _CORRECTIONS] += 1
+            memory[row + _BASE] = min(memory[row + _BASE], volume)
+        memory[row + _VOLUME] = volume
+    return len(ticks)
 
 
 @register_jitable
-def _find(tokens: Any, table: Any, slots: Any) -> None:
-    """The slot of each token, -1 for one that isn't in the table."""
-    mask = len(table) - 1
-    for i in range(len(tokens)):
-        token = np.int64(tokens[i])
-        at = (token * _SPREAD >> 8) & mask
-        while table[at] != 0 and (table[at] >> 32) & 0xFFFFFFFF != token:
-            at = (at + 1) & mask
-        slots[i] = table[at] & 0xFFFFFFFF if table[at] != 0 else -1
+def _fold_rest(i: int, ticks: Any, memory: Any, out: Any) -> int:
+    """Fold the ticks from `i` on; how many candles they closed."""
+    table, clock_at, rows_at = memory[_TABLE], memory[_CLOCK], memory[_ROWS]
+    clock = memory[clock_at:rows_at]
+    rows = memory[rows_at : memory[_END]].reshape((-1, _ROW))
+    integers, floats = rows[:, source.FLOATS :], rows.view(np.float64)[:, : source.FLOATS]
+    middle = len(out) // (source.OUT_INTEGERS + source.FLOATS) * source.OUT_INTEGERS
+    out_integers = out[:middle].reshape((-1, source.OUT_INTEGERS))
+    out_floats = out[middle:].view(np.float64).reshape((-1, source.FLOATS))
+    n = 0
+    while i < len(ticks):
+        tick = ticks[i]
+        n = _fold_tick(
+            _slot(tick.instrument_token, memory, table, clock_at), tick.ts_event, tick.last_price, int(tick.volume),
+            tick.last_quantity, tick.oi, tick.flags, clock, integers, floats, out_integers, out_floats, n,
+        )  # fmt: skip
+        i = _fold_plain(i + 1, ticks, memory)
+    return n
+
+
+@register_jitable
+def _slot(token: int, memory: Any, table: int, end: int) -> int:
+    """The slot of a token by the table that lies there in the memory, -1 for one that isn't in it."""
+    mask = end - table - 1
+    at = np.int64(token) * _SPREAD >> 8 & mask
+    while memory[table + at] != 0:
+        if memory[table + at] >> 32 & 0xFFFFFFFF == token:
+            return memory[table + at] & 0xFFFFFFFF
+        at = (at + 1) & mask
+    return -1
+
+
+_TICKS = numba.types.Array(numba.from_dtype(TICK), 1, "A", readonly=True)
+_WORDS = numba.types.Array(numba.int64, 1, "C")
+_SIGNATURE = numba.int64(_TICKS, _WORDS, _WORDS)
+#: `_fold_ticks` without numba's look at each argument's type, which takes longer than a hundred ticks. Who calls it answers
+#: for them: one-dimensional arrays, of TICK and twice of int64 without gaps; anything else would be read and written as that.
+fold_ticks = numba.njit(_SIGNATURE, cache=True)(_fold_ticks).get_overload(_SIGNATURE)
