@@ -14,7 +14,10 @@ from tradealgo.domain.orders import WORKING_STATES, Fill, Intent, OrderState, Si
 from tradealgo.domain.portfolio import Portfolio, to_paise
 from tradealgo.domain.state import KillState, strictest
 from tradealgo.gatekeeper.core import Gate
+from tradealgo.gatekeeper.kite import Query
+from tradealgo.gatekeeper.lifecycle import NEVER
 from tradealgo.gatekeeper.messages import Kind, Outcome
+from tradealgo.gatekeeper.queries import GAP_NS
 
 LIVES = range(1_000 if os.environ.get("TRADEALGO_SOAK") else 4)
 TOKENS = [i.instrument_token for i in INSTRUMENTS]
@@ -30,6 +33,7 @@ class AddedUp(World):
         units = check_orders(self.gate, fills)
         check_money(self.gate, fills, units)
         check_states(self.gate)
+        check_nothing_is_due(self.gate)
         self.check_budget()
 
     def check_budget(self) -> None:
@@ -115,6 +119,30 @@ def check_states(gate: Gate) -> None:
         busy = any(o.intent is not Intent.PROTECT for o in book.working_in(token))
         if gate.ready and killer.is_armed and gate.pursuit.left(token) and not busy and token not in waiting:
             assert token in book.unsettled or token in gate.pursuit._undone, f"nobody looks at {token}"
+
+
+def check_nothing_is_due(gate: Gate) -> None:
+    """The parts that were not asked, for want of a sign that they have something to do, have nothing to do."""
+    book, queries, lifecycle, now = gate.book, gate.queries, gate.lifecycle, gate.context.now
+    for query in Query:
+        waits = query in queries._under_way or now - queries._last < GAP_NS
+        assert waits or not queries._is_due(query, now), f"{query} is due"
+    assert book.awake == {t: book.working[t] for t in book.awake}
+    for tag in book.working.keys() - book.awake.keys():
+        track = gate.orders.tracks[tag]
+        assert now <= track.rests_until
+        assert not track.cancel_wanted
+        assert (track.rests_until, tag) in lifecycle._asleep
+    assert lifecycle.next_due == min((until for until, _ in lifecycle._asleep), default=NEVER)
+    assert ("login" in gate.overrides) == gate.calls.token_dead
+    assert book.unknown.keys() >= gate.settling.asked.keys()
+    assert gate.context.is_state_told
+    status, told = gate.killer.status, gate._told
+    assert told is not None
+    assert (told.trading, told.kill, told.cause) == (gate.trading, status.state, status.cause)
+    assert told.reason == (status.reason or gate.overrides.reasons)
+    assert (told.ts_tripped, told.ts_flat) == (status.ts_tripped, status.ts_flat)
+    assert status.state is not KillState.VERIFIED_FLAT
 
 
 @pytest.mark.parametrize("seed", LIVES)

@@ -38,7 +38,7 @@ def test_a_part_that_fails_at_every_event_holds_up_no_exit_of_the_kill(
     def fail(self: object) -> None:
         raise ZeroDivisionError("broken")
 
-    world = holding()
+    world = protected()
     monkeypatch.setattr(part, "work", fail)
     world.say(Action.KILL)
     for _ in range(10):

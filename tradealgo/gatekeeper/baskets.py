@@ -90,7 +90,7 @@ class Baskets:
     def __init__(self, intake: Intake) -> None:
         self._intake, self._context, self._book = intake, intake.context, intake.book
         self._groups: dict[str, Basket] = {}
-        self._open: dict[str, Basket] = {}
+        self.open: dict[str, Basket] = {}
         self._codes: dict[str, str] = {}  # verdicts, by leg
 
     # ------------------------------------------------------------------ in
@@ -103,11 +103,13 @@ class Baskets:
         if basket is None:
             # Of a journaled one the wait begins when it is first looked at
             basket = Basket(request.group, request.group_size, self._context.now)
-            self._groups[basket.name] = self._open[basket.name] = basket
+            self._groups[basket.name] = self.open[basket.name] = basket
         basket.legs[request.request_id] = request
 
     def heard(self, verdict: Verdict) -> None:
         """Take a verdict on a leg or on a group, now or from the journal."""
+        if not self._groups:
+            return
         basket = self._groups.get(verdict.request_id)
         if basket is not None:
             basket.phase, basket.why = Phase.BROKEN, verdict.text
@@ -136,18 +138,14 @@ class Baskets:
 
     # ------------------------------------------------------------------ each moment
 
-    @property
-    def is_idle(self) -> bool:
-        return not self._open
-
     def work(self) -> None:
         """Bring every open group as far as it has come."""
-        for basket in list(self._open.values()):
+        for basket in list(self.open.values()):
             while (turn := self._turn(basket)) is not None:
                 basket.take(turn)
                 self._act(basket, turn)
             if basket.phase in (Phase.WHOLE, Phase.UNDONE):
-                del self._open[basket.name]
+                del self.open[basket.name]
 
     def _turn(self, basket: Basket) -> Turn | None:
         """What has happened to a group since."""

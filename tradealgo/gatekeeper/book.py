@@ -54,6 +54,9 @@ class Book:
         self.portfolio = Portfolio(self.instruments)
         self.orders: dict[str, Order] = {}
         self.working: dict[str, Order] = {}
+        self.awake: dict[
+            str, Order
+        ] = {}  # of them, all but the entries that rest: those have their time (see `lifecycle`)
         self.unknown: dict[str, Order] = {}  # of them, those whose outcome isn't known
         self.by_order_id: dict[str, str] = {}
         self.prices: dict[int, Price] = {}  # ticks
@@ -83,28 +86,30 @@ class Book:
 
     def put(self, order: Order, now: int) -> None:
         """Take an order's new record."""
-        tag, token, pending = order.tag, order.instrument_token, 0
+        tag, token, state, pending = order.tag, order.instrument_token, order.state, 0
         before = self.working.get(tag)
         if token not in self._by_token:
             self._by_token[token] = {}
             self._own_tokens.add(token)
         self.orders[tag] = order
-        if order.state in WORKING_STATES:
-            self.working[tag] = self._by_token[token][tag] = order
-            pending = order.pending_quantity
+        if state in WORKING_STATES:
+            self.working[tag] = self.awake[tag] = self._by_token[token][tag] = order
+            pending = order.quantity - order.filled_quantity
         elif before is not None:
             del self.working[tag], self._by_token[token][tag]
+            self.awake.pop(tag, None)
         if before is not None:
-            pending -= before.pending_quantity
+            pending -= before.quantity - before.filled_quantity
         if pending:
             self._pending[token, order.side] = self._pending.get((token, order.side), 0) + pending
-        if order.state is UNKNOWN:
+        if state is UNKNOWN:
             self.unknown[tag] = order
         elif self.unknown:
             self.unknown.pop(tag, None)
         if order.order_id:
             self.by_order_id[order.order_id] = tag
-        self._count_unbooked(tag)
+        if order.filled_quantity or self._unbooked:
+            self._count_unbooked(tag)
         self._moved.add(token)
         self.unsettled.add(token)
         self.changed_at = now

@@ -27,6 +27,8 @@ class BreakerEvent(StrEnum):
 
 
 _S, _E = BreakerState, BreakerEvent
+#: Read often (see `core`).
+CLOSED, PASSING, SUCCEED = _S.CLOSED, (_S.CLOSED, _S.HALF_OPEN), _E.SUCCEED
 TABLE: dict[tuple[BreakerState, BreakerEvent], BreakerState] = {
     (_S.CLOSED, _E.TRIP): _S.OPEN,
     (_S.CLOSED, _E.FAIL): _S.CLOSED,
@@ -74,7 +76,7 @@ class Breaker:
         """An order was accepted."""
         if self.state is BreakerState.TRYING:
             self._failures.clear()
-        self._take(BreakerEvent.SUCCEED, now)
+        self._take(SUCCEED, now)
 
     def tick(self, now: int) -> None:
         """Time has passed."""
@@ -86,13 +88,13 @@ class Breaker:
 
     def trial(self, now: int) -> None:
         """An entry was let through."""
-        if self.state is BreakerState.HALF_OPEN:
+        if self.state is not CLOSED and self.state is BreakerState.HALF_OPEN:
             self._take(BreakerEvent.TRY, now)
 
     @property
     def passes(self) -> bool:
         """Whether a new entry may go."""
-        return self.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN)
+        return self.state in PASSING
 
     @property
     def failures(self) -> int:

@@ -23,6 +23,12 @@ RANK = {Intent.KILL: 0, Intent.EXIT: 1, Intent.PROTECT: 2, Intent.ENTRY: 3}
 LONGEST_WAIT_NS = 5 * SECOND_NS
 #: What a call may wait for that takes longer than a second or two.
 LONG_WAITS = ("DAY", "MINUTE")
+#: What goes at the price that it was made with, however long it waited.
+AT_ITS_PRICE = (Intent.ENTRY, Intent.PROTECT)
+#: Read often (see `core`).
+ENTRY, JOURNALED, SEND, ACCEPT = Intent.ENTRY, OrderState.JOURNALED, OrderEvent.SEND, OrderEvent.ACCEPT
+PLACE, CANCEL, CALL, ANSWER = CallKind.PLACE, CallKind.CANCEL, Kind.CALL, Kind.ANSWER
+ACCEPTED, NOT_SENT, UNKNOWN = Outcome.ACCEPTED, Outcome.NOT_SENT, Outcome.UNKNOWN
 CANCELLABLE = AT_WORK | {OrderState.MODIFY_PENDING, OrderState.CANCEL_PENDING}
 
 
@@ -65,7 +71,7 @@ class Calls:
 
     def place(self, order: Order) -> None:
         """Queue an order's placement."""
-        self._enqueue(CallKind.PLACE, order.tag, order.intent)
+        self._enqueue(PLACE, order.tag, order.intent)
 
     def modify(self, order: Order, price: float) -> None:
         """Queue a new price."""
@@ -127,18 +133,18 @@ class Calls:
 
     def _tell_wait(self, queued: Queued) -> None:
         """People must hear of an exit that can't leave for longer than a second."""
-        if self.waiting_for in LONG_WAITS and queued.intent is not Intent.ENTRY:
+        if not self.waiting_for:
+            self._context.resolve("BUDGET", "order calls can leave again")
+        elif self.waiting_for in LONG_WAITS and queued.intent is not ENTRY:
             self._context.alert(
                 Level.CRITICAL, "BUDGET", f"an exit waits: this {self.waiting_for.lower()}'s order calls are used up"
             )
-        elif not self.waiting_for:
-            self._context.resolve("BUDGET", "order calls can leave again")
 
     def _still_wanted(self, queued: Queued) -> bool:
         order = self._context.book.orders[queued.tag]
-        if queued.kind is CallKind.PLACE:
+        if queued.kind is PLACE:
             wanted = self._place_wanted(order)
-        elif queued.kind is CallKind.CANCEL:
+        elif queued.kind is CANCEL:
             wanted = order.state in CANCELLABLE
         else:
             wanted = order.state in AT_WORK and not self._orders.track(queued.tag).cancel_wanted
@@ -147,7 +153,7 @@ class Calls:
         return wanted
 
     def _place_wanted(self, order: Order) -> bool:
-        if order.state is not OrderState.JOURNALED:
+        if order.state is not JOURNALED:
             return False
         why = "cancelled before it left" if self._orders.track(order.tag).cancel_wanted else self._refuses(order)
         if why:
@@ -157,23 +163,25 @@ class Calls:
     def _send(self, queued: Queued) -> None:
         order, now = self._context.book.orders[queued.tag], self._context.now
         call_id, self.next_id = self.next_id, self.next_id + 1
-        if queued.kind is CallKind.PLACE:
-            order = self._orders.move(order.tag, OrderEvent.SEND, price=self._fresh_price(order))
-        elif queued.kind is CallKind.CANCEL:
+        if queued.kind is PLACE:
+            order = self._orders.move(order.tag, SEND, price=self._fresh_price(order))
+        elif queued.kind is CANCEL:
             order = self._orders.move(order.tag, OrderEvent.ASK_CANCEL)
         else:
             order = self._orders.move(order.tag, OrderEvent.ASK_MODIFY, modifications=order.modifications + 1)
         self.budget.take(call_id, queued.intent, now)
         self._under_way[call_id] = queued
         self._context.record(
-            Kind.CALL, CallRecord(call_id=call_id, kind=queued.kind, tag=order.tag, price=queued.price, ts=now)
+            CALL, CallRecord(call_id=call_id, kind=queued.kind, tag=order.tag, price=queued.price, ts=now)
         )
         self._context.emit(Call(call_id=call_id, kind=queued.kind, order=order, price=queued.price, admitted=now))
 
     def _fresh_price(self, order: Order) -> float:
         """An exit that waited goes at today's price; an entry at the one that was checked, a protective order at its own."""
+        if order.intent in AT_ITS_PRICE:
+            return order.price
         last = self._context.book.last_price(order.instrument_token)
-        if order.intent in (Intent.ENTRY, Intent.PROTECT) or last <= 0:
+        if last <= 0:
             return order.price
         instrument = self._context.book.instruments[order.instrument_token]
         return marketable_limit(instrument, order.side, last, self._context.limits.slippage_fraction)
@@ -187,7 +195,7 @@ class Calls:
             return
         self._measure(event)
         self._context.record(
-            Kind.ANSWER,
+            ANSWER,
             AnswerRecord(
                 call_id=event.call_id, kind=queued.kind, tag=queued.tag, outcome=event.outcome,
                 order_id=event.order_id, text=event.text, ts_sent=event.ts_sent, ts_done=event.ts_done,
@@ -195,7 +203,7 @@ class Calls:
         )  # fmt: skip
         track = self._orders.track(queued.tag)
         track.busy, track.call_done = None, self._context.now
-        if queued.kind is CallKind.PLACE:
+        if queued.kind is PLACE:
             self._placed(queued, event)
         elif queued.kind is CallKind.MODIFY:
             self._modified(queued, event)
@@ -203,28 +211,28 @@ class Calls:
             self._cancelled(queued, event)
 
     def _measure(self, event: CallDone) -> None:
-        now = self._context.now
-        if event.outcome is Outcome.NOT_SENT or not event.ts_sent:
+        now, outcome = self._context.now, event.outcome
+        if outcome is NOT_SENT or not event.ts_sent:
             self.budget.never_sent(event.call_id)
-        elif event.outcome is not Outcome.UNKNOWN:
+        elif outcome is not UNKNOWN:
             self.budget.landed(event.call_id, event.ts_sent, event.ts_done)
         if event.server_second is not None:
             self.budget.clock.observe(event.server_second, event.ts_sent, event.ts_done)
-        if event.outcome is Outcome.RATE_LIMITED:
-            self.budget.cool(now)
-        elif event.outcome is Outcome.ACCEPTED:
+        if outcome is ACCEPTED:
             self.budget.warm()
             self.token_dead = False
-        elif event.outcome is Outcome.TOKEN_DEAD:
+        elif outcome is Outcome.RATE_LIMITED:
+            self.budget.cool(now)
+        elif outcome is Outcome.TOKEN_DEAD:
             self.token_dead = True
             self._queries.want(Query.ORDERS)  # an answer is the sign that the login works again
 
     def _placed(self, queued: Queued, event: CallDone) -> None:
         tag, order = queued.tag, self._context.book.orders[queued.tag]
         stamps = {"ts_sent": event.ts_sent, "ts_acknowledged": event.ts_done}
-        if event.outcome is Outcome.ACCEPTED:
+        if event.outcome is ACCEPTED:
             self._breaker.succeed(self._context.now)
-            self._orders.move(tag, OrderEvent.ACCEPT, order_id=event.order_id, **stamps)
+            self._orders.move(tag, ACCEPT, order_id=event.order_id, **stamps)
         elif event.outcome is Outcome.UNKNOWN:
             self._breaker.fail(self._context.now)
             self._orders.move(tag, OrderEvent.LOSE, text=event.text, ts_sent=event.ts_sent)

@@ -21,6 +21,7 @@ class Context:
         self.terms, self.limits, self.book = terms, limits, book
         self.now = 0
         self.commands: list[Command] = []
+        self.is_state_told = False  # whether nothing of the session's state has moved since it was last told
         self._raised: set[str] = set()
 
     def emit(self, command: Command) -> None:

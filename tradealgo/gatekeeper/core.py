@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.order_machine import OrderEvent
@@ -25,7 +27,7 @@ from tradealgo.domain.state import (
 )
 from tradealgo.gatekeeper import messages as m
 from tradealgo.gatekeeper.book import Book, Foreign
-from tradealgo.gatekeeper.breaker import Breaker
+from tradealgo.gatekeeper.breaker import Breaker, BreakerState
 from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.intake import Intake
@@ -47,6 +49,11 @@ from tradealgo.gatekeeper.situation import GateState, Terms
 SECOND_NS = 1_000_000_000
 #: After these people are told the MTM.
 METERED = (m.PricesSeen, m.Timer)
+#: Read at every event: before Python 3.12 to look up an enum's member takes as long as a call.
+ACTIVE, HALTED, CLOSED, VERIFIED_FLAT = (
+    TradingState.ACTIVE, TradingState.HALTED, BreakerState.CLOSED, KillState.VERIFIED_FLAT
+)  # fmt: skip
+KILL, EXIT, PROTECT = Intent.KILL, Intent.EXIT, Intent.PROTECT
 
 
 class Gate:
@@ -90,7 +97,7 @@ class Gate:
         self._next_count = 0
         self.loss_base = 0
         self._next_probe = 0
-        self._told: tuple[object, ...] = ()
+        self._told: SessionState | None = None  # without its time
         self._statuses = set(KNOWN)
         self._take: dict[type, Callable[[Any], None]] = {
             m.RequestReceived: lambda e: self.intake.take(e.request),
@@ -116,7 +123,8 @@ class Gate:
 
         An error inside counts as a failure of the circuit breaker and raises an alert; the gate goes on.
         """
-        self.context.now = now
+        context = self.context
+        context.now = now
         try:
             self._take[type(event)](event)
         except Exception as error:  # one bad event must not stop the guard of all that is open
@@ -127,9 +135,11 @@ class Gate:
             self._fault_in(event, error)
         if isinstance(event, METERED):
             self.meter.tell(self.loss_line)
-        self.orders.flush()
-        self._tell_state()
-        return self.context.take()
+        if self.orders.changed:
+            self.orders.flush()
+        if not context.is_state_told:
+            self._tell_state()
+        return context.take()
 
     def recover(self, now: int) -> list[Command]:
         """Begin, after `restore` if there was a journal: what was under way is unknown until the broker's book is read."""
@@ -190,7 +200,7 @@ class Gate:
     @property
     def trading(self) -> TradingState:
         """The strictest of all overrides."""
-        return self.overrides.trading if self.killer.is_armed else TradingState.HALTED
+        return self.overrides.trading if self.killer.is_armed else HALTED
 
     @property
     def loss_line(self) -> int:
@@ -232,17 +242,18 @@ class Gate:
 
     def _refuses(self, order: Order) -> str:
         """Why a queued order may not leave any more. Asked right before it would."""
-        if order.intent is Intent.KILL:
+        if order.intent is KILL:
             return "" if not self.killer.is_armed else "the kill switch was re-armed"
         if not self.killer.is_armed:
             return f"the kill switch is {self.killer.status.state}"
-        if order.intent is Intent.EXIT:
+        if order.intent is EXIT:
             return ""
-        if order.intent is Intent.PROTECT:
+        if order.intent is PROTECT:
             return self.protection.refuses(order)
-        lowers_risk = -self.book.position(order.instrument_token) * order.side.sign >= order.quantity
-        if self.trading is not TradingState.ACTIVE and not lowers_risk:
-            return f"trading is {self.trading}"
+        if self.trading is not ACTIVE:
+            lowers_risk = -self.book.position(order.instrument_token) * order.side.sign >= order.quantity
+            if not lowers_risk:
+                return f"trading is {self.trading}"
         age = (self.context.now - order.ts_checked) / SECOND_NS
         if age > self.limits.entry_max_age_s:
             return f"grew stale in the queue: {age:.1f} s old, waiting for {self.calls.waiting_for or 'its turn'}"
@@ -258,7 +269,7 @@ class Gate:
     def _guard(self) -> None:
         """Trip on the loss line."""
         worst = self.book.worst_mtm
-        if self.killer.is_armed and worst <= self.loss_line:
+        if worst <= self.loss_base - self._allowed_loss and self.killer.is_armed:
             self.trip(
                 KillCause.MTM, f"MTM Rs {worst / 100:,.2f} is at or below the limit of Rs {self.loss_line / 100:,.2f}"
             )
@@ -406,37 +417,52 @@ class Gate:
     # ------------------------------------------------------------------ each moment
 
     def _advance(self) -> None:
-        self.breaker.tick(self.context.now)
-        self._watch_login()
-        self.people.watch()
+        """Do what is due. What stands beside a part is a sign that it may have something to do: without it the part would
+        find nothing, and isn't asked.
+        """
+        if self.breaker.state is not CLOSED:
+            self.breaker.tick(self.context.now)
+        if self.calls.token_dead or self.overrides.trading is not ACTIVE:
+            self._watch_login()
+        if self.limits.dead_man_s:
+            self.people.watch()
         self._guard()
-        ready = self.ready
+        ready = self._is_ready or self.ready
         try:
             if ready:
-                self.pursuit.work()
-                self.intake.decide_pending()
-                self.protection.work()
-                self.settling.work()
+                if self.context.now >= self.pursuit.next_look:
+                    self.pursuit.work()
+                if self.pending or self.intake.baskets.open:
+                    self.intake.decide_pending()
+                if self.protection.is_on:
+                    self.protection.work()
+                if self.book.unknown or self.settling.asked:
+                    self.settling.work()
         finally:  # an error in there is told, but holds up neither the kill nor what is at work, queued or asked
             self._act(ready)
 
     def _act(self, ready: bool) -> None:
         try:
-            self.lifecycle.tend()
+            if self.book.awake or self.context.now > self.lifecycle.next_due:
+                self.lifecycle.tend()
         finally:
             if ready:
-                self.killer.work()
-                self.calls.pump()
-            self._measure_clock()
-            self.queries.pump()
-            if self.killer.status.state is KillState.VERIFIED_FLAT:
+                if not self.killer.is_armed:
+                    self.killer.work()
+                if self.calls.queued:
+                    self.calls.pump()
+            if self.context.now >= self._next_probe:
+                self._measure_clock()
+            if self.context.now >= self.queries.quiet_until:
+                self.queries.pump()
+            if self.killer.status.state is VERIFIED_FLAT:
                 self._tell_state()
                 self.killer.lock()
 
     def _measure_clock(self) -> None:
         """The calendar second is the broker's: find out where its seconds turn before a burst depends on it."""
         clock = self.calls.budget.clock
-        if self.context.now >= self._next_probe and clock.is_coarse and self.ready:
+        if clock.is_coarse and self.ready:
             self._next_probe = clock.next_probe(self.context.now)
             self.queries.want(Query.ORDERS, at=self._next_probe)
 
@@ -449,13 +475,12 @@ class Gate:
             self.context.resolve("LOGIN", "the broker takes the access token again")
 
     def _tell_state(self) -> None:
-        status, trading = self.killer.status, self.trading
-        reason = status.reason or self.overrides.reasons
-        now = (trading, reason, status.state, status.cause, status.ts_tripped, status.ts_flat)
-        if now != self._told:
-            self._told = now
-            state = SessionState(
-                trading=trading, kill=status.state, cause=status.cause, reason=reason, ts_tripped=status.ts_tripped,
-                ts_flat=status.ts_flat, ts=self.context.now,
-            )  # fmt: skip
-            self.context.record(Kind.STATE, state)
+        status = self.killer.status
+        state = SessionState(
+            trading=self.trading, kill=status.state, cause=status.cause, reason=status.reason or self.overrides.reasons,
+            ts_tripped=status.ts_tripped, ts_flat=status.ts_flat,
+        )  # fmt: skip
+        self.context.is_state_told = True
+        if state != self._told:
+            self._told = state
+            self.context.record(Kind.STATE, msgspec.structs.replace(state, ts=self.context.now))

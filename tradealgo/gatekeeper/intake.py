@@ -21,6 +21,8 @@ SECOND_NS = 1_000_000_000
 #: The code of a verdict that isn't the first one's of its request id.
 DUPLICATE = "DUPLICATE"
 SUBMIT = "SUBMIT"
+#: Read often (see `core`).
+ENTRY, ARMED, REQUEST, VERDICT = Intent.ENTRY, KillState.ARMED, Kind.REQUEST, Kind.VERDICT
 #: Denials of what this session's strategy never said, or not today: no word of it.
 VOID = frozenset(
     {DUPLICATE, "BAD_ID", "BAD_QUANTITY", "BAD_PRICE", "BAD_INTENT", "WRONG_SESSION", "NO_LEASE", "UNKNOWN_INSTRUMENT",
@@ -68,7 +70,7 @@ class Intake:
         self.state.seen[request.request_id] = self.pending[request.request_id] = request
         self._held_since[request.request_id] = self.context.now
         self.baskets.hear(request)
-        self.context.record(Kind.REQUEST, request)
+        self.context.record(REQUEST, request)
 
     def take_bad(self, event: BadRequest) -> None:
         """Say no to an entry that isn't a request."""
@@ -96,18 +98,18 @@ class Intake:
             denial = "" if verdict.code == SUBMIT else verdict.text
             self.words[request.instrument_token] = Word(request, denial)
             self.book.unsettled.add(request.instrument_token)
-            if request.intent is Intent.ENTRY and not denial:
+            if request.intent is ENTRY and not denial:
                 self.entries[request.instrument_token] = request
 
     def _is_overtaken(self, request: OrderRequest) -> bool:
         """Whether the strategy has said something else since the leg that this exit rolls back."""
         leg, rolls_back, _ = request.request_id.partition(ROLLBACK)
-        word = self.words.get(request.instrument_token)
-        return bool(rolls_back) and word is not None and word.request.request_id.partition(ROLLBACK)[0] != leg
+        word = self.words.get(request.instrument_token) if rolls_back else None
+        return word is not None and word.request.request_id.partition(ROLLBACK)[0] != leg
 
     def decide_pending(self) -> None:
         """Decide what may be decided, for each instrument in the order of arrival."""
-        if not self.baskets.is_idle:
+        if self.baskets.open:
             self.look()
             self.baskets.work()
         if not self.pending:
@@ -115,10 +117,13 @@ class Intake:
         waiting: set[int] = set()
         for request in list(self.pending.values()):
             state = self.look()
-            if request.instrument_token in waiting or self.baskets.must_wait(request) or self._must_wait(request):
+            in_turn = request.instrument_token not in waiting and not (
+                request.group and self.baskets.must_wait(request)
+            )
+            if not in_turn or self._must_wait(request):
                 waiting.add(request.instrument_token)
                 continue
-            refusal = self.baskets.refuses(request)
+            refusal = self.baskets.refuses(request) if request.group else None
             answer = Deny(refusal) if refusal else decide(request, self.book, self.limits, state, self.context.now)
             del self.pending[request.request_id]
             self._held_since.pop(request.request_id, None)
@@ -128,10 +133,8 @@ class Intake:
         """While an own order works on the other side, which may fill yet and must not trade with this one; and an entry
         while an exit works on its own side, so that the exit can't end as an entry nor the entry as an exit.
         """
-        if self.state.kill is not KillState.ARMED or self._age_s(request) > self.limits.entry_max_age_s:
-            return False
         side, intent, working = request.side, request.intent, self.book.working_in(request.instrument_token)
-        if not working:
+        if not working or self.state.kill is not ARMED or self._age_s(request) > self.limits.entry_max_age_s:
             return False
         blocking = [o for o in working if o.side is not side or o.intent is not intent]
         held_since = self._held_since.setdefault(request.request_id, self.context.now)
@@ -159,13 +162,13 @@ class Intake:
             request_id=request.request_id, instrument=request.instrument, code=code, text=text, figures=figures,
             ts=self.context.now,
         )  # fmt: skip
-        self.context.record(Kind.VERDICT, verdict)
+        self.context.record(VERDICT, verdict)
         self._hear(verdict)
         if isinstance(answer, Submit):
             for number, quantity in enumerate(answer.slices):
                 order = self.orders.add(self.orders.from_request(request, quantity, answer.price, number))
                 self.calls.place(order)
-            if request.intent is Intent.ENTRY:
+            if request.intent is ENTRY:
                 self.breaker.trial(self.context.now)
 
     def _submit_figures(self, request: OrderRequest, answer: Submit) -> dict[str, float | int | str | None]:

@@ -71,9 +71,11 @@ class Killer:
             KillStatus() if armed else KillStatus(told.kill, told.cause, told.reason, told.ts_tripped, told.ts_flat)
         )
         self.is_armed = armed
+        self._context.is_state_told = False
 
     def _take(self, event: KillEvent) -> None:
         self.status.state = next_kill_state(self.status.state, event)
+        self._context.is_state_told = False
         self.is_armed = self.status.state is KillState.ARMED
 
     def trip(self, cause: KillCause, reason: str) -> bool:

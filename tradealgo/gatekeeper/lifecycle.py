@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 from tradealgo.domain.order_machine import OrderEvent
 from tradealgo.domain.orders import Intent, Order, OrderState
 from tradealgo.domain.state import Level
@@ -16,6 +18,7 @@ from tradealgo.gatekeeper.queries import Queries
 
 SECOND_NS = 1_000_000_000
 UNKNOWN, ENTRY = OrderState.UNKNOWN, Intent.ENTRY
+NEVER = 1 << 63
 #: Waits between two looks at the book for an order without an answer; the last one repeats.
 LOOKS_NS = tuple(int(s * SECOND_NS) for s in (0.25, 0.5, 1.0, 2.0))
 #: Books in a row without it, each asked after the absence window, that confirm an order absent.
@@ -36,14 +39,31 @@ class Lifecycle:
     def __init__(self, context: Context, orders: Orders, calls: Calls, queries: Queries) -> None:
         self._context, self._orders, self._calls, self._queries = context, orders, calls, queries
         self._book = context.book
+        self._asleep: list[tuple[int, str]] = []  # a heap of the entries that rest, by until when
+        self.next_due = NEVER  # after this one of them is awake again
 
     def tend(self) -> None:
-        """Do what is due for every working order."""
-        now, tracks = self._context.now, self._orders.tracks
-        for tag, order in list(self._book.working.items()):
+        """Do what is due for every working order: those that are awake, in the order in which they came."""
+        now, tracks, awake = self._context.now, self._orders.tracks, self._book.awake
+        if now > self.next_due:
+            self._wake(now)
+        several = len(awake) > 1
+        for tag, order in [i for i in self._book.working.items() if i[0] in awake] if several else [*awake.items()]:
             track = tracks.get(tag)
             if track is None or track.cancel_wanted or now > track.rests_until:
                 self._tend_one(order)
+            if track is not None and now <= track.rests_until and not track.cancel_wanted:
+                del awake[tag]
+                heapq.heappush(self._asleep, (track.rests_until, tag))
+                self.next_due = self._asleep[0][0]
+
+    def _wake(self, now: int) -> None:
+        """Whoever has rested for long enough."""
+        while self._asleep and self._asleep[0][0] < now:
+            tag = heapq.heappop(self._asleep)[1]
+            if tag in self._book.working:
+                self._book.awake[tag] = self._book.working[tag]
+        self.next_due = self._asleep[0][0] if self._asleep else NEVER
 
     def _tend_one(self, order: Order) -> None:
         if order.state is UNKNOWN:
@@ -135,6 +155,8 @@ class Lifecycle:
         """Cancel an order, now or as soon as it is known where it is."""
         track = self._orders.track(order.tag)
         track.cancel_wanted = True
+        if order.tag in self._book.working:
+            self._book.awake[order.tag] = self._book.working[order.tag]
         if order.state in AT_WORK and track.busy is None and self._context.now >= track.not_before:
             self._calls.cancel(order, intent)
 
@@ -152,7 +174,7 @@ class Lifecycle:
             return
         if track.cancel_wanted:
             self._calls.cancel(order, order.intent if order.intent is Intent.KILL else Intent.EXIT)
-        elif order.intent is Intent.ENTRY:
+        elif order.intent is ENTRY:
             self._let_go(order)
         elif order.intent is not Intent.PROTECT or self._is_due(order):
             self._chase(order)

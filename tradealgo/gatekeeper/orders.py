@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from tradealgo.domain.order_machine import OrderEvent, next_state
-from tradealgo.domain.orders import Fill, Intent, Order, OrderRequest, OrderState, Side, tag_for
+from tradealgo.domain.orders import DONE_STATES, Fill, Intent, Order, OrderRequest, OrderState, Side, tag_for
 from tradealgo.domain.state import Level
 from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.kite import BrokerOrder, BrokerTrade
@@ -15,29 +16,26 @@ from tradealgo.gatekeeper.messages import CallKind, Kind
 
 #: At the broker, known by an order id, and nothing of ours pending.
 AT_WORK = frozenset({OrderState.OPEN, OrderState.PARTIALLY_FILLED})
+#: Read often (see `core`).
+ORDER, FILL, UNKNOWN = Kind.ORDER, Kind.FILL, OrderState.UNKNOWN
+JOURNAL, SEEN, PARTIAL = OrderEvent.JOURNAL, OrderEvent.SEEN, OrderEvent.PARTIAL
 
 
-class Track:
+class Track(msgspec.Struct, gc=False):
     """What the core remembers of a working order beyond its record; lost at a restart, and then taken anew."""
 
-    __slots__ = (
-        "absences", "busy", "call_done", "cancel_wanted", "chased_at", "chases", "next_look", "not_before", "placed_at",
-        "rests_until", "tries", "unknown_since",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.busy: CallKind | None = None  # a call is queued or under way
-        self.call_done = 0  # when the last one ended
-        self.cancel_wanted = False
-        self.not_before = 0
-        self.placed_at = 0
-        self.rests_until = 0  # nothing is due before it, unless a cancel is wanted
-        self.chased_at = 0
-        self.chases = 0  # times that it was looked at and had not filled
-        self.unknown_since = 0
-        self.next_look = 0
-        self.tries = 0
-        self.absences = 0
+    busy: CallKind | None = None  # a call is queued or under way
+    call_done: int = 0  # when the last one ended
+    cancel_wanted: bool = False
+    not_before: int = 0
+    placed_at: int = 0
+    rests_until: int = 0  # nothing is due before it, unless a cancel is wanted
+    chased_at: int = 0
+    chases: int = 0  # times that it was looked at and had not filled
+    unknown_since: int = 0
+    next_look: int = 0
+    tries: int = 0
+    absences: int = 0
 
 
 class Orders:
@@ -47,7 +45,7 @@ class Orders:
         self._context = context
         self._book = context.book
         self.tracks: dict[str, Track] = {}
-        self._changed: dict[str, None] = {}
+        self.changed: dict[str, None] = {}  # since the last flush
 
     def track(self, tag: str) -> Track:
         """The order's track, made at first use."""
@@ -62,22 +60,22 @@ class Orders:
         state = next_state(old.state, event)
         if state is old.state and all(getattr(old, name) == value for name, value in changes.items()):
             return old
-        new = msgspec.structs.replace(old, state=state, ts_updated=self._context.now, **changes)
+        new = replace(old, state=state, ts_updated=self._context.now, **changes)
         self._put(new)
-        if old.state is OrderState.UNKNOWN and state is not OrderState.UNKNOWN:
+        if old.state is UNKNOWN and state is not UNKNOWN:
             self._context.resolve(f"UNKNOWN:{tag}", f"order {tag} is {state}")
-        if new.is_done:
+        if state in DONE_STATES:
             self.tracks.pop(tag, None)
         return new
 
     def _put(self, order: Order) -> None:
         self._book.put(order, self._context.now)
-        self._changed[order.tag] = None
+        self.changed[order.tag] = None
 
     def add(self, order: Order) -> Order:
         """Take a new order, journaled from here on."""
         now = self._context.now
-        order = msgspec.structs.replace(order, state=next_state(order.state, OrderEvent.JOURNAL), ts_updated=now)
+        order = replace(order, state=next_state(order.state, JOURNAL), ts_updated=now)
         self._put(order)
         self.track(order.tag).placed_at = now
         return order
@@ -91,9 +89,9 @@ class Orders:
 
     def flush(self) -> None:
         """Record every order that changed since the last flush, in its latest shape."""
-        for tag in self._changed:
-            self._context.record(Kind.ORDER, self._book.orders[tag])
-        self._changed.clear()
+        for tag in self.changed:
+            self._context.record(ORDER, self._book.orders[tag])
+        self.changed.clear()
 
     # ------------------------------------------------------------------ what the broker tells
 
@@ -113,8 +111,8 @@ class Orders:
             tag = order.tag
         filled = max(order.filled_quantity, row.filled_quantity)
         event = row.event
-        if event is OrderEvent.SEEN and filled:
-            event = OrderEvent.PARTIAL
+        if event is SEEN and filled:
+            event = PARTIAL
         changes: dict[str, Any] = {"order_id": row.order_id, "filled_quantity": filled}
         if row.filled_quantity > order.filled_quantity and row.average_price > 0:
             changes["average_price"] = row.average_price
@@ -135,7 +133,7 @@ class Orders:
             f"the broker has two orders tagged {order.tag}: {order.order_id} and {row.order_id} ({row.status}); "
             f"the second one is cancelled, and what it fills is booked",
         )
-        double = msgspec.structs.replace(
+        double = replace(
             order, tag=tag_for(f"{order.tag}/{row.order_id}"), state=OrderState.UNKNOWN, order_id=row.order_id,
             quantity=row.quantity, price=row.price or order.price, filled_quantity=0, average_price=0.0,
             modifications=0, exchange_order_id=None, text=f"second order under tag {order.tag}", ts_sent=0,
@@ -166,7 +164,7 @@ class Orders:
         )
         if not self._book.book(fill, self._context.now):
             return None
-        self._context.record(Kind.FILL, fill)
+        self._context.record(FILL, fill)
         self._raise_filled(tag, fill)
         return fill
 
@@ -176,7 +174,7 @@ class Orders:
         if booked <= order.filled_quantity:
             return
         value = order.average_price * order.filled_quantity + fill.price * (booked - order.filled_quantity)
-        event = OrderEvent.FILL if booked >= order.quantity else OrderEvent.PARTIAL
+        event = OrderEvent.FILL if booked >= order.quantity else PARTIAL
         self.move(tag, event, filled_quantity=booked, average_price=round(value / booked, 4))
 
     # ------------------------------------------------------------------ making

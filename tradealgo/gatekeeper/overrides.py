@@ -48,6 +48,7 @@ class Overrides:
             self._context.record(Kind.OVERRIDE, over)
 
     def _combine(self) -> None:
+        self._context.is_state_told = False
         self.trading = strictest(*(o.state for o in self._found.values()))
         self.reasons = "; ".join(o.reason for o in self._found.values())
 

@@ -28,6 +28,7 @@ WAITS_NS = tuple(s * SECOND_NS for s in (1, 2, 4, 8, 16))
 #: The most slices that one request may be.
 SLICES = 10
 SOURCE = "exits"
+PROTECT = Intent.PROTECT
 
 
 class Undone(msgspec.Struct):
@@ -48,19 +49,18 @@ class Pursuit:
         self._queries, self._overrides = queries, overrides
         self._book = context.book
         self._undone: dict[int, Undone] = {}
-        self._next_look = 0
+        self.next_look = 0
 
     def work(self) -> None:
-        """Look at every instrument where something changed since the last look, and at what is pursued, ten times a second."""
-        if self._context.now < self._next_look:
-            return
-        self._next_look = self._context.now + LOOK_NS
+        """Look at every instrument where something changed since the last look, and at what is pursued. Not before `next_look`."""
+        self.next_look = self._context.now + LOOK_NS
         unsettled = self._book.unsettled
         if not (unsettled or self._undone):
             return
         asked = {r.instrument_token for r in self._intake.pending.values()}
         for token in sorted(unsettled | self._undone.keys()):
-            if any(o.intent is not Intent.PROTECT for o in self._book.working_in(token)):
+            working = self._book.working_in(token)
+            if working and any(o.intent is not PROTECT for o in working):
                 unsettled.discard(token)  # its end is a change
             elif token not in asked:
                 self._tend(token)
@@ -74,9 +74,9 @@ class Pursuit:
 
     def left(self, token: int) -> int:
         """Units held beyond what the strategy's last word says; never more than is held."""
-        word = self._intake.words.get(token)
         held = self._book.position(token)
-        if word is None or not held:
+        word = self._intake.words.get(token) if held else None
+        if word is None:
             return 0
         wanted = word.request.position_after
         return abs(held) if held * wanted <= 0 else max(0, abs(held) - abs(wanted))

@@ -15,6 +15,7 @@ WORKING_NS = SECOND_NS
 #: The account's positions while we hold any: somebody else may close them, and no message need tell.
 HELD_NS = 2 * SECOND_NS
 LONGEST_WAIT_NS = 5 * SECOND_NS
+NEVER = 1 << 63
 _ALL = tuple(Query)  # an enum is slow to iterate, and this is done at every event
 
 
@@ -28,6 +29,7 @@ class Queries:
         self._failures: dict[Query, int] = dict.fromkeys(_ALL, 0)
         self._under_way: set[Query] = set()
         self._last = 0
+        self.quiet_until = 0  # nothing is due before it, whatever happens to orders and positions meanwhile
         self._routine = int(context.limits.reconcile_s * SECOND_NS)
         self._shortest = min(WORKING_NS, self._routine)
 
@@ -35,11 +37,13 @@ class Queries:
         """Ask these as soon as the gaps allow, or from `at` on."""
         for query in queries:
             self._due[query] = min(self._due[query], at or self._context.now)
+        self.quiet_until = 0
 
     def answered(self, query: Query) -> None:
         """An answer came; the next question is due by the routine."""
         self._under_way.discard(query)
         self._failures[query] = 0
+        self.quiet_until = 0
 
     def failed(self, query: Query) -> None:
         """None came: try again, more and more slowly."""
@@ -47,6 +51,7 @@ class Queries:
         self._failures[query] += 1
         wait = min(SECOND_NS // 4 << min(self._failures[query], 8), LONGEST_WAIT_NS)
         self._due[query] = self._context.now + wait
+        self.quiet_until = 0
 
     def failures(self, query: Query) -> int:
         """In a row."""
@@ -62,17 +67,23 @@ class Queries:
         return self._routine
 
     def pump(self) -> None:
-        """Ask what is due."""
-        now = self._context.now
-        if now - self._last < GAP_NS:
-            return
-        for query in _ALL:
-            if query not in self._under_way and self._is_due(query, now):
+        """Ask what is due. Not before `quiet_until`."""
+        now, idle = self._context.now, [q for q in _ALL if q not in self._under_way]
+        for query in idle:
+            if now - self._last >= GAP_NS and self._is_due(query, now):
                 self._due[query] = now + self._routine
                 self._asked[query] = self._last = now
                 self._under_way.add(query)
                 self._context.emit(Ask(query))
+                self.quiet_until = now + GAP_NS
                 return
+        self.quiet_until = max(self._last + GAP_NS, min(map(self._earliest, idle), default=NEVER))
+
+    def _earliest(self, query: Query) -> int:
+        """Before this it can't be due."""
+        asked, due = self._asked[query], self._due[query]
+        at_pause = due if self._failures[query] else min(due, asked + self._shortest)
+        return max(asked + SAME_GAP_NS, at_pause)
 
     def _is_due(self, query: Query, now: int) -> bool:
         since = now - self._asked[query]

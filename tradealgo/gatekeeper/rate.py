@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 
-from tradealgo.domain.hours import ist_day
+from tradealgo.domain.hours import DAY_NS, IST_OFFSET_NS, ist_day
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent
 
 SECOND_NS = 1_000_000_000
-ENTRY = Intent.ENTRY
+ENTRY, KILL = Intent.ENTRY, Intent.KILL
 #: What opens or guards a position; exits and the kill go before it.
 OPENING = (Intent.ENTRY, Intent.PROTECT)
 #: A call that the shell can't write within this of its admission isn't sent.
@@ -44,6 +44,7 @@ class ServerClock:
 
     def __init__(self) -> None:
         self.low, self.high = -SECOND_NS // 2, SECOND_NS // 2
+        self.is_coarse = True  # the bounds are so wide that calls are counted in more seconds than need be
         self._known = False
         self._measured = 0
 
@@ -56,6 +57,7 @@ class ServerClock:
         if not self._known or both[0] > both[1]:  # a clock was set: begin anew
             both = low, high
         self.low, self.high = both
+        self.is_coarse = both[1] - both[0] > COARSE_NS
         self._known, self._measured = True, received
 
     @property
@@ -72,11 +74,6 @@ class ServerClock:
         """When to ask something, for its answer's Date to halve the bounds: as the second turns by our best guess."""
         middle = (self.low + self.high) // 2
         return now + -(now + middle) % SECOND_NS
-
-    @property
-    def is_coarse(self) -> bool:
-        """Whether the bounds are so wide that calls are counted in more seconds than need be."""
-        return self.high - self.low > COARSE_NS
 
     def seconds(self, earliest: int, latest: int) -> tuple[int, int]:
         """First and last second of the server in which something between two local instants may fall."""
@@ -121,37 +118,42 @@ class RateBudget:
         self._day_count = 0
         room = limits.orders_per_second - limits.exit_reserve_per_second
         self._bucket = TokenBucket(room, room)
+        self._rooms = {intent: self._room(intent) for intent in Intent}
+
+    def _room(self, intent: Intent) -> tuple[int, int, int]:
+        """How many calls of a day, a minute and a second this kind may use. Exits and entries leave a share of each minute that
+        only the kill may use, so that it doesn't begin with a wait.
+        """
+        limits, entry = self.limits, intent in OPENING
+        a_day = limits.orders_per_day - (limits.exit_reserve_per_day if entry else 0)
+        kept = 0 if intent is Intent.KILL else limits.kill_reserve_per_minute
+        a_minute = limits.orders_per_minute - kept - (limits.exit_reserve_per_minute if entry else 0)
+        return a_day, a_minute, limits.orders_per_second - (limits.exit_reserve_per_second if entry else 0)
 
     def denies(self, intent: Intent, now: int) -> str:
-        """Why a call may not leave now, or an empty string. The day never holds up the kill: the broker may say no. Exits and
-        entries leave a share of each minute that only the kill may use, so that it doesn't begin with a wait.
-        """
-        entry = intent in OPENING
-        a_day = self.limits.orders_per_day - (self.limits.exit_reserve_per_day if entry else 0)
-        if self.day_count(now) >= a_day and intent is not Intent.KILL:
+        """Why a call may not leave now, or an empty string. The day never holds up the kill: the broker may say no."""
+        a_day, a_minute, room = self._rooms[intent]
+        if self.day_count(now) >= a_day and intent is not KILL:
             return "DAY"
-        if now < self.cooling_until and (entry or now < self._probe_at):
+        if now < self.cooling_until and (intent in OPENING or now < self._probe_at):
             return "COOLING"
-        if self.minute_count(now) >= self._minute_room(intent, entry):
+        if self.minute_count(now) >= a_minute:
             return "MINUTE"
-        room = self.limits.orders_per_second - (self.limits.exit_reserve_per_second if entry else 0)
         first, last = self.clock.seconds(now, now + LAUNCH_NS + TRANSIT_NS)
         if self._most_landings(first, last, now) >= room:
             return "SECOND"
         return "SHAPER" if intent is ENTRY and self._bucket.level(now) < 1 else ""
 
-    def _minute_room(self, intent: Intent, entry: bool) -> int:
-        limits = self.limits
-        kept = 0 if intent is Intent.KILL else limits.kill_reserve_per_minute
-        return limits.orders_per_minute - kept - (limits.exit_reserve_per_minute if entry else 0)
-
     def _most_landings(self, first: int, last: int, now: int) -> int:
         """Calls that may land in the fullest of some seconds of the server."""
-        counts = [0] * (last - first + 1)
+        counts, clock = [0] * (last - first + 1), self.clock
+        since, too_early = now - FORGET_NS, first * SECOND_NS - clock.high
         for landing in reversed(self._landings):
-            if landing.earliest < now - FORGET_NS:
+            if landing.earliest < since:
                 break
-            begin, end = self.clock.seconds(landing.earliest, landing.latest)
+            if landing.latest < too_early:
+                continue
+            begin, end = clock.seconds(landing.earliest, landing.latest)
             for second in range(max(begin, first), min(end, last) + 1):
                 counts[second - first] += 1
         return max(counts)
@@ -227,4 +229,4 @@ class RateBudget:
 
     def day_count(self, now: int) -> int:
         """Calls since midnight IST."""
-        return self._day_count if ist_day(now) == self._day else 0
+        return self._day_count if (now + IST_OFFSET_NS) // DAY_NS == self._day else 0
