@@ -2,7 +2,7 @@
 
 A general client takes three hundred microseconds to make a request that is always the same but for its form, and sends
 some requests a second time by itself. This one tells apart what its caller must: NoConnection means that not a byte was
-sent. Any other error may have come after the server acted. The answer's end is found as RFC 9112 (section 6.3) has it.
+sent. Any other error may have come after the server acted. Answers are read by llhttp, Node's parser, through httptools.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import httptools
+
 #: Requests under way at most, each on a connection of its own.
 LINES = 32
 #: A connection that the server closed while idle would turn an order call into one of unknown outcome: let go of it earlier.
 IDLE_S = 15.0
 LONGEST_HEAD = 65_536
-_END = b"\r\n\r\n"
-_NO_BODY = (204, 304)
 
 
 class NoConnection(ConnectionError):
@@ -107,125 +107,116 @@ class Lines:
         return line
 
 
+class Answer:
+    """One request's answer, as it comes in."""
+
+    def __init__(self) -> None:
+        self.reply: Reply | None = None
+        self.is_over = False  # something follows it that nobody asked for
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[bytes, bytes] = {}
+        self._length = 0
+        self._body: list[bytes] = []
+        self._in_body = False
+
+    def hear(self, data: bytes) -> None:
+        """Take what came next. Raises BadReply."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if self.reply is None:
+                raise BadReply(f"not an HTTP answer: {error.__context__ or error}") from error
+            self.is_over = True
+
+    def end(self) -> None:
+        """Nothing more will come, which ends a body that has no length."""
+        if (
+            self.reply is None
+            and self._in_body
+            and not self._headers.keys() & {b"content-length", b"transfer-encoding"}
+        ):
+            self._close(keeps=False)
+
+    # ------------------------------------------------------------------ what httptools calls
+
+    def on_message_begin(self) -> None:
+        self.is_over = self.reply is not None
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._length += len(name) + len(value)
+        if self._length > LONGEST_HEAD:
+            raise BadReply(f"its head is longer than {LONGEST_HEAD} bytes")
+        if self.reply is None:
+            self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+
+    def on_body(self, data: bytes) -> None:
+        if self.reply is None:
+            self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._parser.get_status_code() < 200:  # the answer itself is still to come
+            self._headers.clear()
+            self._in_body = False
+        elif self.reply is None:
+            self._close(keeps=self._parser.should_keep_alive())
+
+    def _close(self, keeps: bool) -> None:
+        body = b"".join(self._body)
+        if self._headers.get(b"content-encoding") == b"gzip":
+            body = _unpacked(body)
+        self.reply = Reply(self._parser.get_status_code(), self._headers, body, keeps)
+
+
 class _Line(asyncio.Protocol):
     """One connection, which carries one request at a time."""
 
     transport: asyncio.Transport
 
     def __init__(self) -> None:
-        self._heard = b""
-        self._answer: asyncio.Future[Reply] | None = None
+        self._answer = Answer()
+        self._asked: asyncio.Future[Reply] | None = None
 
     @property
     def is_free(self) -> bool:
-        return self._answer is None and not self.transport.is_closing()
+        return self._asked is None and not self.transport.is_closing()
 
     async def ask(self, request: bytes) -> Reply:
-        self._answer = asyncio.get_running_loop().create_future()
+        self._answer, self._asked = Answer(), asyncio.get_running_loop().create_future()
         self.transport.write(request)
         try:
-            return await self._answer
+            return await self._asked
         finally:
-            self._answer = None
+            self._asked = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._heard += data
-        self._look(False)
-
-    def eof_received(self) -> None:
-        self._look(True)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error or ConnectionResetError("the server hung up before it answered"))
-
-    def _look(self, ended: bool) -> None:
-        if self._answer is None or self._answer.done():  # nobody asked: whatever it is, the next request mustn't get it
+        if self._asked is None or self._asked.done():  # nobody asked: whatever it is, the next request mustn't get it
             self.transport.abort()
             return
         try:
-            found = read_reply(self._heard, ended)
-        except (ValueError, BadReply) as error:
-            self._answer.set_exception(BadReply(f"not an HTTP answer: {error}"))
-            return
-        if found is not None:
-            reply, rest = found
-            self._heard = b""
-            self._answer.set_result(reply._replace(keeps=reply.keeps and not rest and not ended))
+            self._answer.hear(data)
+        except BadReply as error:
+            self._asked.set_exception(error)
+        self._tell()
 
+    def eof_received(self) -> None:
+        self._answer.end()
+        self._tell()
 
-def read_reply(heard: bytes, ended: bool = False) -> tuple[Reply, bytes] | None:
-    """The answer at the beginning of `heard` and what follows it; None while it isn't whole. Raises BadReply, ValueError.
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._asked is not None and not self._asked.done():
+            self._asked.set_exception(error or ConnectionResetError("the server hung up before it answered"))
 
-    Args:
-        ended: nothing more will come.
-    """
-    head, end, rest = heard.partition(_END)
-    if not end:
-        if len(head) > LONGEST_HEAD:
-            raise BadReply(f"its head is longer than {LONGEST_HEAD} bytes")
-        return None
-    first, *lines = head.split(b"\r\n")
-    version, _, words = first.partition(b" ")
-    if version not in (b"HTTP/1.1", b"HTTP/1.0") or not words[:3].isdigit():
-        raise BadReply(f"it begins with {first[:60]!r}")
-    status = int(words[:3])
-    if 100 <= status < 200:  # the answer itself is still to come
-        return read_reply(rest, ended)
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
-    found = _body(status, headers, rest, ended)
-    if found is None:
-        return None
-    body, rest, keeps = found
-    if headers.get(b"content-encoding") == b"gzip":
-        body = _unpacked(body)
-    keeps = keeps and version == b"HTTP/1.1" and b"close" not in headers.get(b"connection", b"").lower()
-    return Reply(status, headers, body, keeps), rest
-
-
-def _body(status: int, headers: dict[bytes, bytes], rest: bytes, ended: bool) -> tuple[bytes, bytes, bool] | None:
-    """The body, what follows it, and whether its end could be told without the connection's; None while it isn't whole."""
-    if status in _NO_BODY:
-        return b"", rest, True
-    if coding := headers.get(b"transfer-encoding"):
-        if coding.lower() != b"chunked":
-            raise BadReply(f"its transfer encoding is {coding!r}")
-        found = _chunks(rest)
-        return found and (*found, True)
-    if b"content-length" in headers:
-        length = _length(headers[b"content-length"], 10)
-        return (rest[:length], rest[length:], True) if len(rest) >= length else None
-    return (rest, b"", False) if ended else None
-
-
-def _chunks(rest: bytes) -> tuple[bytes, bytes] | None:
-    """A chunked body and what follows it."""
-    parts: list[bytes] = []
-    while True:
-        size, end, rest = rest.partition(b"\r\n")
-        if not end:
-            return None
-        length = _length(size.partition(b";")[0].strip(), 16)
-        if not length:
-            break
-        if len(rest) < length + 2:
-            return None
-        parts.append(rest[:length])
-        rest = rest[length + 2 :]
-    if rest.startswith(b"\r\n"):
-        return b"".join(parts), rest[2:]
-    _, end, rest = rest.partition(_END)  # trailers
-    return (b"".join(parts), rest) if end else None
-
-
-def _length(digits: bytes, base: int) -> int:
-    if not digits.isalnum():  # int() would take a sign
-        raise BadReply(f"{digits!r} is no length")
-    return int(digits, base)
+    def _tell(self) -> None:
+        reply = self._answer.reply
+        if reply is not None and self._asked is not None and not self._asked.done():
+            self._asked.set_result(reply._replace(keeps=reply.keeps and not self._answer.is_over))
 
 
 def _unpacked(body: bytes) -> bytes:
