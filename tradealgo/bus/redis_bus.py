@@ -16,6 +16,7 @@ import redis.asyncio
 
 from tradealgo.bus.codec import TICKS_FIELD, TickFrame, decode, encode, encode_ticks, ticks_value
 from tradealgo.bus.keys import GATEKEEPER_GROUP, KEEP_S, MAX_ENTRIES, Stream, stream_key
+from tradealgo.bus.wires import Wires
 
 #: Entries onto streams, and perhaps a snapshot: atomic as a MULTI is, for half of the client's work. Keys: the streams, then
 #: the snapshot's. Arguments: how many streams; each one's way of trimming and bound; each entry's stream number, field
@@ -46,6 +47,14 @@ class Entry(NamedTuple):
     stream: Stream
     id: bytes
     message: Any
+
+
+class Raw(NamedTuple):
+    """One entry as it lies in its stream."""
+
+    stream: Stream
+    id: bytes
+    fields: dict[bytes, bytes]
 
 
 def _fields(message: Any) -> dict[bytes, bytes]:
@@ -111,6 +120,16 @@ def _entries(streams: dict[bytes, Stream], reply: Any) -> list[Entry]:
     return found
 
 
+def _raw(streams: dict[bytes, Stream], reply: Any) -> list[Raw]:
+    """Of an answer as the server gave it: {key: [[id, [field, value]], …]} under RESP3, [[key, …], …] under RESP2."""
+    rows = reply.items() if isinstance(reply, dict) else reply or ()
+    return [
+        Raw(streams[key], entry_id, dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {})  # {}: it was trimmed
+        for key, entries in rows
+        for entry_id, flat in entries
+    ]
+
+
 def _stream_entries(stream: Stream, rows: Any) -> list[Entry]:
     # redis-py's stubs allow str and None everywhere: with decode_responses=False ids, fields and values are bytes
     return [Entry(stream, entry_id, decode(stream, fields)) for entry_id, fields in rows]
@@ -139,6 +158,7 @@ class Bus:
     def __init__(self, client: redis.asyncio.Redis, session_id: str) -> None:
         self.client = client
         self.session_id = session_id
+        self._wires = Wires(client)
         self._add_all = client.register_script(_ADD_ALL)
         self.read_to: dict[Stream, bytes] = {}  # the last entry read of each stream that is read here
 
@@ -155,7 +175,11 @@ class Bus:
         if snapshot is not None:
             keys.append(snapshot[0])
             arguments.append(snapshot[1])
-        if keys:
+        if not keys:
+            return
+        try:
+            await self._wires.ask("EVALSHA", self._add_all.sha, len(keys), *keys, *arguments)
+        except redis.exceptions.NoScriptError:  # a server that doesn't know it yet: nothing was done
             await self._add_all(keys=keys, args=arguments)
 
     async def publish_ticks(self, frames: Sequence[TickFrame]) -> None:
@@ -164,8 +188,7 @@ class Bus:
         They are sent a few at a time and the answers read at the end: the server takes the first while the rest is packed.
         What redis-py does for a command takes longer than the rest of a frame's way: here its connection takes them packed.
         """
-        pool = self.client.connection_pool
-        connection = await pool.get_connection()
+        connection = await self._wires.take()
         try:
             for at in range(0, len(frames), _AT_ONCE):
                 some = frames[at : at + _AT_ONCE]
@@ -176,15 +199,23 @@ class Bus:
             await connection.disconnect(nowait=True)
             raise
         finally:
-            await pool.release(connection)
+            self._wires.give(connection)
 
     async def read(self, after: dict[Stream, bytes], *, block_ms: int | None = None, count: int = 100) -> list[Entry]:
         """Entries later than `after` (b"0": from the beginning, b"$": only new ones), in stream order. Waits up to `block_ms`."""
-        keys = {stream_key(self.session_id, s).encode(): s for s in after}
-        reply = await self.client.xread({k: after[s] for k, s in keys.items()}, count=count, block=block_ms)
-        entries = _entries(keys, reply)
+        rows = await self.read_raw(after, block_ms=block_ms, count=count)
+        entries = [Entry(stream, entry_id, decode(stream, fields)) for stream, entry_id, fields in rows]
         self.read_to.update((entry.stream, entry.id) for entry in entries)
         return entries
+
+    async def read_raw(
+        self, after: dict[Stream, bytes], *, block_ms: int | None = None, count: int = 100, group: tuple[str, ...] = ()
+    ) -> list[Raw]:
+        """As `read`, or with a `group` and the name of who reads as `read_group`; nothing is decoded nor noted as read."""
+        keys = {stream_key(self.session_id, s).encode(): s for s in after}
+        command: list[Any] = ["XREADGROUP", "GROUP", *group] if group else ["XREAD"]
+        command += ("COUNT", count) if block_ms is None else ("COUNT", count, "BLOCK", block_ms)
+        return _raw(keys, await self._wires.ask(*command, "STREAMS", *keys, *after.values()))
 
     async def lags(self) -> dict[Stream, float]:
         """Of each stream that is read here: for how many seconds the oldest entry not read yet has been waiting."""
@@ -228,11 +259,9 @@ class Bus:
         pending: bool = False, block_ms: int | None = None, count: int = 100,
     ) -> list[Entry]:  # fmt: skip
         """New entries of a group, or with `pending` those delivered to `consumer` and never acknowledged."""
-        key = stream_key(self.session_id, stream)
-        reply = await self.client.xreadgroup(
-            group, consumer, {key: b"0" if pending else b">"}, count=count, block=block_ms
-        )
-        return _entries({key.encode(): stream}, reply)
+        after = {stream: b"0" if pending else b">"}
+        rows = await self.read_raw(after, block_ms=block_ms, count=count, group=(group, consumer))
+        return [Entry(stream, entry_id, decode(stream, fields)) for _, entry_id, fields in rows]
 
     async def acknowledge(
         self, ids: Sequence[bytes], *, stream: Stream = Stream.REQUESTS, group: str = GATEKEEPER_GROUP

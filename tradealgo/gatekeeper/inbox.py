@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import redis
 
 from tradealgo.bus.codec import TickFrame, decode
 from tradealgo.bus.keys import GATEKEEPER_GROUP, Stream, stream_key
-from tradealgo.bus.redis_bus import Bus
+from tradealgo.bus.redis_bus import Bus, Raw
 from tradealgo.domain.errors import BadFrame
 from tradealgo.gatekeeper import kite
 from tradealgo.gatekeeper.messages import (
@@ -60,20 +60,16 @@ class Inbox:
     async def _requests(self) -> None:
         """Those delivered before and never acknowledged come first."""
         await self._bus.open_group()
-        after = b"0"
-        while entries := await self._read_group(after, None):
-            after = entries[-1][0]
+        after, group = b"0", (GATEKEEPER_GROUP, CONSUMER)
+        while entries := await self._bus.read_raw({Stream.REQUESTS: after}, group=group):
+            after = entries[-1].id
             self._take_requests(entries)
         while True:
-            self._take_requests(await self._read_group(b">", BLOCK_MS))
+            self._take_requests(await self._bus.read_raw({Stream.REQUESTS: b">"}, group=group, block_ms=BLOCK_MS))
+            await _give_way()
 
-    async def _read_group(self, after: bytes, block_ms: int | None) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        key = stream_key(self._bus.session_id, Stream.REQUESTS)
-        reply = await self._bus.client.xreadgroup(GATEKEEPER_GROUP, CONSUMER, {key: after}, count=100, block=block_ms)
-        return _flat(reply)
-
-    def _take_requests(self, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
-        for entry_id, fields in entries:
+    def _take_requests(self, entries: list[Raw]) -> None:
+        for _, entry_id, fields in entries:
             self._bus.read_to[Stream.REQUESTS] = entry_id
             try:
                 request = decode(Stream.REQUESTS, fields)
@@ -95,15 +91,16 @@ class Inbox:
         newest: Any = await self._bus.client.xrevrange(key, count=SEED_FRAMES)
         rows = newest[::-1]
         after = rows[-1][0] if rows else b"0"
-        self._take_ticks(rows)
+        self._take_ticks(fields for _, fields in rows)
         while True:
-            entries = _flat(await self._bus.client.xread({key: after}, count=100, block=BLOCK_MS))
+            entries = await self._bus.read_raw({Stream.TICKS: after}, block_ms=BLOCK_MS)
             if entries:
-                after = self._bus.read_to[Stream.TICKS] = entries[-1][0]
-                self._take_ticks(entries)
+                after = self._bus.read_to[Stream.TICKS] = entries[-1].id
+                self._take_ticks(entry.fields for entry in entries)
+                await _give_way()
 
-    def _take_ticks(self, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
-        for _, fields in entries:
+    def _take_ticks(self, frames: Iterable[dict[bytes, bytes]]) -> None:
+        for fields in frames:
             try:
                 frame: TickFrame = decode(Stream.TICKS, fields)
             except BadFrame:
@@ -117,9 +114,8 @@ class Inbox:
         """From now on: what came before is in the order book, which is read at the start."""
         last = await self._bus.last(Stream.UPDATES)
         after = last.id if last else b"0"
-        key = stream_key(self._bus.session_id, Stream.UPDATES)
         while True:
-            for entry_id, fields in _flat(await self._bus.client.xread({key: after}, count=100, block=BLOCK_MS)):
+            for _, entry_id, fields in await self._bus.read_raw({Stream.UPDATES: after}, block_ms=BLOCK_MS):
                 after = self._bus.read_to[Stream.UPDATES] = entry_id
                 try:
                     self._sink(OrderSeen(kite.order_row(decode(Stream.UPDATES, fields).data)), None)
@@ -128,10 +124,9 @@ class Inbox:
 
     async def _control(self) -> None:
         """After the last one that the journal holds: a kill asked for while this process was dead is heard."""
-        key = stream_key(self._bus.session_id, Stream.CONTROL)
         while True:
-            entries = _flat(await self._bus.client.xread({key: self._control_after}, count=100, block=BLOCK_MS))
-            for entry_id, fields in entries:
+            after = {Stream.CONTROL: self._control_after}
+            for _, entry_id, fields in await self._bus.read_raw(after, block_ms=BLOCK_MS):
                 self._control_after = self._bus.read_to[Stream.CONTROL] = entry_id
                 try:
                     self._sink(
@@ -141,10 +136,7 @@ class Inbox:
                     self.bad_entries += 1
 
 
-def _flat(reply: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    """Entries of a one-stream reply, in either protocol's shape."""
-    found = []
-    for _, batches in reply.items() if isinstance(reply, dict) else reply or ():
-        for batch in batches:
-            found += batch if isinstance(batch, list) else [batch]
-    return found
+async def _give_way() -> None:
+    """Let what was read be handled, and the calls that it leads to begin: two turns of the loop. Then read on."""
+    for _ in range(2):
+        await asyncio.sleep(0)
