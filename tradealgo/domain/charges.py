@@ -88,6 +88,7 @@ def rates_for(instrument: Instrument, day: dt.date) -> Rates:
 #: Rates are whole numbers of ten-millionths, so that charges are exact in whole numbers.
 _UNIT = 10_000_000
 _HALF = _UNIT // 2
+BUY = Side.BUY
 
 
 @lru_cache(maxsize=4096)
@@ -104,13 +105,16 @@ def order_charges(instrument: Instrument, side: Side, turnover_paise: int, day: 
     Each is rounded to the nearest paisa, half up. Brokerage is capped per order, so a partly filled order's charges are
     those of its whole turnover, not a sum over fills: take the difference of two calls to charge a fill.
     """
-    if not turnover_paise:
-        return Charges()
-    brokerage_rate, stt, exchange_rate, sebi_rate, stamp, cap, gst = _whole(instrument.kind, day)
+    return _charged(instrument.kind, side, turnover_paise, day) if turnover_paise else Charges()
+
+
+@lru_cache(maxsize=256)  # both ledgers of an event backtest ask the same
+def _charged(kind: Kind, side: Side, turnover_paise: int, day: dt.date) -> Charges:
+    brokerage_rate, stt, exchange_rate, sebi_rate, stamp, cap, gst = _whole(kind, day)
     brokerage = min((turnover_paise * brokerage_rate + _HALF) // _UNIT, cap)
     exchange = (turnover_paise * exchange_rate + _HALF) // _UNIT
     sebi = (turnover_paise * sebi_rate + _HALF) // _UNIT
-    buys = side is Side.BUY
+    buys = side is BUY
     return Charges(
         brokerage,
         0 if buys else (turnover_paise * stt + _HALF) // _UNIT,

@@ -13,6 +13,8 @@ from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.orders import Fill, Side
 from tradealgo.domain.shown import Shown
 
+BUY = Side.BUY
+
 
 def to_paise(rupees: float) -> int:
     """Rupees to whole paise."""
@@ -110,7 +112,7 @@ class Portfolio:
             open_value = old.open_value * quantity // old.quantity if quantity else 0
         else:  # turns round: what is left was opened at this price
             open_value = quantity * to_paise(fill.price)
-        bought = fill.side is Side.BUY
+        bought = fill.side is BUY
         return msgspec.structs.replace(
             old,
             quantity=quantity,

@@ -182,6 +182,11 @@ class Book:
         """Whether every fill that the broker told of is in the portfolio."""
         return not self._unbooked
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether there may be a position of ours."""
+        return bool(self._open or self._unbooked)
+
     def booked(self, tag: str) -> int:
         """Units of an order that are in the portfolio."""
         return self._booked.get(tag, 0)

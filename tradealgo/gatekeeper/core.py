@@ -420,8 +420,9 @@ class Gate:
         """Do what is due. What stands beside a part is a sign that it may have something to do: without it the part would
         find nothing, and isn't asked.
         """
+        now = self.context.now
         if self.breaker.state is not CLOSED:
-            self.breaker.tick(self.context.now)
+            self.breaker.tick(now)
         if self.calls.token_dead or self.overrides.trading is not ACTIVE:
             self._watch_login()
         if self.limits.dead_man_s:
@@ -430,7 +431,7 @@ class Gate:
         ready = self._is_ready or self.ready
         try:
             if ready:
-                if self.context.now >= self.pursuit.next_look:
+                if now >= self.pursuit.next_look:
                     self.pursuit.work()
                 if self.pending or self.intake.baskets.open:
                     self.intake.decide_pending()
@@ -439,11 +440,11 @@ class Gate:
                 if self.book.unknown or self.settling.asked:
                     self.settling.work()
         finally:  # an error in there is told, but holds up neither the kill nor what is at work, queued or asked
-            self._act(ready)
+            self._act(ready, now)
 
-    def _act(self, ready: bool) -> None:
+    def _act(self, ready: bool, now: int) -> None:
         try:
-            if self.book.awake or self.context.now > self.lifecycle.next_due:
+            if self.book.awake or now > self.lifecycle.next_due:
                 self.lifecycle.tend()
         finally:
             if ready:
@@ -451,10 +452,9 @@ class Gate:
                     self.killer.work()
                 if self.calls.queued:
                     self.calls.pump()
-            if self.context.now >= self._next_probe:
+            if now >= self._next_probe:
                 self._measure_clock()
-            if self.context.now >= self.queries.quiet_until:
-                self.queries.pump()
+            self.queries.pump()
             if self.killer.status.state is VERIFIED_FLAT:
                 self._tell_state()
                 self.killer.lock()

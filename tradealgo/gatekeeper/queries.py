@@ -16,6 +16,7 @@ WORKING_NS = SECOND_NS
 HELD_NS = 2 * SECOND_NS
 LONGEST_WAIT_NS = 5 * SECOND_NS
 NEVER = 1 << 63
+ORDERS, POSITIONS = Query.ORDERS, Query.POSITIONS
 _ALL = tuple(Query)  # an enum is slow to iterate, and this is done at every event
 
 
@@ -29,7 +30,10 @@ class Queries:
         self._failures: dict[Query, int] = dict.fromkeys(_ALL, 0)
         self._under_way: set[Query] = set()
         self._last = 0
-        self.quiet_until = 0  # nothing is due before it, whatever happens to orders and positions meanwhile
+        self._quiet_until = (
+            0  # nothing is due before it, unless more is at stake by then than was when it was found out
+        )
+        self._saw_orders = self._saw_positions = False
         self._routine = int(context.limits.reconcile_s * SECOND_NS)
         self._shortest = min(WORKING_NS, self._routine)
 
@@ -37,13 +41,13 @@ class Queries:
         """Ask these as soon as the gaps allow, or from `at` on."""
         for query in queries:
             self._due[query] = min(self._due[query], at or self._context.now)
-        self.quiet_until = 0
+        self._quiet_until = 0
 
     def answered(self, query: Query) -> None:
         """An answer came; the next question is due by the routine."""
-        self._under_way.discard(query)
-        self._failures[query] = 0
-        self.quiet_until = 0
+        if query in self._under_way or self._failures[query]:
+            self._under_way.discard(query)
+            self._failures[query] = self._quiet_until = 0
 
     def failed(self, query: Query) -> None:
         """None came: try again, more and more slowly."""
@@ -51,7 +55,7 @@ class Queries:
         self._failures[query] += 1
         wait = min(SECOND_NS // 4 << min(self._failures[query], 8), LONGEST_WAIT_NS)
         self._due[query] = self._context.now + wait
-        self.quiet_until = 0
+        self._quiet_until = 0
 
     def failures(self, query: Query) -> int:
         """In a row."""
@@ -60,30 +64,37 @@ class Queries:
     def _pause(self, query: Query) -> int:
         """Between two questions of a kind while something is at stake."""
         book = self._context.book
-        if query is Query.ORDERS and book.working:
+        if query is ORDERS and book.working:
             return WORKING_NS
-        if query is Query.POSITIONS and (held := book.open_tokens()):
+        if query is POSITIONS and (held := book.open_tokens()):
             return WORKING_NS if any(book.is_blind(t, self._context.now) for t in held) else HELD_NS
         return self._routine
 
     def pump(self) -> None:
-        """Ask what is due. Not before `quiet_until`."""
-        now, idle = self._context.now, [q for q in _ALL if q not in self._under_way]
+        """Ask what is due."""
+        now, book = self._context.now, self._context.book
+        more_at_stake = (book.working and not self._saw_orders) or (book.holds_any and not self._saw_positions)
+        if now < self._quiet_until and not more_at_stake:
+            return
+        idle = [q for q in _ALL if q not in self._under_way]
         for query in idle:
             if now - self._last >= GAP_NS and self._is_due(query, now):
                 self._due[query] = now + self._routine
                 self._asked[query] = self._last = now
                 self._under_way.add(query)
                 self._context.emit(Ask(query))
-                self.quiet_until = now + GAP_NS
+                self._quiet_until, self._saw_orders, self._saw_positions = now + GAP_NS, True, True
                 return
-        self.quiet_until = max(self._last + GAP_NS, min(map(self._earliest, idle), default=NEVER))
+        self._saw_orders, self._saw_positions = bool(book.working), book.holds_any
+        self._quiet_until = max(self._last + GAP_NS, min(map(self._earliest, idle), default=NEVER))
 
     def _earliest(self, query: Query) -> int:
         """Before this it can't be due."""
         asked, due = self._asked[query], self._due[query]
-        at_pause = due if self._failures[query] else min(due, asked + self._shortest)
-        return max(asked + SAME_GAP_NS, at_pause)
+        if not self._failures[query]:
+            pressing = self._saw_orders if query is ORDERS else self._saw_positions and query is POSITIONS
+            due = min(due, asked + (self._shortest if pressing else self._routine))
+        return max(asked + SAME_GAP_NS, due)
 
     def _is_due(self, query: Query, now: int) -> bool:
         since = now - self._asked[query]

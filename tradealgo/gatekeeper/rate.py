@@ -147,20 +147,20 @@ class RateBudget:
     def _most_landings(self, first: int, last: int, now: int) -> int:
         """Calls that may land in the fullest of some seconds of the server."""
         counts, clock = [0] * (last - first + 1), self.clock
-        since, too_early = now - FORGET_NS, first * SECOND_NS - clock.high
+        too_early = first * SECOND_NS - clock.high
+        since = max(now - FORGET_NS, too_early - LANDED_NS)  # a call that left before it has landed too early
         for landing in reversed(self._landings):
             if landing.earliest < since:
                 break
             if landing.latest < too_early:
                 continue
             begin, end = clock.seconds(landing.earliest, landing.latest)
-            for second in range(max(begin, first), min(end, last) + 1):
-                counts[second - first] += 1
+            for second in range(first, last + 1):
+                counts[second - first] += begin <= second <= end
         return max(counts)
 
     def take(self, call_id: int, intent: Intent, now: int) -> None:
         """Count a call that leaves now."""
-        self._forget(now)
         self._landings.append(_Landing(call_id, now, now + LANDED_NS))
         self._sent[call_id] = now
         self.count_day(now)

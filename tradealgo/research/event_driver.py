@@ -34,6 +34,7 @@ from tradealgo.domain.state import Alert, KillState, SessionState
 from tradealgo.gatekeeper import messages as m
 from tradealgo.gatekeeper.core import Gate
 from tradealgo.gatekeeper.kite import BrokerTrade, Query
+from tradealgo.gatekeeper.messages import Ask, Call, Record
 from tradealgo.gatekeeper.situation import Terms
 from tradealgo.research import records
 from tradealgo.research.event_timeline import CLOSE, OPEN, PATH, Timeline
@@ -47,6 +48,8 @@ STEP_NS = SECOND_NS // 4
 #: Between two events at one instant of the market.
 TINY_NS = 1_000
 PRODUCT = Product.INTRADAY.value
+#: Read often: before Python 3.12 to look up an enum's member takes as long as a call.
+PLACE, ACCEPTED = m.CallKind.PLACE, m.Outcome.ACCEPTED
 NEVER = 86_400.0
 
 
@@ -145,7 +148,8 @@ class Driver:
     @property
     def _is_busy(self) -> bool:
         gate = self.gate
-        return bool(gate.book.working or gate.pending or gate.calls.queued or gate.killer.is_active)
+        at_work = gate.book.working or gate.pending or gate.calls.queued
+        return bool(at_work) or (not gate.killer.is_armed and gate.killer.is_active)
 
     def _play(self, row: int, end: int) -> int:
         """Show a row's prices as far as need be; returns the next row to see."""
@@ -168,12 +172,11 @@ class Driver:
 
     def _show(self, row: int, point: int, asked: list[int]) -> None:
         """The prices of an instant, of all that a decision may read: what is held, at work or asked for."""
-        shown = set(asked)
-        if self.every_candle:
-            shown.update(range(len(self.runs)))
+        shown = set(range(len(self.runs)) if self.every_candle else asked)
         shown.update([self._column[t] for t in self.venue.held])
-        shown.update([self._column[o.instrument_token] for o in self.gate.book.working.values()])
-        shown.update([self._column[r.instrument_token] for r in self.gate.pending.values()])
+        if self._is_busy:
+            shown.update([self._column[o.instrument_token] for o in self.gate.book.working.values()])
+            shown.update([self._column[r.instrument_token] for r in self.gate.pending.values()])
         prices, trades = [], []
         for k in sorted(shown):
             token, price = self.instruments[k].instrument_token, self.timeline.price(row, k, point)
@@ -202,13 +205,14 @@ class Driver:
         self._take(self.gate.handle(event, self.now))
 
     def _take(self, commands: list[m.Command]) -> None:
+        kept = self._kept
         for command in commands:
-            if isinstance(command, m.Record):
-                if command.kind in self._kept:
-                    self._kept[command.kind].append(command.message)
-            elif isinstance(command, m.Call):
+            if isinstance(command, Record):
+                if command.kind in kept:
+                    kept[command.kind].append(command.message)
+            elif isinstance(command, Call):
                 self._calls.append(command)
-            elif isinstance(command, m.Ask):
+            elif isinstance(command, Ask):
                 self._questions[command.query] = self.now
 
     def _settle(self) -> None:
@@ -217,11 +221,11 @@ class Driver:
             self._perform(self._calls.popleft())
 
     def _perform(self, call: m.Call) -> None:
-        order_id, outcome = call.order.order_id or "", m.Outcome.ACCEPTED
+        order_id, outcome = call.order.order_id or "", ACCEPTED
         trades: list[BrokerTrade] = []
         cancelled = None
         try:
-            if call.kind is m.CallKind.PLACE:
+            if call.kind is PLACE:
                 order_id, trades = self.venue.place(call.order, self.now)
             elif call.kind is m.CallKind.MODIFY:
                 trades = self.venue.modify(order_id, call.price, self.now)

@@ -23,6 +23,8 @@ from tradealgo.gatekeeper.kite import BrokerOrder, BrokerPosition, BrokerTrade
 
 #: Units displayed at every price: more than any one order may have.
 ROOM = 100_000_000
+#: Read often: before Python 3.12 to look up an enum's member takes as long as a call.
+OPEN, COMPLETE, BUY, SELL = Status.OPEN, Status.COMPLETE, Side.BUY, Side.SELL
 
 
 class Venue:
@@ -83,7 +85,7 @@ class Venue:
             side=asked.side.value, quantity=asked.quantity, product=asked.product.value, order_type="LIMIT", price=round(asked.price * 100), tag=asked.tag,
         )  # fmt: skip
         order = BookOrder(
-            order_id=f"{self._ids:015d}", form=form, instrument_token=asked.instrument_token, status=Status.OPEN,
+            order_id=f"{self._ids:015d}", form=form, instrument_token=asked.instrument_token, status=OPEN,
             quantity=asked.quantity, limit=form.price, trigger=0, order_type="LIMIT", validity="DAY", placed=now,
             updated=now,
         )  # fmt: skip
@@ -104,7 +106,7 @@ class Venue:
         quote = self.quotes[order.instrument_token]
         trades = self._fill(self._keep(order), matching.take(order, quote), now)
         order = self.today[order.order_id]
-        if order.status is Status.OPEN:
+        if order.status is OPEN:
             passive, queue = matching.is_passive(order, quote), matching.joined_queue(order, quote)
             self._keep(msgspec.structs.replace(order, passive=passive, queue_ahead=queue))
         return trades
@@ -124,7 +126,7 @@ class Venue:
             order = self._keep(
                 msgspec.structs.replace(
                     order, filled=filled, value=order.value + quantity * price, updated=now,
-                    status=Status.COMPLETE if filled == order.quantity else Status.OPEN,
+                    status=COMPLETE if filled == order.quantity else OPEN,
                 )
             )  # fmt: skip
             trades.append(self._told(execution))
@@ -137,7 +139,7 @@ class Venue:
 
     def _keep(self, order: BookOrder) -> BookOrder:
         self.today[order.order_id] = order
-        if order.status is Status.OPEN:
+        if order.status is OPEN:
             self.working[order.order_id] = order
         else:
             self.working.pop(order.order_id, None)
@@ -149,7 +151,7 @@ class Venue:
         return BrokerTrade(
             trade_id=execution.trade_id, order_id=execution.order_id,
             instrument=self._instruments[execution.instrument_token].key,
-            instrument_token=execution.instrument_token, side=Side.BUY if execution.side == "BUY" else Side.SELL, quantity=execution.quantity,
+            instrument_token=execution.instrument_token, side=BUY if execution.side == "BUY" else SELL, quantity=execution.quantity,
             price=execution.price / 100, product=execution.product, ts=execution.ts,
         )  # fmt: skip
 
