@@ -3,7 +3,8 @@
 Feed time is the exchange's data clock: at 60 times real time five seconds of it are a twelfth of a second on the wall. So
 the Producer is told to count silence in feed time here (it allows half a second of the wall otherwise), while time-outs
 of the socket itself stay on the wall. A gap begins when the fault strikes, or with the last tick that still came through;
-it is noticed when the Producer's heartbeat first says that it isn't LIVE.
+it is noticed when the Producer's heartbeat first says that it isn't LIVE. On a busy machine a process may wait for a
+processor for longer than all of that; what the kernel says the Producer and the bus waited meanwhile is no time of theirs.
 
 TRADEALGO_SOAK_MINUTES sets how many minutes of the market are played (375 is a whole day, six and a half minutes of
 real time; `-s` shows the figures).
@@ -12,9 +13,12 @@ real time; `-s` shows the figures).
 from __future__ import annotations
 
 import asyncio
+import bisect
+import itertools
 import os
 import random
 import statistics
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -27,14 +31,15 @@ from feed_session import FeedSession, as_rows, by_token, feed_session
 
 from tradealgo.bus.keys import Stream
 from tradealgo.domain.candles import MINUTE_NS, ClosedCandle
+from tradealgo.domain.hours import ist_text
 from tradealgo.domain.state import Module
 from tradealgo.exchange.testing import RunningExchange, running_exchange
 
 SPEED = 60
 MINUTES = int(os.environ.get("TRADEALGO_SOAK_MINUTES", "20"))
 NOTICED_WITHIN_S = 5.0
-#: Of the wall clock, on top: a process that another kept waiting. No measured gap may need more, and most must need none.
-HICCUP_S = 1.0
+#: Of the wall clock, on top, where the kernel doesn't tell for how long a process had to wait for a processor.
+HICCUP_S = 0.0 if Path("/proc/self/schedstat").exists() else 1.0
 #: One fault in so many is a socket that stays open and says nothing; the others cut it off.
 SILENT_EVERY = 6
 #: Of both processes: what the first minutes bring in, and what may come on top in the rest of the day.
@@ -48,6 +53,36 @@ class Cut(NamedTuple):
     wall: float
     at: int
     back: int
+
+
+class Waits:
+    """For how long processes had to wait for a processor, in seconds, up to each of many moments."""
+
+    def __init__(self, *pids: int) -> None:
+        self._pids, self._moments, self._waited = pids, [0.0], [0.0]
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Waits:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not HICCUP_S and not self._done.wait(0.005):
+            waited = sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9 for pid in self._pids)
+            stolen = int(Path("/proc/stat").read_text().split()[8]) / os.sysconf("SC_CLK_TCK")  # by other machines
+            self._waited.append(waited + stolen)
+            self._moments.append(time.time())
+
+    def between(self, began: float, ended: float) -> float:
+        """From the last moment known before `began` to the second after `ended`: the first one's may be read before it."""
+        first = bisect.bisect_right(self._moments, began) - 1
+        last = min(bisect.bisect_left(self._moments, ended) + 1, len(self._moments) - 1)
+        return self._waited[last] - self._waited[first]
 
 
 @pytest.fixture
@@ -91,11 +126,14 @@ async def test_soak(paper: RunningExchange, bus_url: str, tmp_path: Path, monkey
         await session.read_up_to(market.open + 3 * MINUTE_NS)
         before = memory_mb(session)
         until = min(market.open + MINUTES * MINUTE_NS, market.close - 3 * MINUTE_NS)  # nothing ticks after the close
-        cuts, memory = await break_sockets(session, until)
+        server = (await session.bus.client.info("server"))["process_id"]
+        with Waits(session.processes[Module.PRODUCER].pid, server) as waits:
+            cuts, memory = await break_sockets(session, until)
         await session.read_up_to(until + 2 * MINUTE_NS)
         print(f"\n{MINUTES} minutes of feed time, {dict(Counter(c.fault for c in cuts))}")
         assert_memory_flat(before, memory)
-        await assert_gaps_known(session, cuts)
+        await assert_gaps_known(session, cuts, waits)
+        await assert_gaps_told(session)
         assert_candles_exact(session, await session.candles(), cuts, until)
 
 
@@ -108,28 +146,39 @@ def assert_memory_flat(before: float, memory: list[float]) -> None:
     assert late - early < GROWTH_MB
 
 
-async def assert_gaps_known(session: FeedSession, cuts: list[Cut]) -> None:
-    """Each cut has a heartbeat that says so soon after it, a flagged frame and an alert."""
+async def assert_gaps_known(session: FeedSession, cuts: list[Cut], waits: Waits) -> None:
+    """Each cut has a heartbeat that says so within five seconds of feed time, and a flagged frame."""
     beats = [e.message for e in await session.bus.range(Stream.HEALTH) if e.message.module is Module.PRODUCER]
     frames = [e.message for e in await session.bus.range(Stream.TICKS)]
     away, ticked = [b.ts / 1e9 for b in beats if b.state != "LIVE"], [f.ts_init / 1e9 for f in frames]
-    noticed = {}
+    took, waited = {}, {}
     for cut in cuts:
-        ts = min(ts for ts in away if ts >= cut.wall)
-        noticed[cut] = ts - max(cut.wall, *(t for t in ticked if t < ts))
+        noticed = min(ts for ts in away if ts >= cut.wall)
+        began = max(cut.wall, *(t for t in ticked if t < noticed))
+        took[cut], waited[cut] = noticed - began, waits.between(began, noticed)
     alarms = sum(b.state == "QUIET" for b in beats) - sum(c.fault != "drop_socket" for c in cuts)
     print(f"QUIET beats besides the silent faults' own: {alarms}")
     for kind in {c.fault for c in cuts}:
-        took = sorted(SPEED * s for c, s in noticed.items() if c.fault == kind)
+        feed = sorted(SPEED * s for c, s in took.items() if c.fault == kind)
         print(
-            f"{kind}: {len(took)} noticed, seconds of feed time: p50 {statistics.median(took):.2f}, max {took[-1]:.2f}"
+            f"{kind}: {len(feed)} noticed, seconds of feed time: p50 {statistics.median(feed):.2f}, max {feed[-1]:.2f}"
         )
-    in_time = sum(SPEED * s <= NOTICED_WITHIN_S for s in noticed.values())
-    print(f"{in_time} of {len(cuts)} gaps noticed within {NOTICED_WITHIN_S:g} s of feed time")
-    assert in_time > len(cuts) / 2
-    assert max(noticed.values()) <= NOTICED_WITHIN_S / SPEED + HICCUP_S
+    late = {cut: s for cut, s in took.items() if SPEED * s > NOTICED_WITHIN_S}
+    print(f"{len(cuts) - len(late)} of {len(cuts)} gaps noticed within {NOTICED_WITHIN_S:g} s of feed time")
+    for cut, s in late.items():
+        print(f"{cut.fault}: after {s * 1e3:.0f} ms of the wall, {waited[cut] * 1e3:.0f} of them without a processor")
+        assert s - waited[cut] <= NOTICED_WITHIN_S / SPEED + HICCUP_S
     assert sum(f.gap for f in frames) == len(cuts)
-    assert sum(e.message.code == "FEED_GAP" for e in await session.bus.range(Stream.ALERTS)) == len(cuts)
+
+
+async def assert_gaps_told(session: FeedSession) -> None:
+    """Each flagged frame has an alert, which names the exchange's time of the last tick before it."""
+    frames = [e.message for e in await session.bus.range(Stream.TICKS)]
+    alerts = [e.message.text for e in await session.bus.range(Stream.ALERTS) if e.message.code == "FEED_GAP"]
+    last = [int(before.ticks["ts_event"].max()) for before, frame in itertools.pairwise(frames) if frame.gap]
+    assert len(alerts) == len(last)
+    for text, ts_event in zip(alerts, last, strict=True):
+        assert f" s after {ist_text(ts_event)} (" in text
 
 
 def assert_candles_exact(session: FeedSession, candles: list[ClosedCandle], cuts: list[Cut], until: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from websockets.http11 import Request, Response
 
 from tradealgo.bus.keys import Stream
 from tradealgo.bus.redis_bus import Bus
+from tradealgo.domain.hours import ist_text
 from tradealgo.domain.state import Module
 from tradealgo.domain.ticks import FLAG_CACHED
 from tradealgo.exchange.testing import RunningExchange, running_exchange
@@ -53,7 +55,7 @@ async def live(session: FeedSession) -> None:
 async def test_a_dead_socket_is_noticed_and_replaced(
     paper: RunningExchange, bus_url: str, tmp_path: Path, fault: str
 ) -> None:
-    """Cut off, silent, or half open: another connection, a gap flag, an alert, and cached ticks marked as such."""
+    """Cut off, silent, or half open: another connection, a gap flag, an alert with the gap's bounds, cached ticks marked."""
     async with feed_session(paper, bus_url, tmp_path, speed=SPEED) as session:
         session.start(Module.PRODUCER)
         paper.start()
@@ -63,7 +65,13 @@ async def test_a_dead_socket_is_noticed_and_replaced(
         await live(session)
         frames = [e.message for e in await session.bus.range(Stream.TICKS)]
         [at] = [n for n, frame in enumerate(frames) if frame.gap]
-        assert at > 0
+        [alert] = [e.message for e in await session.bus.range(Stream.ALERTS) if e.message.code == "FEED_GAP"]
+        bounds = re.search(r"away for ([\d.]+) s after (\S+) \((.+)\)", alert.text)
+        assert bounds is not None
+        assert bounds[2] == ist_text(int(frames[at - 1].ticks["ts_event"].max()))
+        if fault == "mute_socket":  # lost with the last frame, not when it was given up
+            assert float(bounds[1]) >= 7
+            assert bounds[3] == "no frame came, not even a heartbeat"
         cached = [
             int(t)
             for frame in frames[at:]

@@ -33,11 +33,15 @@ DENIED_RETRY_S = 10.0
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """A gap in the feed, once it has ended. Wall-clock UTC nanoseconds."""
+    """A gap in the feed, once it has ended: wall-clock UTC nanoseconds, from the last frame to the next connection.
+
+    `ts_event` is the exchange's time of the last tick before it, 0 if there was none.
+    """
 
     shard: int
     began: int
     ended: int
+    ts_event: int
     cause: str
 
 
@@ -57,7 +61,7 @@ class Connection:
         self._outbox = outbox
         self._socket: DirectSocket | None = None
         self._lost_at = 0
-        self._cause = ""
+        self._cause = self._lost_cause = ""
         self._log = Log(module="producer", shard=intake.shard)
 
     async def run(self) -> None:
@@ -79,7 +83,7 @@ class Connection:
                     self.changed.set()
                     continue
             except (OSError, TimeoutError, WebSocketException) as error:
-                self._cause = str(error) or type(error).__name__
+                self._cause = self._cause or str(error) or type(error).__name__
             await self._back_off()
 
     async def _login(self, refused: int) -> BrokerSession:
@@ -120,7 +124,7 @@ class Connection:
         self.health.on(Event.OPENED, now)
         self.intake.opened()
         if self._lost_at:
-            self.losses.append(Loss(self.intake.shard, self._lost_at, now, self._cause))
+            self.losses.append(Loss(self.intake.shard, self._lost_at, now, self.intake.ts_event, self._lost_cause))
             self._lost_at = 0
         self.changed.set()
         self._log.info("connected", instruments=len(self.intake.tokens))
@@ -170,7 +174,8 @@ class Connection:
     async def _back_off(self) -> None:
         now = time.time_ns()
         if self.health.state in OPEN:
-            self._lost_at = now
+            self._lost_at = self.health.last_frame  # a socket that fell silent was lost long before it is closed
+            self._lost_cause = self._cause
             self.intake.lost()
         self.down_since = self.down_since or now
         self.health.on(Event.CLOSED, now)
@@ -183,8 +188,11 @@ class Connection:
         self._cause = ""
 
     def watch(self) -> None:
-        """Close the socket once no frame has come for too long: `run` then connects again."""
-        if self.health.at(time.time_ns()) is Feed.STALLED and self._socket is not None:
+        """Notice silence. Close the socket once no frame has come for too long: `run` then connects again."""
+        before = self.health.state
+        if self.health.at(time.time_ns()) is not before:
+            self.changed.set()
+        if self.health.state is Feed.STALLED and self._socket is not None:
             self._cause = "no frame came, not even a heartbeat"
             socket, self._socket = self._socket, None
             socket.transport.abort()  # a close handshake with a dead peer would only take more time

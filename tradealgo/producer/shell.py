@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 
@@ -38,22 +39,31 @@ async def produce(process: Process) -> None:
     process.state = Feed.CONNECTING
     # Compiled on a machine's first run, else loaded: now, and not when the first tick comes
     await asyncio.to_thread(decode_frame, b"\0\0")
+    gc.freeze()  # numba lives as long as this: to look through it again would take a tenth of a second
     async with asyncio.TaskGroup() as group:
         group.create_task(outbox.run())
         for connection in connections:
             group.create_task(connection.run())
         fleet = Fleet(connections)
         watch = Watch(process.manifest, book, connections, outbox)
-        group.create_task(_watch(process, watch, fleet, min(REPORT_S, quiet / 1e9 / 10)))
+        every_s = min(REPORT_S, quiet / 1e9 / 10)
+        group.create_task(_watch(connections, every_s))
+        group.create_task(_tell(process, watch, fleet, every_s))
 
 
-async def _watch(process: Process, watch: Watch, fleet: Fleet, every_s: float) -> None:
-    """Notice silence, and say how the feed is. What can't be said while the bus is away is said later."""
-    news: list[News] = []
-    connections, report_at = fleet.connections, 0.0
+async def _watch(connections: list[Connection], every_s: float) -> None:
+    """Notice silence. On its own, so that it waits neither for the bus nor for the broker."""
     while True:
         for connection in connections:
             connection.watch()
+        await asyncio.sleep(every_s)
+
+
+async def _tell(process: Process, watch: Watch, fleet: Fleet, every_s: float) -> None:
+    """Say how the feed is. What can't be said while the bus is away is said later."""
+    news: list[News] = []
+    connections, report_at = fleet.connections, 0.0
+    while True:
         state = worst([c.health.state for c in connections])
         if state != process.state or time.monotonic() >= report_at:
             report_at = time.monotonic() + REPORT_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tradealgo.config import Manifest, Mode
-from tradealgo.domain.hours import ist_date, market_hours
+from tradealgo.domain.hours import ist_date, ist_text, market_hours
 from tradealgo.domain.instruments import InstrumentBook
 from tradealgo.domain.state import Level
 from tradealgo.producer.connection import Connection
@@ -74,8 +74,9 @@ class Watch:
         found = []
         for connection in self._connections:
             for loss in connection.losses:
+                after = f" after {ist_text(loss.ts_event)}" if loss.ts_event else ""
                 text = (
-                    f"connection {loss.shard} was down for {(loss.ended - loss.began) / 1e9:.1f} s "
+                    f"connection {loss.shard} was away for {(loss.ended - loss.began) / 1e9:.1f} s{after} "
                     f"({loss.cause or 'closed by the broker'}): "
                     f"ticks of {len(connection.intake.tokens)} instruments are missing"
                 )
