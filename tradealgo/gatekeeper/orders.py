@@ -12,7 +12,7 @@ from tradealgo.domain.orders import DONE_STATES, Fill, Intent, Order, OrderReque
 from tradealgo.domain.state import Level
 from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.kite import BrokerOrder, BrokerTrade
-from tradealgo.gatekeeper.messages import CallKind, Kind
+from tradealgo.gatekeeper.messages import CallKind, Kind, Record
 
 #: At the broker, known by an order id, and nothing of ours pending.
 AT_WORK = frozenset({OrderState.OPEN, OrderState.PARTIALLY_FILLED})
@@ -89,8 +89,8 @@ class Orders:
 
     def flush(self) -> None:
         """Record every order that changed since the last flush, in its latest shape."""
-        for tag in self.changed:
-            self._context.record(ORDER, self._book.orders[tag])
+        orders = self._book.orders
+        self._context.commands += [Record(ORDER, orders[tag]) for tag in self.changed]
         self.changed.clear()
 
     # ------------------------------------------------------------------ what the broker tells

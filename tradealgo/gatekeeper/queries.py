@@ -73,7 +73,7 @@ class Queries:
     def pump(self) -> None:
         """Ask what is due."""
         now, book = self._context.now, self._context.book
-        more_at_stake = (book.working and not self._saw_orders) or (book.holds_any and not self._saw_positions)
+        more_at_stake = (not self._saw_orders and book.working) or (not self._saw_positions and book.holds_any)
         if now < self._quiet_until and not more_at_stake:
             return
         idle = [q for q in _ALL if q not in self._under_way]

@@ -146,17 +146,17 @@ class RateBudget:
 
     def _most_landings(self, first: int, last: int, now: int) -> int:
         """Calls that may land in the fullest of some seconds of the server."""
-        counts, clock = [0] * (last - first + 1), self.clock
-        too_early = first * SECOND_NS - clock.high
+        counts, low, high = [0] * (last - first + 1), self.clock.low, self.clock.high
+        too_early = first * SECOND_NS - high
         since = max(now - FORGET_NS, too_early - LANDED_NS)  # a call that left before it has landed too early
         for landing in reversed(self._landings):
             if landing.earliest < since:
                 break
             if landing.latest < too_early:
                 continue
-            begin, end = clock.seconds(landing.earliest, landing.latest)
-            for second in range(first, last + 1):
-                counts[second - first] += begin <= second <= end
+            begin, end = (landing.earliest + low) // SECOND_NS, (landing.latest + high) // SECOND_NS
+            for second in range(begin if begin > first else first, (end if end < last else last) + 1):
+                counts[second - first] += 1
         return max(counts)
 
     def take(self, call_id: int, intent: Intent, now: int) -> None:
