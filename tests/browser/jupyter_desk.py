@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ class Jupyter:
 class WrittenSession:
     """A session whose streams the stand-in writes, on a bus that is there."""
 
-    def __init__(self, home: Path, bus_url: str, mode: Mode = Mode.PAPER, speed: int = 0) -> None:
+    def __init__(self, home: Path, bus_url: str, mode: Mode = Mode.PAPER, pace: Sequence[float] = ()) -> None:
         self.id = f"desk-{uuid.uuid4().hex[:8]}"
         self.folder = SessionDir(home / "sessions" / self.id)
         self.folder.path.mkdir(parents=True)
@@ -140,7 +141,7 @@ class WrittenSession:
         )
         with open(self.folder.logs / "writer.log", "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(WRITER), str(self.folder.path), *([str(speed)] if speed else [])],
+                [sys.executable, str(WRITER), str(self.folder.path), *map(str, pace)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,6 +1,7 @@
-"""A stand-in that writes a session's streams as the modules do, for tests of the desk alone: `python session_writer.py FOLDER [SPEED]`.
+"""A stand-in that writes a session's streams as the modules do, for tests of the desk alone: `python session_writer.py FOLDER [SPEED [MINUTES]]`.
 
-With a SPEED it begins at the open, and writes so many times real time: ten points of MTM a second of the session.
+With a SPEED it begins at the open, and writes so many times real time, for so many MINUTES of the session, then at real pace: ten
+points of MTM a second of the session.
 
 It obeys the control stream and the kill flag, so that the way from a browser to the streams is whole; what it shows is
 a random walk. The drills that matter run on real sessions.
@@ -46,8 +47,9 @@ STATES = {Module.PRODUCER: "LIVE", Module.SENTINEL: "LOGGED_IN"}
 
 
 class Writer:
-    def __init__(self, folder: SessionDir, bus: Bus, speed: int = 0) -> None:
+    def __init__(self, folder: SessionDir, bus: Bus, speed: int = 0, fast_minutes: float = math.inf) -> None:
         self.folder, self.bus, self.speed = folder, bus, speed
+        self.slow_from = OPEN + fast_minutes * MINUTE
         self.history = 0 if speed else HISTORY
         self.manifest = folder.read_manifest()
         self.random = random.Random(7)
@@ -73,6 +75,8 @@ class Writer:
         step = self.history
         while True:
             await asyncio.sleep(60 / self.speed if self.speed else 1.0)
+            if self.speed and self.event >= self.slow_from:
+                self.speed = 1
             if self.state.kill is KillState.ARMED:
                 await self.minute(step)
                 step += 1
@@ -84,7 +88,7 @@ class Writer:
             old = self.prices[key]
             walk = [old]
             for _ in range(6):
-                walk.append(walk[-1] * (1 + self.random.gauss(0, 0.0005) + 0.0002 * math.sin(step / 25 + token)))
+                walk.append(walk[-1] * (1 + self.random.gauss(0, 0.0005) + 0.0002 * math.sin((step + 20) / 25 + token)))
             new = self.prices[key] = round(walk[-1], 2)
             stamp = time.time_ns()
             out.append(
@@ -108,7 +112,7 @@ class Writer:
                 )
             )
             self.mtm += self.held[key] * (new - old)
-            target = 1 if math.sin(step / 25 + token + 0.4) > 0 else 0
+            target = 1 if math.sin((step + 20) / 25 + token + 0.4) > 0 else 0
             out.append(
                 (
                     Stream.SIGNALS,
@@ -260,7 +264,8 @@ async def main() -> None:
     folder = SessionDir(sys.argv[1])
     manifest = folder.read_manifest()
     speed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    await Writer(folder, Bus(connect(manifest.resolved_bus_url()), manifest.session_id), speed).run()
+    fast_minutes = float(sys.argv[3]) if len(sys.argv) > 3 else math.inf
+    await Writer(folder, Bus(connect(manifest.resolved_bus_url()), manifest.session_id), speed, fast_minutes).run()
 
 
 if __name__ == "__main__":

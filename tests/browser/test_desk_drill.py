@@ -191,17 +191,18 @@ def test_the_chart_moves_through_a_busy_cell_and_a_restart(lab: Lab, jupyterlab:
     ).run(0)
     lab.page.wait_for_selector(".ta-desk .js-plotly-plot", timeout=20_000)
     watch = """async seconds => {
-        const plot = document.querySelector('.js-plotly-plot'), began = performance.now(), seen = [];
-        let points = plot.data[0].x.length, last = began;
+        const line = document.querySelector('.ta-tail-mtm'), began = performance.now(), seen = [];
+        let drawn = line.getAttribute('d'), last = began;
         while (performance.now() - began < seconds * 1000) {
             await new Promise(done => setTimeout(done, 20));
             const now = performance.now();
-            if (plot.data[0].x.length !== points) { points = plot.data[0].x.length; seen.push(now - last); last = now; }
+            if (line.getAttribute('d') !== drawn) { drawn = line.getAttribute('d'); seen.push(now - last); last = now; }
         }
         return {updates: seen.length, gap: Math.max(...seen, performance.now() - last)};
     }"""
     lab.page.wait_for_function(HISTORY, timeout=10_000)
-    before = lab.page.evaluate("document.querySelector('.js-plotly-plot').data[0].x.length")
+    points = f"window.__tradealgo.models.get({session.id!r}).mtmCount"
+    before = lab.page.evaluate(points)
     lab.run(1, wait=False)
     lab.page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
     heard, began = lab.heard, time.monotonic()
@@ -209,7 +210,7 @@ def test_the_chart_moves_through_a_busy_cell_and_a_restart(lab: Lab, jupyterlab:
     lab.jupyter.http("POST", f"/api/kernels/{lab.kernel_id()}/restart", token=TOKEN)
     restart = lab.page.evaluate(watch, RESTART_S)
     minute = (lab.heard - heard) / (time.monotonic() - began) * 60 / 1e6
-    after = lab.page.evaluate("document.querySelector('.js-plotly-plot').data[0].x.length")
+    after = lab.page.evaluate(points)
     lab.shoot("desk-light")
     print(
         f"chart: {after - before} points; longest gap busy {busy['gap']:.0f} ms, restart {restart['gap']:.0f} ms;"

@@ -23,8 +23,8 @@ function layoutOf(colours, more) {
   return {
     margin: { t: 8, b: 26, l: 62, r: 10 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
     font: { family: colours.font, size: 11, color: colours.faint }, hovermode: "x unified", uirevision: "keep",
-    hoverlabel: { font: { family: colours.font, size: 11 } },
-    xaxis: { ...axis, type: "date", showgrid: false, ...xaxis }, yaxis: { ...axis, ...yaxis }, ...rest,
+    hoverlabel: { font: { family: colours.font, size: 11, color: colours.text }, bgcolor: colours.ground, bordercolor: colours.edge },
+    xaxis: { ...axis, type: "date", showgrid: false, hoverformat: "%H:%M:%S", ...xaxis }, yaxis: { ...axis, ...yaxis }, ...rest,
   };
 }
 
@@ -34,41 +34,40 @@ const CONFIG = {
   locales: { tradealgo: { moduleType: "locale", name: "tradealgo", dictionary: {}, format: { currency: ["₹", ""], grouping: [3, 2, 2, 2, 2] } } },
 };
 
-// Between two drawings a chart rests this many times as long as it drew, within bounds: each drawing leaves garbage.
-const REST = 5, LEAST_REST_MS = 250, MOST_REST_MS = 400;
+// Between two looks at what is new; and how old a drawing of plotly's may grow where there is a tail, under the pointer and else.
+const LOOK_MS = 100, HOVER_MS = 5000, AGAIN_MS = 30000;
 
-// A chart of a session: `traces`, `layout` and `extend` say what it shows; this draws it, when it can be seen.
-async function chart(el, id, { height, traces, layout, extend }) {
-  const div = h("div", { class: "ta-chart", style: `height:${height}px` });
-  el.append(div);
+// A chart of a session, drawn when it can be seen. `traces` and `layout` are plotly's; `key` tells when they have changed, `rest` (ms) how
+// often they are drawn at most: each time leaves megabytes of garbage. So `tail` draws the newest points, until plotly takes them over.
+async function chart(el, id, { height, rest, traces, layout, key, tail }) {
+  const div = h("div", { style: `height:${height}px` }), box = h("div", { class: "ta-chart" }, div);
+  el.append(box);
   let library;
   try { library = await plotly(); } catch (error) { div.textContent = `${error.message}.`; return () => {}; }
-  let stale = true, visible = true, closed = false, model = null, drawn = "", timer = null, rested = 0, seen = {};
-  const count = () => ({ mtm: model.mtmCount, candles: model.candleCount, fills: model.fillCount });
-  const whole = () => {
-    const colours = palette(div), next = layout(model, colours);
-    stale = false; drawn = JSON.stringify(next);
-    library.react(div, traces(model, colours), layoutOf(colours, next), CONFIG);
-  };
-  const more = () => {
-    extend(library, div, model, seen);
-    const colours = palette(div), next = layout(model, colours), shape = JSON.stringify(next);
-    if (shape !== drawn) { drawn = shape; library.relayout(div, layoutOf(colours, next)); }
+  const newest = tail?.(box, div);
+  let drawn = null, visible = true, closed = false, model = null, timer = null, looked = -Infinity, at = -Infinity;
+  const whole = now => {
+    const colours = palette(div), first = !div.layout;
+    drawn = key(model); at = now;
+    newest?.begin(model);
+    library.react(div, traces(model, colours), layoutOf(colours, layout(model, colours)), CONFIG);
+    if (!first || !newest) return;
+    div.on("plotly_afterplot", () => newest.again(model));
+    newest.again(model);
   };
   const draw = () => {
+    const now = looked = performance.now();
     timer = null;
-    if (closed || !model || !div.clientWidth) return;
-    const began = performance.now();
-    if (!stale) try { more(); } catch { stale = true; }
-    if (stale) whole();
-    seen = count();
-    rested = performance.now() + Math.max(LEAST_REST_MS, Math.min(MOST_REST_MS, REST * (performance.now() - began)));
+    if (closed || !model || !visible || document.hidden || !div.clientWidth) return;
+    const old = newest && now - at > (div.matches(":hover") ? HOVER_MS : AGAIN_MS);
+    if (drawn === null || old || key(model) !== drawn) {
+      if (now - at >= rest) whole(now);
+      else timer = setTimeout(draw, LOOK_MS);
+    }
+    if (div.layout) newest?.grow(model);
   };
-  const soon = () => {
-    if (timer || !visible || document.hidden) return;
-    timer = setTimeout(draw, Math.max(0, rested - performance.now()));
-  };
-  const again = () => { stale = true; soon(); };
+  const soon = () => { timer ??= setTimeout(draw, Math.max(0, looked + LOOK_MS - performance.now())); };
+  const again = () => { drawn = null; soon(); };
   const observer = new IntersectionObserver(entries => { visible = entries.at(-1).isIntersecting; soon(); });
   observer.observe(div);
   let width = 0;
@@ -83,39 +82,117 @@ async function chart(el, id, { height, traces, layout, extend }) {
   document.addEventListener("visibilitychange", soon);
   const leave = link.follow(id, (now, news) => {
     model = now;
-    if (news.full || news.redraw) stale = true;
+    if (news.full) drawn = null;
     soon();
   });
   return () => {
     closed = true; clearTimeout(timer); leave(); offTheme(); observer.disconnect(); sizes.disconnect(); document.removeEventListener("visibilitychange", soon);
-    library.purge(div); div.remove();
+    library.purge(div); box.remove();
   };
 }
 
+function svg(tag, name, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  if (name) element.setAttribute("class", name);
+  element.append(...children);
+  return element;
+}
+
+const set = (element, values) => { for (const name in values) element.setAttribute(name, values[name]); };
+
+// One line of a tail, over an axis of plotly's, perhaps with the area to zero below it. What falls on the same half pixel becomes one upright
+// stroke: the picture is the same, and a day is no longer than its pixels. A path: a polyline makes an object of each point.
+function growing(figures, axis, name, area) {
+  const line = svg("path", name), ground = area && svg("path", area);
+  let before = "", start = null, at = null, first, low, high, last, shown = "";
+  const stroke = y => `${at},${y(first)} ${low < high ? `${at},${y(low)} ${at},${y(high)} ${at},${y(last)} ` : ""}`;
+  return {
+    figures, axis, elements: ground ? [ground, line] : [line],
+    clear: () => { before = ""; start = at = null; },
+    add: (x, y, value) => {
+      if (x === at) { low = Math.min(low, value); high = Math.max(high, value); last = value; return; }
+      if (at !== null) before += stroke(y);
+      at = x; start ??= x; first = low = high = last = value;
+    },
+    show: y => {
+      const points = before + stroke(y);
+      if (points === shown) return;
+      shown = points;
+      set(line, { d: `M${points}` });
+      if (ground) set(ground, { d: `M${points}${at},${y(0)} ${start},${y(0)}Z` });
+    },
+  };
+}
+
+// The MTM points that plotly hasn't drawn yet, over its axes: lines that grow, and a dot at the last figure.
+function mtmTail(box, plot) {
+  const lines = [
+    growing("mtm", "yaxis", "ta-tail-mtm", "ta-tail-area"), growing("realised", "yaxis", "ta-tail-realised"),
+    growing("drawdown", "yaxis2", "ta-tail-drawdown", "ta-tail-lost"),
+  ];
+  const dot = svg("circle", "ta-tail-dot"), on = axis => lines.filter(l => l.axis === axis).flatMap(l => l.elements);
+  const panels = { yaxis: svg("svg", "", ...on("yaxis"), dot), yaxis2: svg("svg", "", ...on("yaxis2")) };
+  box.append(svg("svg", "ta-tail", ...Object.values(panels)));
+  set(dot, { r: 3 });
+  let until = Infinity, upto = null;  // what plotly has drawn, what the tail has; null before it began
+  const grow = ({ mtm }) => {
+    const axes = plot._fullLayout, { x } = mtm;
+    if (!x.length || !axes.yaxis2) return;
+    const down = { yaxis: value => axes.yaxis.l2p(value).toFixed(1), yaxis2: value => axes.yaxis2.l2p(value).toFixed(1) };
+    let i = x.length;
+    while (i > 0 && x[i - 1] > (upto ?? until)) i--;
+    if (upto === null) i = Math.max(0, i - 1);
+    for (; i < x.length; i++) {
+      const at = Math.round(axes.xaxis.l2p(x[i]) * 2) / 2;
+      for (const line of lines) line.add(at, down[line.axis], mtm[line.figures][i]);
+    }
+    upto = x.at(-1);
+    for (const line of lines) line.show(down[line.axis]);
+    set(dot, { cx: axes.xaxis.l2p(upto).toFixed(1), cy: down.yaxis(mtm.mtm.at(-1)) });
+  };
+  const again = model => {
+    upto = null;
+    for (const line of lines) line.clear();
+    const { xaxis, ...axes } = plot._fullLayout;
+    for (const name in panels) if (axes[name]) set(panels[name], { x: xaxis._offset, y: axes[name]._offset, width: xaxis._length, height: axes[name]._length });
+    grow(model);
+  };
+  return { grow, again, begin: model => { until = model.mtm.x.at(-1) ?? Infinity; } };
+}
+
+// Milliseconds do for points, and leave less garbage; an axis or a shape wants text.
 const date = ms => new Date(ms).toISOString().slice(0, -1);
 
+const limitOf = ({ mtm, limits }) => mtm?.limit ?? -(limits?.max_loss ?? 0);
+
+// Axes in steps, with some room ahead, so that a new point seldom moves them.
 function mtmRange(model) {
-  const values = model.mtm.mtm, limit = model.shot.mtm?.limit ?? -(model.shot.limits?.max_loss ?? 0);
-  let low = limit, high = Math.abs(limit) * 0.25;
-  for (const value of values) { if (value < low) low = value; if (value > high) high = value; }
-  const step = Math.max((high - low) / 12, 1);  // in steps, so that a new point seldom moves the axis
+  const limit = limitOf(model.shot), low = Math.min(limit, model.low), high = Math.max(Math.abs(limit) * 0.25, model.high);
+  const step = 2 ** Math.ceil(Math.log2(Math.max((high - low) / 16, 1)));
   return [(Math.floor(low / step) - 0.4) * step, (Math.ceil(high / step) + 0.6) * step];
+}
+
+function timeRange({ mtm: { x } }) {
+  if (!x.length) return undefined;
+  const span = x.at(-1) - x[0], step = 60000 * 2 ** Math.max(0, Math.ceil(Math.log2(span / 60000 / 16)));
+  return [x[0], x[0] + (Math.floor(span / step) + 1) * step];
 }
 
 export function mtmChart(el, id, height = 300) {
   return chart(el, id, {
-    height,
+    height, rest: 500, tail: mtmTail,
+    key: model => [model.heard, model.shot.kill, model.shot.ts_event_tripped, limitOf(model.shot), mtmRange(model), timeRange(model)].join(),
     traces: (model, c) => {
-      const x = model.mtm.x.map(date), { mtm, realised, drawdown } = model.mtm;
-      const line = (y, name, more) => ({ type: "scatter", mode: "lines", x: x.slice(), y: y.slice(), name, hovertemplate: "%{y:$,.0f}", ...more });
+      const { mtm, realised, drawdown } = model.mtm, x = model.mtm.x.slice();
+      const line = (y, name, more) => ({ type: "scatter", mode: "lines", x, y: y.slice(), name, hovertemplate: "%{y:$,.0f}", ...more });
       return [
         line(mtm, "MTM", { line: { color: c.line, width: 2 }, fill: "tozeroy", fillcolor: c.area }),
         line(realised, "realised", { line: { color: c.second, width: 1.2, dash: "dot", shape: "hv" } }),
-        line(drawdown.map(d => -Math.abs(d)), "drawdown", { yaxis: "y2", line: { color: c.down, width: 1 }, fill: "tozeroy", fillcolor: `${c.down}33` }),
+        line(drawdown, "drawdown", { yaxis: "y2", line: { color: c.down, width: 1 }, fill: "tozeroy", fillcolor: `${c.down}33` }),
       ];
     },
     layout: (model, c) => {
-      const { mtm, kill } = model.shot, limit = mtm?.limit ?? -(model.shot.limits?.max_loss ?? 0);
+      const { kill } = model.shot, limit = limitOf(model.shot);
       const percent = model.shot.capital ? `${(Math.abs(limit) / model.shot.capital * 100).toFixed(1).replace(".0", "")} %` : "";
       const shapes = [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: limit, y1: limit, line: { color: c.limit, width: 1.6, dash: "dash" } }];
       const notes = [{ xref: "paper", x: 0.004, xanchor: "left", y: limit, yanchor: "bottom", showarrow: false, text: `kill at ${money(limit)} (${percent} of capital)`, font: { color: c.limit, size: 11 } }];
@@ -128,14 +205,8 @@ export function mtmChart(el, id, height = 300) {
         shapes, annotations: notes,
         yaxis: { domain: [0.27, 1], range: mtmRange(model), tickformat: "$,.0f" },
         yaxis2: { domain: [0, 0.19], gridcolor: c.grid, zerolinecolor: c.grid, rangemode: "tozero", nticks: 3, tickformat: "$,.0f", title: { text: "drawdown", font: { size: 10 }, standoff: 4 } },
-        xaxis: { anchor: "y2" },
+        xaxis: { anchor: "y2", range: timeRange(model)?.map(date) },
       };
-    },
-    extend: (library, div, model, seen) => {
-      const fresh = model.mtmCount - seen.mtm, tail = name => fresh ? model.mtm[name].slice(-fresh) : [];
-      if (!fresh) return;
-      const x = tail("x").map(date);
-      library.extendTraces(div, { x: [x, x, x], y: [tail("mtm"), tail("realised"), tail("drawdown").map(d => -Math.abs(d))] }, [0, 1, 2]);
     },
   });
 }
@@ -164,24 +235,29 @@ export function priceChart(el, id, height = 300) {
     return [...orders.values()].map(o => ({ ...o, price: o.value / o.quantity }));
   };
   const marks = (rows, name, marker) => ({
-    type: "scatter", mode: "markers", x: rows.map(f => date(f.time)), y: rows.map(f => f.price), name, marker: { size: 11, line: { width: 1.2, color: "#fff" }, ...marker },
+    type: "scatter", mode: "markers", x: rows.map(f => f.time), y: rows.map(f => f.price), name, marker: { size: 11, line: { width: 1.2, color: "#fff" }, ...marker },
     text: rows.map(f => `${name} ${f.quantity} at ${f.price.toFixed(2)}`), hoverinfo: "text",
   });
   const column = (model, i) => model.candles.map(c => c[i]);
+  const nameOf = model => model.shot.charts?.find(r => r.instrument_token === model.chart)?.instrument;
+  const heldOf = model => model.shot.positions?.find(p => p.instrument === nameOf(model) && p.quantity);
+  const workingOf = model => [...model.orders.values()].filter(o => o.instrument === nameOf(model) && o.price && !DONE.has(o.state));
   const drawing = chart(el, id, {
-    height: height - 30,
+    height: height - 30, rest: 1500,
+    key: model => {
+      const held = heldOf(model), working = workingOf(model).map(o => `${o.tag} ${o.price} ${o.quantity}`);
+      return [model.heard, model.chart, model.candleCount, model.fillCount, held?.quantity, held?.average_price, working].join();
+    },
     traces: (model, c) => {
       return [
-        { type: "candlestick", x: model.candles.map(r => date(r[0])), open: column(model, 1), high: column(model, 2), low: column(model, 3), close: column(model, 4), name: "price",
+        { type: "candlestick", x: column(model, 0), open: column(model, 1), high: column(model, 2), low: column(model, 3), close: column(model, 4), name: "price",
           increasing: { line: { color: c.up, width: 1 }, fillcolor: c.up }, decreasing: { line: { color: c.down, width: 1 }, fillcolor: "rgba(0,0,0,0)" } },
         marks(fills(model, "BUY"), "bought", { symbol: "triangle-up", color: c.up }),
         marks(fills(model, "SELL"), "sold", { symbol: "triangle-down", color: c.down }),
       ];
     },
     layout: (model, c) => {
-      const name = model.shot.charts?.find(r => r.instrument_token === model.chart)?.instrument;
-      const held = model.shot.positions?.find(p => p.instrument === name && p.quantity);
-      const working = [...model.orders.values()].filter(o => o.instrument === name && o.price && !DONE.has(o.state));
+      const held = heldOf(model), working = workingOf(model);
       const level = (y, color, dash) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color, width: 1, dash } });
       const note = (y, text, color) => ({ xref: "paper", x: 1, xanchor: "right", y, yanchor: "bottom", showarrow: false, text, font: { color, size: 10 } });
       return {
@@ -189,13 +265,6 @@ export function priceChart(el, id, height = 300) {
         shapes: [...working.map(o => level(o.price, c.second, "dot")), ...(held ? [level(held.average_price, c.line, "dash")] : [])],
         annotations: [...working.map(o => note(o.price, `${o.side} ${o.quantity}`, c.second)), ...(held ? [note(held.average_price, `holding ${held.quantity}`, c.line)] : [])],
       };
-    },
-    extend: (library, div, model, seen) => {
-      if (model.fillCount !== seen.fills) throw new Error("new fills: draw all");
-      const fresh = model.candleCount - seen.candles;
-      if (!fresh) return;
-      const rows = model.candles.slice(-fresh), at = i => [rows.map(c => c[i])];
-      library.extendTraces(div, { x: [rows.map(c => date(c[0]))], open: at(1), high: at(2), low: at(3), close: at(4) }, [0]);
     },
   });
   return () => { offer(); drawing.then(leave => leave()); };

@@ -2,7 +2,7 @@
 import { mtmChart, priceChart } from "./charts.js";
 import { killSwitch } from "./kill.js";
 import { base, link } from "./link.js";
-import { fill, h, style, time, words } from "./look.js";
+import { fill, h, style, time, v, words } from "./look.js";
 import * as tables from "./tables.js";
 
 // Whether news are about any of some sections, or about all: a reconnect, a fresh start.
@@ -56,13 +56,13 @@ function header(el, id) {
     el.dataset.mode = shot.mode ?? "";
     el.dataset.link = link.connected ? shot.status ?? "" : "DOWN";
     fill(bar,
-      h("span", { class: "ta-mode" }, shot.mode === "live" ? "LIVE · REAL MONEY" : shot.mode === "paper" ? "PAPER" : "…"),
-      h("b", {}, shot.strategy ?? id),
-      h("span", { class: "ta-account", title: id }, shot.account ?? ""),
-      h("span", { class: "ta-clock", title: "exchange time, IST" }, shot.ts_event ? `${new Date(shot.ts_event / 1e6 + 19800000).toISOString().slice(0, 10)} ${time(shot.ts_event)}` : "before the open"),
-      shot.speed > 1 && h("span", { class: "ta-chip" }, `${shot.speed}× speed`),
-      h("span", { class: `ta-trading ta-${(shot.trading ?? "").toLowerCase()}` }, words(shot.trading) || "–"),
-      h("span", { class: `ta-linked ${linked[1]}` }, linked[0]));
+      v("span", { class: "ta-mode" }, shot.mode === "live" ? "LIVE · REAL MONEY" : shot.mode === "paper" ? "PAPER" : "…"),
+      v("b", {}, shot.strategy ?? id),
+      v("span", { class: "ta-account", title: id }, shot.account ?? ""),
+      v("span", { class: "ta-clock", title: "exchange time, IST" }, shot.ts_event ? `${new Date(shot.ts_event / 1e6 + 19800000).toISOString().slice(0, 10)} ${time(shot.ts_event)}` : "before the open"),
+      shot.speed > 1 && v("span", { class: "ta-chip" }, `${shot.speed}× speed`),
+      v("span", { class: `ta-trading ta-${(shot.trading ?? "").toLowerCase()}` }, words(shot.trading) || "–"),
+      v("span", { class: `ta-linked ${linked[1]}` }, linked[0]));
   });
 }
 
@@ -100,10 +100,16 @@ function whole(root, id) {
   return () => leave.forEach(l => l());
 }
 
+function alone(root, id, part) {
+  const body = h("div", { class: "ta-body ta-alone" }), leave = [header(root, id)];
+  root.append(body);
+  return [...leave, PARTS[part](body, id)];
+}
+
 export function mount(el, { session, part = "desk" }) {
   style(base);
   const root = h("div", { class: `ta-desk ta-part-${part}`, "data-session": session });
   el.append(root);
-  const leave = part === "desk" ? whole(root, session) : [header(root, session), PARTS[part](root, session)];
+  const leave = part === "desk" ? whole(root, session) : alone(root, session, part);
   return () => { (Array.isArray(leave) ? leave : [leave]).forEach(l => l()); root.remove(); };
 }

@@ -1,6 +1,6 @@
 // The kill switch: hold to confirm, then the confirmed state, step by step.
 import { link } from "./link.js";
-import { fill, h, money, words } from "./look.js";
+import { fill, h, money, v, words } from "./look.js";
 
 const STEPS = ["ARMED", "TRIPPED", "CANCELLING", "FLATTENING", "VERIFIED_FLAT", "LOCKED"];
 export const HOLD_MS = 500;
@@ -56,14 +56,14 @@ export function says(model) {
 
 export function steps(model) {
   const at = STEPS.indexOf(model.shot.kill ?? "ARMED");
-  return h("ol", { class: "ta-steps", "aria-label": "kill switch state" }, STEPS.map((step, i) =>
-    h("li", { class: i < at ? "ta-past" : i === at ? "ta-now" : "", "aria-current": i === at ? "step" : null, "data-step": step }, words(step).toLowerCase())));
+  return v("ol", { class: "ta-steps", "aria-label": "kill switch state" }, STEPS.map((step, i) =>
+    v("li", { class: i < at ? "ta-past" : i === at ? "ta-now" : "", "aria-current": i === at ? "step" : null, "data-step": step }, words(step).toLowerCase())));
 }
 
 export function killSwitch(el, id, source = "desk") {
   const button = holdButton("Hold to kill", () => link.control(id, "kill", source).catch(() => {}),
     { class: "ta-kill-button", title: "Cancel all orders, flatten, verify. Hold half a second. Hotkey: hold Ctrl+Alt+K" });
-  const track = h("div", { "data-kill": "none" }), line = h("p", { class: "ta-says", role: "status", "aria-live": "polite" });
+  const track = h("div"), line = h("p", { class: "ta-says", role: "status", "aria-live": "polite" });
   const actions = h("div", { class: "ta-actions" });
   const box = h("div", { class: "ta-kill" }, button, line, track, actions);
   el.append(box);
@@ -88,7 +88,7 @@ export function killSwitch(el, id, source = "desk") {
     button.setLabel(over ? "Session over" : isFlat(kill) ? "✓ Verified flat" : model.asked && !model.asked.failed ? "Kill sent…" : kill && kill !== "ARMED" ? words(kill) + "…" : "Hold to kill");
     box.dataset.kill = kill ?? ""; box.dataset.tone = tone;
     line.textContent = text;
-    if (track.dataset.kill !== (kill ?? "")) { track.dataset.kill = kill ?? ""; fill(track, steps(model)); }
+    fill(track, steps(model));
     const killed = kill && kill !== "ARMED";
     buttons.halt.hidden = over || killed || trading === "HALTED";
     buttons.resume.hidden = over || killed || trading === "ACTIVE" || !trading;

@@ -32,6 +32,7 @@ class Model {
     this.shot = {}; this.orders = new Map(); this.fills = []; this.candles = []; this.chart = null;
     this.mtmCount = this.candleCount = this.fillCount = 0;  // ever, whatever of it is still kept
     this.mtm = { x: [], mtm: [], realised: [], unrealised: [], drawdown: [] };
+    this.low = this.high = 0;  // of the MTM, ever
   }
 
   take(news) {
@@ -41,18 +42,21 @@ class Model {
     for (const row of news.orders ?? []) { this.orders.delete(row.tag); this.orders.set(row.tag, row); }
     while (this.orders.size > 200) this.orders.delete(this.orders.keys().next().value);
     if (news.fills) { this.fills = this.fills.concat(news.fills).slice(-500); this.fillCount += news.fills.length; }
-    if (news.chart !== this.chart) { this.chart = news.chart; this.candles = []; news.redraw = true; }
+    if (news.chart !== this.chart) { this.chart = news.chart; this.candles = []; }
     if (news.candles) { this.candles = this.candles.concat(news.candles).slice(-1000); this.candleCount += news.candles.length; }
-    if (news.mtm) this.extend(news.mtm, news);
+    if (news.mtm) this.extend(news.mtm);
     if (["TRIPPED", "CANCELLING", "FLATTENING", "VERIFIED_FLAT", "LOCKED"].includes(news.set?.kill)) this.asked = null;
     this.tell(news);
   }
 
-  extend(points, news) {
-    const names = ["x", "mtm", "realised", "unrealised", "drawdown"];
+  extend(points) {
+    const { x, mtm, realised, unrealised, drawdown } = this.mtm;
     this.mtmCount += points.length;
-    for (const point of points) names.forEach((name, i) => this.mtm[name].push(point[i]));
-    if (this.mtm.x.length > MOST_POINTS) { news.redraw = true; this.thin(names); }
+    for (const point of points) {
+      x.push(point[0]); mtm.push(point[1]); realised.push(point[2]); unrealised.push(point[3]); drawdown.push(-Math.abs(point[4]));
+      this.low = Math.min(this.low, point[1]); this.high = Math.max(this.high, point[1]);
+    }
+    if (x.length > MOST_POINTS) this.thin(["x", "mtm", "realised", "unrealised", "drawdown"]);
   }
 
   // Keep the lowest and the highest of each stretch of time: a six-hour chart stays light, and its beginning as fine as its end.
@@ -133,7 +137,7 @@ class Link {
     let model = this.models.get(id);
     if (!model) { this.models.set(id, model = new Model(id)); this.send({ follow: id }); }
     model.users.add(user);
-    user(model, { full: true, redraw: true });
+    user(model, { full: true });
     return () => {
       model.users.delete(user);
       if (!model.users.size) { this.models.delete(id); this.send({ leave: id }); }

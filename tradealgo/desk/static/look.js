@@ -10,10 +10,28 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
-// Replace what an element holds, unless it would look the same: focus and selection stay.
-export function fill(element, ...children) {
-  const next = h("div", {}, ...children);
-  if (next.innerHTML !== element.innerHTML) element.replaceChildren(...next.childNodes);
+// What an element is to be, for `fill`.
+export const v = (tag, properties = {}, ...children) => ({ tag, properties, children });
+
+// Make an element hold what is told (`v`'s, text), changing only what differs: focus and selection stay, and there is no garbage of nodes.
+export function fill(element, ...told) {
+  const children = told.flat(Infinity).filter(c => c != null && c !== false && c !== "");
+  children.forEach((child, i) => {
+    const old = element.childNodes[i], isText = child.tag === undefined;
+    if (isText && old?.nodeType === Node.TEXT_NODE) { if (old.data !== String(child)) old.data = child; return; }
+    const node = isText ? document.createTextNode(child) : old?.localName === child.tag ? old : document.createElement(child.tag);
+    if (old) { if (node !== old) old.replaceWith(node); } else element.append(node);
+    if (!isText) { dress(node, child.properties); fill(node, ...child.children); }
+  });
+  while (element.childNodes.length > children.length) element.lastChild.remove();
+}
+
+function dress(element, properties) {
+  for (const name of element.getAttributeNames()) if (properties[name] == null || properties[name] === false) element.removeAttribute(name);
+  for (const name in properties) {
+    const value = properties[name] === true ? "" : properties[name];
+    if (value != null && value !== false && element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
+  }
 }
 
 const rupees = new Intl.NumberFormat("en-IN", { maximumFractionDigits: 0 });
@@ -39,7 +57,7 @@ export function palette(element) {
   const at = getComputedStyle(element);
   const get = name => at.getPropertyValue(name).trim();
   return {
-    text: get("--ta-text"), faint: get("--ta-faint"), grid: get("--ta-grid"), line: get("--ta-line"), area: get("--ta-area"),
+    text: get("--ta-text"), faint: get("--ta-faint"), grid: get("--ta-grid"), ground: get("--ta-ground"), edge: get("--ta-edge"), line: get("--ta-line"), area: get("--ta-area"),
     up: get("--ta-up"), down: get("--ta-down"), limit: get("--ta-limit"), second: get("--ta-second"), font: get("--ta-font"),
   };
 }

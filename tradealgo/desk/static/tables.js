@@ -1,27 +1,27 @@
-// The desk's tables, gauges and tiles: each a function from a model to elements.
+// The desk's tables, gauges and tiles: each a function from a model to what `fill` makes of it.
 import { DONE } from "./charts.js";
-import { h, money, ms, number, price, symbol, time, trend, words } from "./look.js";
+import { money, ms, number, price, symbol, time, trend, v, words } from "./look.js";
 
-const none = text => h("p", { class: "ta-none" }, text);
+const none = text => v("p", { class: "ta-none" }, text);
 const arrow = value => value > 0 ? "▲ " : value < 0 ? "▼ " : "";
 
 function table(heads, rows, empty) {
   if (!rows.length) return none(empty);
-  return h("table", { class: "ta-table" },
-    h("thead", {}, h("tr", {}, heads.map(([text, kind]) => h("th", { class: kind ?? "", scope: "col" }, text)))),
-    h("tbody", {}, rows.map(cells => h("tr", {}, cells.map((cell, i) =>
-      h("td", { class: [heads[i][1] ?? "", cell?.tone ?? ""].join(" ").trim() }, cell?.text ?? cell))))));
+  return v("table", { class: "ta-table" },
+    v("thead", {}, v("tr", {}, heads.map(([text, kind]) => v("th", { class: kind ?? "", scope: "col" }, text)))),
+    v("tbody", {}, rows.map(cells => v("tr", {}, cells.map((cell, i) =>
+      v("td", { class: [heads[i][1] ?? "", cell?.tone ?? ""].join(" ").trim() }, cell?.text ?? cell))))));
 }
 
 export function figures({ shot }) {
   const { mtm, capital } = shot;
   const used = mtm && mtm.limit ? Math.max(0, -mtm.mtm / -mtm.limit) : 0;
-  const tile = (label, value, tone = "") => h("div", { class: "ta-tile" }, h("span", {}, label), h("b", { class: tone }, value));
+  const tile = (label, value, tone = "") => v("div", { class: "ta-tile" }, v("span", {}, label), v("b", { class: tone }, value));
   return [
-    h("div", { class: `ta-mtm-now ${trend(mtm?.mtm)}` }, h("span", {}, "MTM after charges"),
-      h("b", {}, mtm ? arrow(mtm.mtm) + money(mtm.mtm) : "–"),
-      h("small", {}, mtm ? `${(mtm.mtm / capital * 100).toFixed(2).replace("-", "−")} % of ${money(capital, false)}` : "no price yet")),
-    h("div", { class: "ta-tiles" },
+    v("div", { class: `ta-mtm-now ${trend(mtm?.mtm)}` }, v("span", {}, "MTM after charges"),
+      v("b", {}, mtm ? arrow(mtm.mtm) + money(mtm.mtm) : "–"),
+      v("small", {}, mtm ? `${(mtm.mtm / capital * 100).toFixed(2).replace("-", "−")} % of ${money(capital, false)}` : "no price yet")),
+    v("div", { class: "ta-tiles" },
       tile("Realised", money(mtm?.realised), trend(mtm?.realised)), tile("Unrealised", money(mtm?.unrealised), trend(mtm?.unrealised)),
       tile("Charges", money(mtm?.charges, false)), tile("Drawdown", money(mtm && -Math.abs(mtm.drawdown)))),
     gauge("Loss limit used", used, mtm ? `${(used * 100).toFixed(0)} % of ${money(mtm.limit)}` : "–"),
@@ -30,15 +30,15 @@ export function figures({ shot }) {
 
 function gauge(label, part, text) {
   const level = part > 0.8 ? "bad" : part > 0.5 ? "warn" : "";
-  return h("div", { class: `ta-gauge ${level}` }, h("span", {}, label), h("em", {}, text),
-    h("div", { class: "ta-bar", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(part * 100) },
-      h("i", { style: `width:${Math.min(100, part * 100).toFixed(0)}%` })));
+  return v("div", { class: `ta-gauge ${level}` }, v("span", {}, label), v("em", {}, text),
+    v("div", { class: "ta-bar", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(part * 100) },
+      v("i", { style: `width:${Math.min(100, part * 100).toFixed(0)}%` })));
 }
 
 export function positions({ shot }) {
   const rows = [...(shot.positions ?? [])].sort((a, b) => !b.quantity - !a.quantity || a.instrument.localeCompare(b.instrument)).reverse();
   rows.sort((a, b) => (b.quantity !== 0) - (a.quantity !== 0));
-  return table([["Instrument"], ["Qty", "r"], ["Average", "r"], ["Last", "r"], ["Unrealised", "r"], ["P&L", "r"]],
+  return table([["Instrument"], ["Qty", "r"], ["Average", "r wide"], ["Last", "r"], ["Unrealised", "r"], ["P&L", "r"]],
     rows.map(p => [symbol(p.instrument), { text: p.quantity ? number(p.quantity) : "flat", tone: p.quantity ? trend(p.quantity) : "faint" },
       price(p.average_price), price(p.last_price), { text: p.quantity ? money(p.unrealised) : "–", tone: trend(p.unrealised) }, { text: money(p.pnl), tone: trend(p.pnl) }]),
     "No positions yet.");
@@ -50,9 +50,9 @@ export function orders(model) {
   const all = [...model.orders.values()].reverse();
   const rows = [...all.filter(o => !DONE.has(o.state)), ...all.filter(o => DONE.has(o.state))].slice(0, 40);
   const tone = { FILLED: "", REJECTED: "bad", DENIED: "bad", UNKNOWN: "bad", CANCELLED: "faint", EXPIRED: "faint" };
-  return table([["Time"], ["Instrument"], ["Side"], ["Qty", "r"], ["Limit", "r"], ["Average", "r"], ["Why"], ["State"]],
+  return table([["Time"], ["Instrument"], ["Side"], ["Qty", "r"], ["Limit", "r wide"], ["Average", "r"], ["Why", "wide"], ["State"]],
     rows.map(o => [time(o.ts_event), symbol(o.instrument), sideOf(o.side), `${number(o.filled_quantity)}/${number(o.quantity)}`, price(o.price), price(o.average_price),
-      words(o.intent).toLowerCase(), { text: h("span", { title: o.text || o.reason }, words(o.state)), tone: tone[o.state] ?? "busy" }]),
+      words(o.intent).toLowerCase(), { text: v("span", { title: o.text || o.reason }, words(o.state)), tone: tone[o.state] ?? "busy" }]),
     "No orders yet.");
 }
 
@@ -68,17 +68,17 @@ export function health({ shot }) {
   const past = shot.status === "PAST";
   const known = Object.entries(shot.health ?? {}).sort(([a], [b]) => MODULES.indexOf(a) - MODULES.indexOf(b));
   if (!known.length) return none(past ? "No heartbeats were recorded." : "No module has beaten yet.");
-  return h("ul", { class: "ta-health" }, known.map(([name, beat]) => {
+  return v("ul", { class: "ta-health" }, known.map(([name, beat]) => {
     const tone = past ? "faint" : beat.silent ? "bad" : /STALL|DENIED|BACKING|ERROR|FAIL/.test(beat.state) ? "warn" : "good";
     const says = past ? "recorded" : beat.silent ? `silent ${beat.age_s.toFixed(0)} s` : words(beat.state).toLowerCase();
-    return h("li", { class: tone, title: `process ${beat.pid}` }, h("i", { "aria-hidden": "true" }, tone === "good" ? "●" : tone === "warn" ? "◆" : tone === "bad" ? "✖" : "○"), h("b", {}, name), h("span", {}, says));
+    return v("li", { class: tone, title: `process ${beat.pid}` }, v("i", { "aria-hidden": "true" }, tone === "good" ? "●" : tone === "warn" ? "◆" : tone === "bad" ? "✖" : "○"), v("b", {}, name), v("span", {}, says));
   }));
 }
 
 // An order of unknown fate: what to type, once somebody has looked at the broker's own order book. One click selects it.
 function settle(shot, { code, text }) {
   const tag = code.startsWith("SETTLE:") && code.slice(7);
-  return tag && h("code", { title: text }, `tradealgo rearm ${shot.session_id} --settle ${tag} --reason "what you saw"`);
+  return tag && v("code", { title: text }, `tradealgo rearm ${shot.session_id} --settle ${tag} --reason "what you saw"`);
 }
 
 export function alerts({ shot }) {
@@ -86,17 +86,17 @@ export function alerts({ shot }) {
   const rows = [...(shot.alerts ?? [])].sort((a, b) => weight(a) - weight(b));
   if (!rows.length) return none("Nothing to worry about.");
   const sign = { INFO: "●", WARNING: "◆", CRITICAL: "✖" };
-  return h("ul", { class: "ta-alerts" }, rows.slice(0, 12).map(a =>
-    h("li", { class: a.level.toLowerCase() }, h("i", { "aria-label": a.level }, sign[a.level]), h("span", {}, a.text), settle(shot, a), h("small", {}, `${a.module} ${time(a.ts)}`))));
+  return v("ul", { class: "ta-alerts" }, rows.slice(0, 12).map(a =>
+    v("li", { class: a.level.toLowerCase() }, v("i", { "aria-label": a.level }, sign[a.level]), v("span", {}, a.text), settle(shot, a), v("small", {}, `${a.module} ${time(a.ts)}`))));
 }
 
 export function latency({ shot }) {
   const { count, p50, p99, stages } = shot.latency ?? {};
   if (!count) return none("Tick to order: no order yet.");
   const most = Math.max(...stages.map(s => s.p99), 1e-9);
-  return [h("p", { class: "ta-line" }, "tick to order call ", h("b", {}, ms(p50)), " median, ", h("b", {}, ms(p99)), ` p99, ${count} orders`),
-    h("div", { class: "ta-stages" }, stages.map(s => [h("span", {}, s.stage), h("div", { class: "ta-bar", title: `median ${ms(s.p50)}, p99 ${ms(s.p99)}` },
-      h("i", { class: "p99", style: `width:${(s.p99 / most * 100).toFixed(0)}%` }), h("i", { style: `width:${(s.p50 / most * 100).toFixed(0)}%` })), h("em", {}, ms(s.p50))]))];
+  return [v("p", { class: "ta-line" }, v("b", {}, ms(p50)), " median, ", v("b", {}, ms(p99)), ` p99, ${number(count)} ${count === 1 ? "order" : "orders"}`),
+    v("div", { class: "ta-stages" }, stages.map(s => [v("span", {}, s.stage), v("div", { class: "ta-bar", title: `median ${ms(s.p50)}, p99 ${ms(s.p99)}` },
+      v("i", { class: "p99", style: `width:${(s.p99 / most * 100).toFixed(0)}%` }), v("i", { style: `width:${(s.p50 / most * 100).toFixed(0)}%` })), v("em", {}, ms(s.p50))]))];
 }
 
 export function risk({ shot }) {
@@ -114,10 +114,10 @@ export function risk({ shot }) {
 }
 
 export function strategy({ shot }) {
-  const parameters = Object.entries(shot.parameters ?? {}).map(([name, value]) => h("span", { class: "ta-chip" }, `${name} ${value}`));
+  const parameters = Object.entries(shot.parameters ?? {}).map(([name, value]) => v("span", { class: "ta-chip" }, `${name} ${value}`));
   const names = new Map((shot.charts ?? []).map(r => [r.instrument_token, r.instrument]));
   const words = { 1: ["LONG", "up"], 0: ["FLAT", "faint"], "-1": ["SHORT", "down"] };
-  return [h("p", { class: "ta-line" }, h("b", {}, shot.strategy ?? ""), " ", parameters),
+  return [v("p", { class: "ta-line" }, v("b", {}, shot.strategy ?? ""), " ", parameters),
     table([["Instrument"], ["Target"], ["Since candle"], ["Reason"]],
       (shot.signals ?? []).map(s => [symbol(names.get(s.instrument_token) ?? String(s.instrument_token)), { text: words[s.target][0], tone: words[s.target][1] }, time(s.start), s.reason || "–"]),
       "No signal yet.")];

@@ -1,7 +1,7 @@
 // JupyterLab's top bar: mode, MTM and trading state of the session that matters most, its kill, and the hotkey.
 import { HOLD_MS, holdButton, isFlat } from "./kill.js";
 import { base, link } from "./link.js";
-import { fill, h, money, style, trend, words } from "./look.js";
+import { fill, h, money, style, trend, v, words } from "./look.js";
 
 const running = () => link.sessions.filter(s => s.status !== "PAST");
 const killable = () => running().filter(s => !isFlat(s.kill));
@@ -69,13 +69,13 @@ export function topBar(el) {
     button.disabled = connected && !killable().length;
     el.hidden = connected && !first;
     button.setLabel(killable().length > 1 ? `Kill all ${killable().length}` : "Kill");
-    if (!connected) { fill(words_, h("span", { class: "bad" }, "✖ no Jupyter server")); return; }
+    if (!connected) { fill(words_, v("span", { class: "bad" }, "✖ no Jupyter server")); return; }
     if (!first) { fill(words_); return; }
     const killed = first.kill && first.kill !== "ARMED";
     const state = first.status === "LOST" ? "bus lost" : killed ? words(first.kill) : first.trading ?? "starting";
     const tone = isFlat(first.kill) ? "good" : killed || first.status === "LOST" || first.trading === "HALTED" ? "bad" : first.trading === "REDUCING" ? "warn" : "";
-    fill(words_, h("span", { class: "ta-mode" }, first.mode === "live" ? "LIVE" : "PAPER"),
-      h("a", { href: `${base}tradealgo/panel#${encodeURIComponent(first.session_id)}`, target: "_blank", style: "color:inherit", title: "open the panel" }, first.strategy),
-      h("b", { class: trend(first.mtm?.mtm) }, money(first.mtm?.mtm)), h("span", { class: tone }, state), all.length > 1 ? h("span", {}, `+${all.length - 1}`) : "");
+    fill(words_, v("span", { class: "ta-mode" }, first.mode === "live" ? "LIVE" : "PAPER"),
+      v("a", { href: `${base}tradealgo/panel#${encodeURIComponent(first.session_id)}`, target: "_blank", style: "color:inherit", title: "open the panel" }, first.strategy),
+      v("b", { class: trend(first.mtm?.mtm) }, money(first.mtm?.mtm)), v("span", { class: tone }, state), all.length > 1 ? v("span", {}, `+${all.length - 1}`) : "");
   });
 }
