@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import hiredis
+import redis
 import redis.asyncio
 
 
@@ -34,10 +36,14 @@ class Wires:
 
     async def ask(self, *command: Any) -> Any:
         """A command's answer as the server gave it. Raises redis.RedisError."""
+        try:
+            packed = [hiredis.pack_command(command)]
+        except TypeError as error:
+            raise redis.DataError(f"a command may hold str, bytes, int and float alone: {error}") from error
         connection = await self.take()
 
         async def once() -> Any:
-            await connection.send_command(*command)
+            await connection.send_packed_command(packed)
             return await connection.read_response()
 
         async def failed(error: Exception) -> None:

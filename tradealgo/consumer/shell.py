@@ -10,6 +10,7 @@ cursor again in silence, hears all published candles to rebuild the strategy, an
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import time
 from typing import cast
 
@@ -23,7 +24,7 @@ from tradealgo.bus.redis_bus import Bus, connect
 from tradealgo.config import Manifest, Mode
 from tradealgo.consumer.basket_engine import BasketEngine
 from tradealgo.consumer.builder import CandleBuilder
-from tradealgo.consumer.engine import StrategyEngine
+from tradealgo.consumer.engine import EngineOutput, StrategyEngine
 from tradealgo.domain.candles import ClosedCandle
 from tradealgo.domain.errors import BadFrame
 from tradealgo.domain.hours import ist_date
@@ -39,6 +40,9 @@ SAVE_EVERY_S = 5.0
 REPORT_EVERY_S = 0.5
 
 AnyEngine = StrategyEngine | BasketEngine
+Message = tuple[Stream, msgspec.Struct]
+
+NOTHING = EngineOutput([], [], [])
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -72,15 +76,10 @@ class CandleFlow:
         """Whether time alone, without a closed candle, gives the engine something to hear."""
         return self.engine.is_due(self.builder.watermark)
 
-    def heard(self, closed: list[ClosedCandle], now: int) -> list[tuple[Stream, msgspec.Struct]]:
-        """What candles that closed together are to publish, themselves first."""
+    def heard(self, closed: list[ClosedCandle], now: int) -> EngineOutput:
+        """What candles that closed together give rise to."""
         self.candles += len(closed)
-        out = self.engine.on_candles(closed, now, self.builder.watermark)
-        messages: list[tuple[Stream, msgspec.Struct]] = [(Stream.CANDLES, candle) for candle in closed]
-        messages += [(Stream.SIGNALS, signal) for signal in out.signals]
-        messages += [(Stream.REQUESTS, request) for request in out.requests]
-        messages += [(Stream.ALERTS, alert) for alert in out.alerts]
-        return messages
+        return self.engine.on_candles(closed, now, self.builder.watermark)
 
 
 class Consumer:
@@ -134,33 +133,37 @@ class Consumer:
         """Read for ever. Bus failures raise: the supervisor starts the Consumer again, and it recovers."""
         while True:
             entries = await self._process.bus.read({Stream.TICKS: self._cursor}, block_ms=BLOCK_MS, count=BATCH)
-            messages: list[tuple[Stream, msgspec.Struct]] = []
+            waiting: list[Message] = []
             for entry in entries:
-                messages += self._step(entry.message)
+                closed, out = self._step(entry.message)
                 self._cursor = entry.id
-                if any(stream is Stream.REQUESTS for stream, _ in messages):
-                    await self._publish(messages)
-                    messages = []
-            if messages:
-                await self._publish(messages)
+                if out.requests:
+                    await self._ask(out.requests)
+                waiting += _messages(closed, out)
+                if out.requests:
+                    await self._publish(waiting)
+                    waiting = []
+            if waiting:
+                await self._publish(waiting)
             if time.monotonic() > self._report_at:
                 self._report()
                 await self._save()
 
-    def _step(self, frame: TickFrame) -> list[tuple[Stream, msgspec.Struct]]:
+    def _step(self, frame: TickFrame) -> tuple[list[ClosedCandle], EngineOutput]:
         now = time.time_ns()
         self._frames += 1
         self._gaps += frame.gap
         self._lag_ns = now - frame.ts_published
         closed = self._flow.closed_by(frame, now)
-        return self._flow.heard(closed, time.time_ns()) if closed or self._flow.is_due else []
+        return closed, self._flow.heard(closed, time.time_ns()) if closed or self._flow.is_due else NOTHING
 
-    async def _publish(self, messages: list[tuple[Stream, msgspec.Struct]]) -> None:
-        requests = [message for _, message in messages if isinstance(message, OrderRequest)]
+    async def _ask(self, requests: list[OrderRequest]) -> None:
+        """Publish order requests, before anything else is made of their candles."""
         new = [(Stream.REQUESTS, request) for request in requests if request.request_id not in self._asked]
         await self._publisher.publish_many(new)
-        rest = [item for item in messages if item[0] is not Stream.REQUESTS]
-        await self._publisher.publish_many(rest, snapshot=(self._cursor_key, self._cursor))
+
+    async def _publish(self, messages: list[Message]) -> None:
+        await self._publisher.publish_many(messages, snapshot=(self._cursor_key, self._cursor))
 
     async def _save(self) -> None:
         """The builder's state, now and then: all that it closed is published by now."""
@@ -180,6 +183,15 @@ class Consumer:
 
     async def close(self) -> None:
         await self._publisher.close()
+
+
+def _messages(closed: list[ClosedCandle], out: EngineOutput) -> list[Message]:
+    """What is published with the cursor: all but the requests, candles first."""
+    return [
+        *((Stream.CANDLES, candle) for candle in closed),
+        *((Stream.SIGNALS, signal) for signal in out.signals),
+        *((Stream.ALERTS, alert) for alert in out.alerts),
+    ]
 
 
 def _order(entry_id: bytes) -> tuple[int, int]:
@@ -204,6 +216,7 @@ async def consume(process: Process) -> None:
     consumer = Consumer(process, CandleFlow(manifest, book, engine_of(manifest, strategy, book), day))
     try:
         await consumer.recover()
+        gc.freeze()  # numba and what else was loaded: to look through it again would take a tenth of a second
         await process.say("READY")
         await consumer.run()
     finally:

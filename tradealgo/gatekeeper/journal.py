@@ -98,6 +98,7 @@ class Journal:
         self._db.execute("CREATE TABLE room (zeros BLOB)")
         self._db.execute("INSERT INTO room VALUES (zeroblob(?))", (ROOM,))
         self._db.execute("DROP TABLE room")
+        self._db.execute("VACUUM")  # pages that are free for use again would cost a commit one more to write
         self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 
     def append(self, records: Sequence[Record], ts: int) -> int:
