@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from tradealgo.domain.charges import Charges, order_charges
 from tradealgo.domain.hours import ist_date
@@ -113,7 +114,7 @@ class Portfolio:
         else:  # turns round: what is left was opened at this price
             open_value = quantity * to_paise(fill.price)
         bought = fill.side is BUY
-        return msgspec.structs.replace(
+        return replace(
             old,
             quantity=quantity,
             open_value=open_value,
@@ -128,10 +129,13 @@ class Portfolio:
         """Take note of a price, in rupees; a price that isn't positive is ignored."""
         old = self._positions.get(instrument_token)
         if old is not None and last_price > 0 and last_price != old.last_price:
-            self._positions[instrument_token] = msgspec.structs.replace(old, last_price=last_price)
-            gained = old.quantity * (to_paise(last_price) - to_paise(old.last_price))
-            self.gross_pnl += gained
-            self.mtm += gained
+            self._positions[instrument_token] = replace(old, last_price=last_price)
+            if old.quantity:
+                gained = old.quantity * (
+                    round(last_price * 100) - round(old.last_price * 100)
+                )  # at every tick: no calls
+                self.gross_pnl += gained
+                self.mtm += gained
 
     def position(self, instrument_token: int) -> Position:
         """The position in an instrument; a flat one if it never traded."""

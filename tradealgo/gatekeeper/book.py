@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import msgspec
 
@@ -21,7 +20,7 @@ BUY, SELL, UNKNOWN = Side.BUY, Side.SELL, OrderState.UNKNOWN
 QUOTE_AFTER_NS = 3_000_000_000
 
 
-class Price(NamedTuple):
+class Price(msgspec.Struct, frozen=True, gc=False):
     """An instrument's last price in rupees, the exchange's time of it and ours (UTC ns)."""
 
     last: float
@@ -77,7 +76,9 @@ class Book:
         self._unbooked: dict[str, int] = {}
         self._exposure: dict[int, float] = {}
         self._gross = 0.0
-        self._moved: set[int] = set()
+        self._units: dict[int, int] = {}  # worst quantity, by token, as of the last sum
+        self._resized: set[int] = set()  # where it may be another by now
+        self._moved: set[int] = set()  # where the price is
         self.unsettled: set[int] = (
             set()
         )  # where an order, a position or a word changed since the pursuit of exits looked
@@ -110,7 +111,7 @@ class Book:
             self.by_order_id[order.order_id] = tag
         if order.filled_quantity or self._unbooked:
             self._count_unbooked(tag)
-        self._moved.add(token)
+        self._resized.add(token)
         self.unsettled.add(token)
         self.changed_at = now
 
@@ -126,7 +127,7 @@ class Book:
         else:
             self._open.discard(token)
         self._count_unbooked(fill.tag)
-        self._moved.add(token)
+        self._resized.add(token)
         self.unsettled.add(token)
         price = self.quotes.get(token) or self.prices.get(token)
         self.portfolio.mark(token, price.last if price else fill.price)
@@ -156,7 +157,7 @@ class Book:
                 self._hours.clear()
         if token in self._held:
             self.portfolio.mark(token, last)
-        if token in self._exposure:
+        if self._units.get(token):
             self._moved.add(token)
 
     def take_quote(self, token: int, last: float, asked: int) -> None:
@@ -260,9 +261,15 @@ class Book:
     @property
     def gross_exposure(self) -> float:
         """Rupees, worst case of all that works or is unknown, foreign orders included."""
+        if self._resized:
+            for token in self._resized:
+                self._units[token] = self.worst_quantity(token)
+            self._moved |= self._resized
+            self._resized.clear()
         if self._moved:
             for token in self._moved:
-                value = self.worst_quantity(token) * self.last_price(token)
+                units = self._units.get(token)
+                value = units * self.last_price(token) if units else 0.0
                 self._gross += value - self._exposure.get(token, 0.0)
                 self._exposure[token] = value
             self._moved.clear()

@@ -39,7 +39,8 @@ class Venue:
     def __init__(self, instruments: Mapping[int, Instrument], capital: int, slippage: float) -> None:
         self._instruments, self._slippage = instruments, slippage
         self.ledger = Ledger(instruments, capital)
-        self.quotes: dict[int, Quote] = {}
+        self._prices: dict[int, float] = {}  # last shown, rupees
+        self._quotes: dict[int, Quote] = {}  # of them, those that anybody has looked at
         self.working: dict[str, BookOrder] = {}
         self.today: dict[str, BookOrder] = {}
         self.net: dict[int, int] = {}
@@ -56,14 +57,21 @@ class Venue:
         """A new price in rupees; the trades that it brings to orders at work."""
         if not price > 0:
             return []
-        quote = self.quotes[token] = self._quote(price)
+        self._prices[token] = price
+        self._quotes.pop(token, None)
         if not self.working:
             return []
         mine = [o for o in self.working.values() if o.instrument_token == token]
-        return [t for order in matching.in_priority(mine) for t in self._serve(order, quote, now)]
+        return [t for order in matching.in_priority(mine) for t in self._serve(order, self._quote(token), now)]
 
-    def _quote(self, price: float) -> Quote:
-        paise = price * 100.0
+    def _quote(self, token: int) -> Quote:
+        """The quote at the price last shown, with what was taken of it since. Raises KeyError where none was."""
+        found = self._quotes.get(token)
+        if found is None:
+            found = self._quotes[token] = self._quoted(self._prices[token] * 100.0)
+        return found
+
+    def _quoted(self, paise: float) -> Quote:
         bid, ask = round(paise * (1.0 - self._slippage)), round(paise * (1.0 + self._slippage))
         return Quote(last=round(paise), volume=0, bids=[Level(max(bid, 1), ROOM)], asks=[Level(ask, ROOM)], taken={})
 
@@ -103,7 +111,7 @@ class Venue:
         return self._keep(msgspec.structs.replace(order, status=Status.CANCELLED, cancelled=left, updated=now))
 
     def _arrive(self, order: BookOrder, now: int) -> list[BrokerTrade]:
-        quote = self.quotes[order.instrument_token]
+        quote = self._quote(order.instrument_token)
         trades = self._fill(self._keep(order), matching.take(order, quote), now)
         order = self.today[order.order_id]
         if order.status is OPEN:
@@ -174,7 +182,7 @@ class Venue:
         return [
             BrokerPosition(
                 instrument=self._instruments[token].key, instrument_token=token, product=product, quantity=quantity,
-                last_price=self.quotes[token].last / 100,
+                last_price=round(self._prices[token] * 100.0) / 100,
             )
             for token, quantity in self.net.items()
         ]  # fmt: skip
