@@ -150,11 +150,15 @@ async def assert_gaps_known(session: FeedSession, cuts: list[Cut], waits: Waits)
     """Each cut has a heartbeat that says so within five seconds of feed time, and a flagged frame."""
     beats = [e.message for e in await session.bus.range(Stream.HEALTH) if e.message.module is Module.PRODUCER]
     frames = [e.message for e in await session.bus.range(Stream.TICKS)]
-    away, ticked = [b.ts / 1e9 for b in beats if b.state != "LIVE"], [f.ts_init / 1e9 for f in frames]
+    ticked = [f.ts_init / 1e9 for f in frames]
     took, waited = {}, {}
     for cut in cuts:
-        noticed = min(ts for ts in away if ts >= cut.wall)
-        began = max(cut.wall, *(t for t in ticked if t < noticed))
+        before, said = next(
+            two for two in itertools.pairwise(beats) if two[1].state != "LIVE" and two[1].ts / 1e9 >= cut.wall
+        )
+        # A pause of the market may have made the feed QUIET just before: then it is known as the fault strikes
+        noticed = said.ts / 1e9 if before.state == "LIVE" else cut.wall
+        began = min(noticed, max(cut.wall, *(t for t in ticked if t < noticed)))
         took[cut], waited[cut] = noticed - began, waits.between(began, noticed)
     alarms = sum(b.state == "QUIET" for b in beats) - sum(c.fault != "drop_socket" for c in cuts)
     print(f"QUIET beats besides the silent faults' own: {alarms}")
