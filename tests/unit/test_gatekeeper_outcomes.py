@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlencode
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from tradealgo.gatekeeper.broker import classify, read_answer
+from tradealgo.gatekeeper.broker import _encoded, classify, read_answer
 from tradealgo.gatekeeper.kite import KNOWN, BrokerOrder, order_row, time_ns
 from tradealgo.gatekeeper.messages import Outcome
 
@@ -81,3 +84,10 @@ def test_a_gateways_page_is_told_in_one_line_of_words() -> None:
     """It ends up in alerts that people read on a phone."""
     page = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<h1>nginx</h1></body></html>"
     assert classify(read_answer(502, page, None)) == (Outcome.UNKNOWN, "HTTP 502 502 Bad Gateway nginx")
+
+
+@given(st.dictionaries(st.sampled_from(["tag", "tradingsymbol", "price"]), st.text()))
+@example({"tradingsymbol": "M&M", "price": "120.05", "tag": "a b\r\nc~-_é"})
+def test_a_form_is_encoded_as_the_library_does(form: dict[str, str]) -> None:
+    """Plain values by a short cut, and nothing in them can end a line or a field."""
+    assert _encoded(form) == urlencode(form).encode()

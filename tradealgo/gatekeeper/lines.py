@@ -81,6 +81,9 @@ class Lines:
         await asyncio.sleep(0)  # they close when the loop turns
 
     async def _line(self, connect_s: float) -> _Line:
+        if not self._room.locked() and (line := self._warm()):  # nothing to wait for, nor to time
+            await self._room.acquire()
+            return line
         try:
             async with asyncio.timeout(connect_s):
                 await self._room.acquire()
