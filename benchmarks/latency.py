@@ -3,7 +3,9 @@
 Real processes: embedded server, paper exchange, Producer, Consumer and Gatekeeper, journal and all. 100 instruments tick
 100 times a second each: 10,000 ticks/s. The data clock runs at 60 times real time, so that every second closes a minute;
 four instruments' strategies turn at every candle. `p50_us` and `p99_us` are from `ts_init` of the tick that closed a candle
-to `ts_sent` of its order. `hop_p50_us` is a bare hop of the same bus, in the same minutes: XADD in one process, a blocked
+to `ts_sent` of its order. The bell rings so that minutes close in the middle of the broker's seconds: a minute a second is the
+speed's doing, and two closings on either side of a second's turn may count as one second's calls, of which the rate rule holds
+entries back. `hop_p50_us` is a bare hop of the same bus, in the same minutes: XADD in one process, a blocked
 XREAD that wakes up in another. `ratio_hop` is `p50_us` over it.
 """
 
@@ -44,6 +46,8 @@ DAY = dt.date(2026, 11, 20)
 INSTRUMENTS, TRADED = 100, 4
 SPEED = 60
 TICKS_PER_S = 10_000
+#: When in a wall-clock second the bell rings, for the first minute to close 65 data seconds later in the middle of another.
+BELL_AT_S = 0.4
 STEP_NS = SPEED * SECOND_NS * INSTRUMENTS // TICKS_PER_S
 STRATEGY = '''
 from tradealgo.strategies import FLAT, LONG, Strategy
@@ -160,6 +164,7 @@ async def _orders(bus_url: str, bell: Pipe, session: SessionDir, seconds: float)
         if time.monotonic() > deadline:
             logs = "\n".join(f.read_text()[-2_000:] for f in session.logs.glob("*.log"))
             raise TimeoutError(f"only {sorted(ready)} are ready:\n{logs}")
+    await asyncio.sleep((BELL_AT_S - time.time()) % 1.0)
     bell.send("start")
     await asyncio.sleep(3)
     first = await bus.last(Stream.TICKS)
