@@ -201,7 +201,7 @@ def test_the_chart_moves_through_a_busy_cell_and_a_restart(lab: Lab, jupyterlab:
         return {updates: seen.length, gap: Math.max(...seen, performance.now() - last)};
     }"""
     lab.page.wait_for_function(HISTORY, timeout=10_000)
-    points = f"window.__tradealgo.models.get({session.id!r}).mtmCount"
+    points = f"window.__tradealgo.models.get({session.id!r}).mtm.x.length"
     before = lab.page.evaluate(points)
     lab.run(1, wait=False)
     lab.page.locator(".js-plotly-plot").first.scroll_into_view_if_needed()

@@ -160,9 +160,6 @@ def minutes(lab: Lab, session: WrittenSession) -> float:
 @pytest.mark.skipif(not SOAK_MINUTES, reason="six hours at speed, then so many minutes: set TRADEALGO_SOAK=1")
 def test_a_day_on_one_tab_stays_light(lab: Lab, jupyterlab: Jupyter, day: WrittenSession) -> None:
     """The tab stays under TAB_MB, garbage and all: through six hours' points, at real pace, and through six hours' messages."""
-    lab.open(write_notebook(jupyterlab, "empty.ipynb", ["1"]), kernel=False)
-    lab.page.wait_for_timeout(3_000)
-    empty = held(lab)
     lab.open(shown(jupyterlab, day), kernel=False)
     lab.page.wait_for_selector(".ta-desk .js-plotly-plot", timeout=20_000)
     points = most(lab, lambda: minutes(lab, day) >= HOURS * 60, timeout_s=600)
@@ -173,7 +170,7 @@ def test_a_day_on_one_tab_stays_light(lab: Lab, jupyterlab: Jupyter, day: Writte
     messages = most(lab, lambda: lab.page.evaluate("window.given") >= total, timeout_s=1_200)
     line = (
         f"tab at most {points:.0f} MB through six hours' points, {paced:.0f} MB in {SOAK_MINUTES:.0f} min at real pace,"
-        f" {messages:.0f} MB through six hours' {total} messages; {empty:.0f} MB with an empty notebook;"
+        f" {messages:.0f} MB through six hours' {total} messages;"
         f" traffic {traffic:.2f} MB a minute at real pace"
     )
     print(line)

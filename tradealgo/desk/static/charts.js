@@ -243,7 +243,7 @@ export function priceChart(el, id, height = 300) {
   const heldOf = model => model.shot.positions?.find(p => p.instrument === nameOf(model) && p.quantity);
   const workingOf = model => [...model.orders.values()].filter(o => o.instrument === nameOf(model) && o.price && !DONE.has(o.state));
   const drawing = chart(el, id, {
-    height: height - 30, rest: 1500,
+    height: height - 30, rest: 3000,
     key: model => {
       const held = heldOf(model), working = workingOf(model).map(o => `${o.tag} ${o.price} ${o.quantity}`);
       return [model.heard, model.chart, model.candleCount, model.fillCount, held?.quantity, held?.average_price, working].join();

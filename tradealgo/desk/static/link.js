@@ -30,7 +30,7 @@ class Model {
 
   clear() {
     this.shot = {}; this.orders = new Map(); this.fills = []; this.candles = []; this.chart = null;
-    this.mtmCount = this.candleCount = this.fillCount = 0;  // ever, whatever of it is still kept
+    this.candleCount = this.fillCount = 0;  // ever, whatever of it is still kept
     this.mtm = { x: [], mtm: [], realised: [], unrealised: [], drawdown: [] };
     this.low = this.high = 0;  // of the MTM, ever
   }
@@ -51,7 +51,6 @@ class Model {
 
   extend(points) {
     const { x, mtm, realised, unrealised, drawdown } = this.mtm;
-    this.mtmCount += points.length;
     for (const point of points) {
       x.push(point[0]); mtm.push(point[1]); realised.push(point[2]); unrealised.push(point[3]); drawdown.push(-Math.abs(point[4]));
       this.low = Math.min(this.low, point[1]); this.high = Math.max(this.high, point[1]);
