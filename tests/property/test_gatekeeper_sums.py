@@ -73,7 +73,8 @@ def check_orders(gate: Gate, fills: list[Fill]) -> Counter[int]:
         gross += max(abs(held[token] + bought), abs(held[token] - sold)) * book.last_price(token)
     assert book.open_tokens() == sorted(t for t, n in held.items() if n)
     assert book.own_tokens() == {o.instrument_token for o in book.orders.values()}
-    assert book.gross_exposure == pytest.approx(gross, abs=0.01)
+    if gate.context.now // 1_000 % 3 == 0:  # not each time, so that changes pile up between two sums
+        assert book.gross_exposure == pytest.approx(gross, abs=0.01)
     return held
 
 
