@@ -57,6 +57,7 @@ def bus_command(folder: SessionDir, server: str | None = None) -> list[str]:
         "dir": str(data),
         "appendonly": "yes",
         "appendfsync": "everysec",  # kill -9 of the server loses nothing; a power cut at most a second
+        "auto-aof-rewrite-min-size": "256mb",  # a rewrite takes a core from the session for as long as it lasts
         "save": "",
         "daemonize": "no",
         "loglevel": "notice",
