@@ -8,6 +8,7 @@ import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from feed_session import eventually
 
@@ -123,3 +124,22 @@ async def test_requests_that_went_ahead_are_not_repeated(
     assert len({(c.instrument_token, c.start) for c in candles}) == len(candles) == 2 * MINUTES
     assert [(r.start, r.instrument_token) for r in requests] == [(c.start, c.instrument_token) for c in candles]
     assert [r.position_after for r in requests[::2]] == [1, 0] * (MINUTES // 2)
+
+
+async def test_a_snapshot_of_another_release_costs_no_tick(
+    bus: Bus, bus_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can't be read: candles are built again from the ticks that are kept, and the open one isn't cut short."""
+    await tell_ticks(bus)
+    first = consumer_of(bus, bus_url, tmp_path)
+    monkeypatch.setattr(first._publisher, "publish_many", ending_at(3, first._publisher.publish_many))
+    await run_to_the_end(first, bus)
+    cursor = await bus.client.get(first._cursor_key)
+    saved = msgspec.msgpack.encode({"cursor": cursor, "builder": msgspec.msgpack.encode({"version": 1})})
+    await bus.client.set(first._state_key, saved)
+
+    await run_to_the_end(consumer_of(bus, bus_url, tmp_path), bus)
+    candles = [entry.message for entry in await bus.range(Stream.CANDLES)]
+    assert [c.open for c in candles[::2]] == [100.0 + 2 * minute for minute in range(MINUTES)]
+    assert len(candles) == 2 * MINUTES
+    assert [e.message.code for e in await bus.range(Stream.ALERTS)] == ["CONSUMER_STATE"]

@@ -106,10 +106,12 @@ class Consumer:
         saved, cursor = cast(list[bytes | None], await bus.client.mget(self._state_key, self._cursor_key))
         if saved is not None:
             state = msgspec.msgpack.decode(saved, type=_Saved)
-            self._cursor = state.cursor
             try:
                 self._flow.builder.restore(state.builder)
-            except BadFrame as error:  # saved on another day, or before the instruments changed: begin this one afresh
+                self._cursor = state.cursor
+            except (
+                BadFrame
+            ) as error:  # of another day, other instruments or another release: from the ticks that are kept
                 await self._process.alert(Level.WARNING, "CONSUMER_STATE", f"candles begin anew: {error}")
         if cursor is not None:
             await self._fold_again(cursor)
