@@ -50,6 +50,14 @@ def test_a_file_whose_writer_died_at_once_reads_as_empty(tmp_path: Path) -> None
     assert verify(path) == 0
 
 
+def test_another_database_is_no_journal(tmp_path: Path) -> None:
+    """An empty one would have said that a session ended clean."""
+    path = tmp_path / "journal.sqlite"
+    sqlite3.connect(path).execute("CREATE TABLE candles (x)")
+    with pytest.raises(JournalError, match="no journal"):
+        open_readonly(path)
+
+
 def test_a_new_journals_log_never_grows(tmp_path: Path) -> None:
     """It has its whole length from the start, so that a commit waits for its own bytes alone."""
     journal = Journal(tmp_path / "j.db")

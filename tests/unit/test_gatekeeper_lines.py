@@ -85,12 +85,20 @@ def test_a_zipped_answer_is_unpacked() -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
         b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * LONGEST_HEAD,
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
     ],
 )
 def test_what_is_no_answer_is_said_to_be_none(page: bytes) -> None:
     """And never taken for a yes or a no."""
     with pytest.raises(BadReply, match=r"not an HTTP answer"):
         heard(page)
+
+
+def test_a_zipped_answer_that_ends_with_its_connection_is_checked_too() -> None:
+    """Its head is right and its data are not."""
+    answer = heard(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(BODY)[:10] + b"\xff" * 20)
+    with pytest.raises(BadReply, match="no gzip"):
+        answer.end()
 
 
 class Server:

@@ -138,9 +138,16 @@ def read(db: sqlite3.Connection, after: int = 0, kinds: Sequence[Kind] = ()) -> 
 
 
 def open_readonly(path: Path | str) -> sqlite3.Connection:
-    """A journal that somebody else writes; empty where its writer has only just begun, or died so early."""
+    """A journal that somebody else writes; empty where its writer has only just begun, or died so early.
+
+    Raises JournalError for a database of anything else.
+    """
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'records'").fetchone():
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables - {"records", "room"}:
+        db.close()
+        raise JournalError(f"{path} has the tables {', '.join(sorted(tables))}: it is no journal of a session")
+    if "records" not in tables:
         db.execute(_SCHEMA.format("TEMPORARY "))
     return db
 

@@ -11,6 +11,7 @@ import asyncio
 import gzip
 import ssl
 import time
+import zlib
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -126,7 +127,7 @@ class Answer:
         """Take what came next. Raises BadReply."""
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self.reply is None:
                 raise BadReply(f"not an HTTP answer: {error.__context__ or error}") from error
             self.is_over = True
@@ -225,5 +226,5 @@ class _Line(asyncio.Protocol):
 def _unpacked(body: bytes) -> bytes:
     try:
         return gzip.decompress(body)
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise BadReply(f"its body is no gzip: {error}") from error

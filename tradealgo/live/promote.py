@@ -92,11 +92,13 @@ def _builds_on(module: str, text: str) -> dict[str, str]:
 
 def _imported(text: str, package: str | None) -> Iterator[str]:
     """Names that a module of a package imports anywhere; of `from a import b` both a and a.b, which may be a module too."""
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(ast.parse(text)):  # it has been imported, so it parses
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            home = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module
+            home = (
+                resolve_name("." * node.level + (node.module or ""), package) if node.level and package else node.module
+            )
             yield from (str(home), *(f"{home}.{alias.name}" for alias in node.names))
 
 

@@ -65,7 +65,7 @@ def session_parity(result: Backtest, session: LiveSession) -> Parity:
 
     if isinstance(result.strategy, BasketStrategy):
         # It hears whole minutes, and signals only on what it holds: the newest minute may not have been whole
-        return parity(result, session.signals, session.requests, max(c.start for c in session.candles))
+        return parity(result, session.signals, session.requests, max((c.start for c in session.candles), default=0))
     last: dict[int, int] = {}
     for record in session.signals:
         last[record.instrument_token] = max(record.start, last.get(record.instrument_token, 0))
