@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 # A file of one-minute candles to replay in the demo instead of the simulated day.
 DATA ?=
 # Every module in benchmarks/ that can be run.
-BENCHMARKS := $(filter-out report,$(patsubst benchmarks/%.py,%,$(shell grep -l __main__ benchmarks/*.py)))
+BENCHMARKS := $(filter-out report event_peers,$(patsubst benchmarks/%.py,%,$(shell grep -l __main__ benchmarks/*.py)))
 
 .PHONY: help setup lab demo test check bench bench-quick soak lock clean
 

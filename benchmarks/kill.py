@@ -34,7 +34,6 @@ import msgspec
 import numpy as np
 
 from benchmarks.common import told
-from tests.gate_session import GateSession, gate_session
 from tradealgo.bus.keys import Stream
 from tradealgo.bus.server import EmbeddedServer
 from tradealgo.domain.limits import Limits
@@ -46,6 +45,9 @@ from tradealgo.exchange.market import simulated_day
 from tradealgo.exchange.testing import DAY, running_exchange
 from tradealgo.gatekeeper.journal import open_readonly, read
 from tradealgo.gatekeeper.messages import AnswerRecord, CallRecord, Outcome
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+from gate_session import GateSession, gate_session
 
 POSITIONS, WORKING = 10, 20
 CAPITAL = 1e8  # rupees

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,6 +12,7 @@ import pytest
 
 from benchmarks.report import figures, picture, refreshed, text_of
 
+ROOT = Path(__file__).resolve().parents[2]
 LOG = """== ticks
 round 1 of 3\rround 2 of 3\r      {"ratio": 411.5, "costs": {"10": 0.66, "9000": 0.0876}}
 == pipeline
@@ -63,3 +66,21 @@ def test_the_pages_keys_are_a_benchmarks() -> None:
     names = {m[1] for m in re.finditer(r"`(\w+)\.[\w.]+` \|", page)}
     assert names
     assert names <= {p.stem for p in (root / "benchmarks").glob("*.py")}
+
+
+def benchmarks() -> list[str]:
+    """What `make bench` runs."""
+    plan = subprocess.run(["make", "-n", "bench"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"for b in ([\w ]+);", plan)
+    assert found, plan
+    return found[1].split()
+
+
+@pytest.mark.parametrize("name", benchmarks())
+def test_each_benchmark_starts_and_says_what_it_measures(name: str) -> None:
+    """Other people's scripts call them: by this name, with --json and --quick."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"--json", "--quick"} <= set(re.findall(r"--\w+", done.stdout))
