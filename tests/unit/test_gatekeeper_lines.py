@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ssl
+from pathlib import Path
 
 import pytest
+from certificates import certificate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,12 +107,14 @@ def test_a_zipped_answer_that_ends_with_its_connection_is_checked_too() -> None:
 class Server:
     """Answers each request with the next of its answers, and counts its connections."""
 
-    def __init__(self, *answers: bytes) -> None:
+    def __init__(self, *answers: bytes, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.answers, self.connections, self.heard = list(answers), 0, list[bytes]()
 
     async def __aenter__(self) -> Server:
-        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
-        self.lines = Lines(f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/base/")
+        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=self.tls)
+        scheme = "https" if self.tls else "http"
+        self.lines = Lines(f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/base/")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -170,3 +175,28 @@ async def test_nobody_listens() -> None:
     """Not a byte was sent, and the error says so."""
     with pytest.raises(NoConnection, match="Connect call failed"):
         await Lines("http://127.0.0.1:9").request("POST", "/orders", "", b"x", 5.0)
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> ssl.SSLContext:
+    """A server's side, with a certificate of `ca.pem`."""
+    certificate(tmp_path, "server", certificate(tmp_path, "ca"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    return context
+
+
+async def test_over_tls_it_is_the_same(tls: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the broker: one connection for several requests."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    async with Server(SIZED, CHUNKED + CHUNKS + b"\r\n", tls=tls) as server:
+        assert await server.ask() == await server.ask() == BODY
+        assert server.connections == 1
+
+
+async def test_a_server_that_cannot_prove_its_name_hears_nothing(tls: ssl.SSLContext) -> None:
+    """Its certificate is nobody's that this machine trusts: not sent."""
+    async with Server(SIZED, tls=tls) as server:
+        with pytest.raises(NoConnection, match="CERTIFICATE_VERIFY_FAILED"):
+            await server.ask()
+        assert server.heard == []
