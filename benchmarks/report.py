@@ -42,11 +42,8 @@ def text_of(value: Any) -> str:
         return {True: "yes", False: "no"}.get(value, str(value))
     if value == 0 or abs(value) >= 1_000:
         return f"{value:,.0f}"
-    return (
-        f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}".rstrip("0").rstrip(".")
-        if value % 1
-        else f"{value:g}"
-    )
+    text = f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def refreshed(page: str, found: dict[str, Any]) -> str:

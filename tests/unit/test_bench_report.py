@@ -43,7 +43,7 @@ def test_cells_are_filled_and_others_left() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (12, "12"), (1234567, "1,234,567"), (1234.5, "1,234"), (26.32, "26.3"), (0.0876, "0.0876"), (True, "yes"), ("x", "x")],
+    [(239.9, "240"), (0, "0"), (12, "12"), (1234567, "1,234,567"), (1234.5, "1,234"), (26.32, "26.3"), (0.0876, "0.0876"), (True, "yes"), ("x", "x")],
 )  # fmt: skip
 def test_figures_are_short(value: object, text: str) -> None:
     """Three digits that count, thousands apart."""
