@@ -53,9 +53,8 @@ class Book:
         self.portfolio = Portfolio(self.instruments)
         self.orders: dict[str, Order] = {}
         self.working: dict[str, Order] = {}
-        self.awake: dict[
-            str, Order
-        ] = {}  # of them, all but the entries that rest: those have their time (see `lifecycle`)
+        # Of them, all but the entries that rest: those have their time (see `lifecycle`)
+        self.awake: dict[str, Order] = {}
         self.unknown: dict[str, Order] = {}  # of them, those whose outcome isn't known
         self.by_order_id: dict[str, str] = {}
         self.prices: dict[int, Price] = {}  # ticks

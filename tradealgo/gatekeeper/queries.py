@@ -30,9 +30,8 @@ class Queries:
         self._failures: dict[Query, int] = dict.fromkeys(_ALL, 0)
         self._under_way: set[Query] = set()
         self._last = 0
-        self._quiet_until = (
-            0  # nothing is due before it, unless more is at stake by then than was when it was found out
-        )
+        # Nothing is due before it, unless more is at stake by then than was when it was found out
+        self._quiet_until = 0
         self._saw_orders = self._saw_positions = False
         self._routine = int(context.limits.reconcile_s * SECOND_NS)
         self._shortest = min(WORKING_NS, self._routine)
