@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import msgspec
-
 from tradealgo.domain.candles import ClosedCandle
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.orders import Intent, OrderRequest, Side, request_id
@@ -14,6 +12,9 @@ from tradealgo.domain.sizing import Sizing
 from tradealgo.strategies.base import Strategy
 
 EXIT_LEG, ENTRY_LEG = "x", "e"
+NO_LEVELS = (None, None)
+#: Read often: before Python 3.12 to look up an enum's member takes as long as a call.
+BUY, SELL, EXIT, ENTRY = Side.BUY, Side.SELL, Intent.EXIT, Intent.ENTRY
 
 
 class RequestMaker:
@@ -57,11 +58,12 @@ class RequestMaker:
         said, requests = record.ts_signalled, []
         if stays != held:
             left = stays - held
-            requests.append(self._request(EXIT_LEG, instrument, closed, left, stays, None, record.reason, said, ts))
+            requests.append(
+                self._request(EXIT_LEG, instrument, closed, left, stays, NO_LEVELS, record.reason, said, ts)
+            )
         if units != stays:
-            more, (stop, target) = units - stays, self._levels(record, closed.close)
-            entry = self._request(ENTRY_LEG, instrument, closed, more, units, stop, record.reason, said, ts)
-            requests.append(msgspec.structs.replace(entry, target=target))
+            more, levels = units - stays, self._levels(record, closed.close)
+            requests.append(self._request(ENTRY_LEG, instrument, closed, more, units, levels, record.reason, said, ts))
         return requests
 
     def leave(self, instrument: Instrument, closed: ClosedCandle, ts: int, reason: str) -> list[OrderRequest]:
@@ -75,18 +77,18 @@ class RequestMaker:
         held = self._requested.get(instrument.instrument_token, 0)
         if not held:
             return []
-        return [self._request(EXIT_LEG, instrument, closed, -held, 0, None, reason, ts_signalled, ts)]
+        return [self._request(EXIT_LEG, instrument, closed, -held, 0, NO_LEVELS, reason, ts_signalled, ts)]
 
     def _entry(self, record: SignalRecord, instrument: Instrument, closed: ClosedCandle, ts: int) -> list[OrderRequest]:
         quantity = self._sizing.quantity(closed.close, self._capital, instrument.lot_size)
         if not quantity:
             return []
-        change = record.target * quantity
-        stop, target = self._levels(record, closed.close)
-        request = self._request(
-            ENTRY_LEG, instrument, closed, change, change, stop, record.reason, record.ts_signalled, ts
-        )
-        return [msgspec.structs.replace(request, target=target)]
+        change, levels = record.target * quantity, self._levels(record, closed.close)
+        return [
+            self._request(
+                ENTRY_LEG, instrument, closed, change, change, levels, record.reason, record.ts_signalled, ts
+            )
+        ]  # fmt: skip
 
     def _levels(self, record: SignalRecord, close: float) -> tuple[float | None, float | None]:
         """An entry's stop, the nearest of the strategy's own and its contract's, and its target; rupees."""
@@ -100,22 +102,24 @@ class RequestMaker:
 
     def _request(
         self, leg: str, instrument: Instrument, closed: ClosedCandle, change: int, after: int,
-        stop: float | None, reason: str, ts_signalled: int, ts: int,
+        levels: tuple[float | None, float | None], reason: str, ts_signalled: int, ts: int,
     ) -> OrderRequest:  # fmt: skip
-        self._requested[instrument.instrument_token] = after
+        token, start = instrument.instrument_token, closed.start
+        self._requested[token] = after
         return OrderRequest(
-            request_id=request_id(self._session_id, instrument.instrument_token, closed.start, leg),
+            request_id=request_id(self._session_id, token, start, leg),
             session_id=self._session_id,
             strategy=self._strategy_name,
-            instrument_token=instrument.instrument_token,
+            instrument_token=token,
             instrument=instrument.key,
-            side=Side.BUY if change > 0 else Side.SELL,
+            side=BUY if change > 0 else SELL,
             quantity=abs(change),
             position_after=after,
             reference_price=closed.close,
-            intent=Intent.EXIT if leg == EXIT_LEG else Intent.ENTRY,
-            start=closed.start,
-            stop=stop,
+            intent=EXIT if leg == EXIT_LEG else ENTRY,
+            start=start,
+            stop=levels[0],
+            target=levels[1],
             reason=reason,
             ts_event=closed.ts_event,
             ts_init=closed.ts_init,

@@ -79,18 +79,23 @@ class Portfolio:
         self.gross_pnl = 0  # paise before charges
         self.realised = 0  # paise
         self.mtm = 0  # paise: realised and unrealised, after charges; the kill switch's figure
+        self.paid = 0  # paise: purchases less sales
 
     def apply(self, fill: Fill) -> bool:
         """Book one fill. Returns False, and changes nothing, for a `trade_id` already booked."""
         if fill.trade_id in self._seen:
             return False
         self._seen.add(fill.trade_id)
-        value = to_paise(fill.price) * fill.quantity
+        token, paise = fill.instrument_token, round(fill.price * 100)
+        value = paise * fill.quantity
         self._charge(fill, value)
-        old = self.position(fill.instrument_token)
-        new = self._positions[fill.instrument_token] = self._moved(old, fill, value)
-        self.gross_pnl += new.pnl - old.pnl
-        self.realised += new.realised - old.realised
+        old = self._positions.get(token) or self.position(token)
+        new = self._positions[token] = self._moved(old, fill, paise)
+        paid = value if fill.side is BUY else -value
+        worth = new.quantity * round(new.last_price * 100) - old.quantity * round(old.last_price * 100)
+        self.paid += paid
+        self.gross_pnl += worth - paid
+        self.realised += new.open_value - old.open_value - paid
         self.mtm = self.gross_pnl - self.charges.total
         return True
 
@@ -104,36 +109,34 @@ class Portfolio:
             self.charges -= order_charges(instrument, fill.side, before, day)
 
     @staticmethod
-    def _moved(old: Position, fill: Fill, value: int) -> Position:
-        signed = fill.side.sign * fill.quantity
-        quantity = old.quantity + signed
-        if old.quantity * signed >= 0:  # opens or adds
-            open_value = old.open_value + fill.side.sign * value
-        elif abs(signed) <= abs(old.quantity):  # reduces: cost leaves in proportion, rounded towards the rest
-            open_value = old.open_value * quantity // old.quantity if quantity else 0
+    def _moved(old: Position, fill: Fill, paise: int) -> Position:
+        units, held, bought = fill.quantity, old.quantity, fill.side is BUY
+        signed = units if bought else -units
+        quantity = held + signed
+        if held * signed >= 0:  # opens or adds
+            open_value = old.open_value + signed * paise
+        elif units <= abs(held):  # reduces: cost leaves in proportion, rounded towards the rest
+            open_value = old.open_value * quantity // held if quantity else 0
         else:  # turns round: what is left was opened at this price
-            open_value = quantity * to_paise(fill.price)
-        bought = fill.side is BUY
+            open_value = quantity * paise
+        last = old.last_price or fill.price
+        if bought:
+            return replace(
+                old, quantity=quantity, open_value=open_value, last_price=last,
+                buy_quantity=old.buy_quantity + units, buy_value=old.buy_value + units * paise,
+            )  # fmt: skip
         return replace(
-            old,
-            quantity=quantity,
-            open_value=open_value,
-            buy_quantity=old.buy_quantity + (fill.quantity if bought else 0),
-            sell_quantity=old.sell_quantity + (0 if bought else fill.quantity),
-            buy_value=old.buy_value + (value if bought else 0),
-            sell_value=old.sell_value + (0 if bought else value),
-            last_price=old.last_price or fill.price,
-        )
+            old, quantity=quantity, open_value=open_value, last_price=last,
+            sell_quantity=old.sell_quantity + units, sell_value=old.sell_value + units * paise,
+        )  # fmt: skip
 
     def mark(self, instrument_token: int, last_price: float) -> None:
         """Take note of a price, in rupees; a price that isn't positive is ignored."""
         old = self._positions.get(instrument_token)
         if old is not None and last_price > 0 and last_price != old.last_price:
             self._positions[instrument_token] = replace(old, last_price=last_price)
-            if old.quantity:
-                gained = old.quantity * (
-                    round(last_price * 100) - round(old.last_price * 100)
-                )  # at every tick: no calls
+            if old.quantity:  # at every tick: no calls
+                gained = old.quantity * (round(last_price * 100) - round(old.last_price * 100))
                 self.gross_pnl += gained
                 self.mtm += gained
 
@@ -156,6 +159,11 @@ class Portfolio:
     def unrealised(self) -> int:
         """Paise."""
         return self.gross_pnl - self.realised
+
+    @property
+    def worth(self) -> int:
+        """Paise: what is open, at last prices."""
+        return self.gross_pnl + self.paid
 
     @classmethod
     def replay(cls, instruments: Mapping[int, Instrument], fills: Iterable[Fill]) -> Portfolio:

@@ -31,6 +31,8 @@ class MarginRates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MARGINS = MarginRates()
+#: Read often: before Python 3.12 to look up an enum's member takes as long as a call.
+BUY, SELL = Side.BUY, Side.SELL
 
 
 class Holding(msgspec.Struct, kw_only=True):
@@ -65,26 +67,31 @@ class Ledger:
         self.instruments, self.capital, self.rates = instruments, capital, rates
         self.holdings: dict[tuple[int, str], Holding] = {}
         self.charges = Charges()
-        self._order_value: dict[str, int] = {}
+        self._by_order: dict[str, tuple[int, Charges]] = {}  # turnover in paise, and what was charged for it
 
     def book(self, execution: Execution) -> None:
         """Book one execution. Each is given once: the exchange makes them."""
-        key = (execution.instrument_token, execution.product)
-        holding = self.holdings.setdefault(key, Holding(instrument_token=key[0], product=key[1]))
-        value = execution.price * execution.quantity
-        sign = 1 if execution.side == "BUY" else -1
-        self._move_cost(holding, sign * execution.quantity, execution.price)
-        if sign > 0:
-            holding.bought += execution.quantity
+        key = execution.instrument_token, execution.product
+        holding = self.holdings.get(key)
+        if holding is None:
+            holding = self.holdings[key] = Holding(instrument_token=key[0], product=key[1])
+        quantity, price = execution.quantity, execution.price
+        value = price * quantity
+        if execution.side == "BUY":
+            self._move_cost(holding, quantity, price)
+            holding.bought += quantity
             holding.buy_value += value
+            self._charge(execution, BUY, value)
         else:
-            holding.sold += execution.quantity
+            self._move_cost(holding, -quantity, price)
+            holding.sold += quantity
             holding.sell_value += value
-        self._charge(execution, value)
+            self._charge(execution, SELL, value)
 
     @staticmethod
     def _move_cost(holding: Holding, signed: int, price: int) -> None:
-        before, after = holding.quantity, holding.quantity + signed
+        before = holding.bought - holding.sold
+        after = before + signed
         if before * signed >= 0:
             holding.cost += signed * price
         elif before * after > 0:
@@ -109,15 +116,19 @@ class Ledger:
                 holding.sold -= units
                 holding.sell_value -= worth
 
-    def _charge(self, execution: Execution, value: int) -> None:
-        instrument = self.instruments[execution.instrument_token]
-        side = Side.BUY if execution.side == "BUY" else Side.SELL
-        day = ist_date(execution.ts)
-        before = self._order_value.get(execution.order_id, 0)
-        self._order_value[execution.order_id] = before + value
-        self.charges += order_charges(instrument, side, before + value, day)
-        if before:
-            self.charges -= order_charges(instrument, side, before, day)
+    def _charge(self, execution: Execution, side: Side, value: int) -> None:
+        order_id, before = execution.order_id, self._by_order.get(execution.order_id)
+        if before is not None:
+            value += before[0]
+            self.charges -= before[1]
+        charges = order_charges(self.instruments[execution.instrument_token], side, value, ist_date(execution.ts))
+        self._by_order[order_id] = value, charges
+        self.charges += charges
+
+    def charges_of(self, order_id: str) -> Charges:
+        """Of what an order has traded so far."""
+        known = self._by_order.get(order_id)
+        return known[1] if known is not None else Charges()
 
     def quantity(self, instrument_token: int) -> int:
         """Signed units held of an instrument over all products."""

@@ -40,11 +40,6 @@ class Quote(msgspec.Struct, kw_only=True):
     traded: int = 0  # since the tick before
     taken: dict[int, int] = {}  # by price, what our own orders took since the last tick
 
-    def side_against(self, buying: bool) -> list[Level]:
-        """What an order of that side would trade with, less what was already taken of it."""
-        levels = self.asks if buying else self.bids
-        return [Level(p, q - self.taken.get(p, 0)) for p, q in levels if q > self.taken.get(p, 0)]
-
 
 class Piece(NamedTuple):
     """One execution to book: paise and units."""
@@ -67,14 +62,16 @@ def is_passive(order: BookOrder, quote: Quote) -> bool:
 
 def take(order: BookOrder, quote: Quote) -> list[Piece]:
     """Fills of an order that takes the displayed quantity up to its limit; marks it as taken."""
-    pieces, wanted = [], order.pending
-    for price, available in quote.side_against(order.is_buy):
-        if not wanted or order.sign * (order.limit - price) < 0:
+    pieces, wanted, sign, taken = [], order.pending, order.sign, quote.taken
+    for price, displayed in quote.asks if sign > 0 else quote.bids:
+        if not wanted or sign * (order.limit - price) < 0:
             break
-        quantity = min(wanted, available)
-        quote.taken[price] = quote.taken.get(price, 0) + quantity
-        pieces.append(Piece(price, quantity))
-        wanted -= quantity
+        gone = taken.get(price, 0)
+        quantity = min(wanted, displayed - gone)
+        if quantity > 0:
+            taken[price] = gone + quantity
+            pieces.append(Piece(price, quantity))
+            wanted -= quantity
     return pieces
 
 

@@ -79,7 +79,7 @@ class BookOrder(msgspec.Struct, kw_only=True):
 
     @property
     def sign(self) -> int:
-        return 1 if self.is_buy else -1
+        return 1 if self.form.side == "BUY" else -1
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,7 +28,6 @@ from tradealgo.domain.orders import OrderRequest
 from tradealgo.domain.signals import SignalRecord
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Alert
-from tradealgo.gatekeeper import messages as m
 from tradealgo.gatekeeper.situation import Terms
 from tradealgo.research import tables
 from tradealgo.research.backtest import InstrumentRun
@@ -168,25 +167,20 @@ class BasketDriver(Driver):
         self, runs: Sequence[InstrumentRun], asked: list[OrderRequest], terms: Terms, limits: Limits, slippage: float,
         *, every_candle: bool = False,
     ) -> None:  # fmt: skip
-        self._made = asked
+        self._heard = asked
         maker = RequestMaker(terms.session_id, "", UNUSED_SIZING, terms.capital)  # makes nothing here
         super().__init__(runs, maker, terms, limits, slippage, every_candle=every_candle)
 
     def _plan(self) -> None:
         """At the open of the next row of the day, or the close of the day's last; entries are (instrument, request)."""
         lasts = {end - 1 for _, end in self.timeline.days()}
-        rows = self.timeline.rows_of(np.array([r.start for r in self._made], np.int64))
-        for n, (request, row) in enumerate(zip(self._made, rows, strict=True)):
+        rows = self.timeline.rows_of(np.array([r.start for r in self._heard], np.int64))
+        for request, row in zip(self._heard, rows, strict=True):
             where = (row, CLOSE) if row in lasts else (row + 1, OPEN)
-            self._asked_at.setdefault(where, []).append((self._column[request.instrument_token], n))
-        self._busy_rows = sorted({row for row, _ in self._asked_at})
-        self._next = 0
+            self._ask_at(*where, self._column[request.instrument_token], request)
 
-    def _ask(self, k: int, i: int) -> None:
-        request = msgspec.structs.replace(self._made[i], ts_signalled=self.now, ts_requested=self.now)
-        self.requests.append(request)
-        self._give(m.RequestReceived(request))
-        self._settle()
+    def _made(self, k: int, what: OrderRequest) -> list[OrderRequest]:
+        return [msgspec.structs.replace(what, ts_signalled=self.now, ts_requested=self.now)]
 
 
 class BasketBacktest(EventBacktest):

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from tradealgo.consumer.requests import RequestMaker
 from tradealgo.domain.candles import SECOND_NS
@@ -34,7 +35,7 @@ from tradealgo.domain.state import Alert, KillState, SessionState
 from tradealgo.gatekeeper import messages as m
 from tradealgo.gatekeeper.core import Gate
 from tradealgo.gatekeeper.kite import BrokerTrade, Query
-from tradealgo.gatekeeper.messages import Ask, Call, Record
+from tradealgo.gatekeeper.messages import Ask, Call, CallDone, PricesSeen, Record, RequestReceived, TradesSeen
 from tradealgo.gatekeeper.situation import Terms
 from tradealgo.research import records
 from tradealgo.research.event_timeline import CLOSE, OPEN, PATH, Timeline
@@ -78,31 +79,38 @@ class Driver:
         self.fills: list[Fill] = []
         self.states: list[SessionState] = []
         self.alerts: list[Alert] = []
-        self._kept: dict[m.Kind, list[Any]] = {
-            m.Kind.VERDICT: self.verdicts, m.Kind.FILL: self.fills, m.Kind.STATE: self.states, m.Kind.ALERT: self.alerts
+        self._keep: dict[m.Kind, Callable[[Any], None]] = {
+            m.Kind.VERDICT: self.verdicts.append, m.Kind.FILL: self.fills.append, m.Kind.STATE: self.states.append,
+            m.Kind.ALERT: self.alerts.append,
         }  # fmt: skip
         self._maker = maker
-        self._column = {i.instrument_token: k for k, i in enumerate(self.instruments)}
-        self._asked_at: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self._tokens = [i.instrument_token for i in self.instruments]
+        self._column = {token: k for k, token in enumerate(self._tokens)}
+        self._asked_at: dict[int, dict[int, list[tuple[int, Any]]]] = {}
         self._plan()
+        self._busy_rows = sorted(self._asked_at)
+        self._next = 0
         self.gate: Gate
         self.now = 0
+        self._busy = False  # as of the last look: anything at work?
         self._calls: deque[m.Call] = deque()
         self._questions: dict[Query, int] = {}
         self._carried: list[tuple[m.Kind, Any]] = []
         self._day_fills = 0
 
     def _plan(self) -> None:
-        """Where each change of a target meets the market: (row, point) to [(instrument's position, candle)]."""
+        """Where each change of a target meets the market."""
         for k, run in enumerate(self.runs):
-            changes = [i for i in run.signals.changes if i + 1 < run.data.size]
-            begins = set(run.data.days.tolist())
-            rows = self.timeline.rows_of(run.data.start[[i if i + 1 in begins else i + 1 for i in changes]])
-            for i, row in zip(changes, rows, strict=True):
-                point = CLOSE if i + 1 in begins else OPEN
-                self._asked_at.setdefault((row, point), []).append((k, i))
-        self._busy_rows = sorted({row for row, _ in self._asked_at})
-        self._next = 0
+            at = np.array(run.signals.changes, np.int64)
+            at = at[at + 1 < run.data.size]
+            ends_day = np.isin(at + 1, run.data.days)
+            rows = self.timeline.rows_of(run.data.start[np.where(ends_day, at, at + 1)])
+            for row, at_close, change in zip(rows, ends_day.tolist(), records.changes(run), strict=False):
+                self._ask_at(row, CLOSE if at_close else OPEN, k, change)
+
+    def _ask_at(self, row: int, point: int, k: int, what: Any) -> None:
+        """Instrument `k` is to be asked for at a point of a row: what comes of it, `_made` says."""
+        self._asked_at.setdefault(row, {}).setdefault(point, []).append((k, what))
 
     # ------------------------------------------------------------------ days and rows
 
@@ -122,28 +130,28 @@ class Driver:
         return self
 
     def _trade(self, row: int, end: int) -> None:
+        row = self._risky_from(row, self._next_asked(row, end))
         while row < end:
-            row = self._risky_from(row, self._next_asked(row, end))
-            if row < end:
-                row = self._play(row, end)
+            row = self._play(row, end)
 
     def _next_asked(self, row: int, end: int) -> int:
         """The next row with a request; `end` if there is none before it."""
-        rows = self._busy_rows
-        while self._next < len(rows) and rows[self._next] < row:
-            self._next += 1
-        return min(rows[self._next], end) if self._next < len(rows) else end
+        rows, n = self._busy_rows, self._next
+        while n < len(rows) and rows[n] < row:
+            n += 1
+        self._next = n
+        return rows[n] if n < len(rows) and rows[n] < end else end
 
     def _risky_from(self, row: int, until: int) -> int:
         """The first row from `row` on that the core must see, request or not."""
-        if row >= until or self.every_candle or self._is_busy:
+        self._busy = busy = self._is_busy
+        if row >= until or self.every_candle or busy:
             return row
-        if not self.venue.held or not self.gate.killer.is_armed:
+        held, gate = self.venue.held, self.gate
+        if not held or not gate.killer.is_armed:
             return until
-        book = self.gate.book
-        held = {self._column[t]: q for t, q in self.venue.held.items()}
-        rest = book.mtm - sum([q * to_paise(book.last_price(t)) for t, q in self.venue.held.items()])
-        return self.timeline.risky_from(row, until, held, rest, self.gate.loss_line)
+        columns, rest = map(self._column.__getitem__, held), gate.book.mtm - gate.book.portfolio.worth
+        return self.timeline.risky_from(row, until, [*columns], [*held.values()], rest, gate.loss_line)
 
     @property
     def _is_busy(self) -> bool:
@@ -153,63 +161,69 @@ class Driver:
 
     def _play(self, row: int, end: int) -> int:
         """Show a row's prices as far as need be; returns the next row to see."""
-        quiet_until = row
-        for point in range(len(PATH)):
-            asked = self._asked_at.get((row, point), ())
-            if point and not asked and quiet_until > row:
-                continue
-            self._wait(self.timeline.time(row, point))
-            self._show(row, point, [k for k, _ in asked])
-            for k, i in asked:
-                self._ask(k, i)
-            self._settle()
-            quiet_until = self._risky_from(row, self._next_asked(row + 1, end))
-        if self._is_busy and row + 1 < end:
-            self._wait(int(self.timeline.starts[row + 1]))
-        return max(row + 1, quiet_until)
+        points = self._asked_at.get(row, {})
+        until = self._meet(row, OPEN, points.get(OPEN, ()), end)
+        if until > row and CLOSE not in points:
+            return until
+        for point in range(OPEN + 1, len(PATH)):
+            if until <= row or point in points:
+                until = self._meet(row, point, points.get(point, ()), end)
+        if until > row:
+            return until
+        if self._busy and row + 1 < end:
+            self._wait(self.timeline.starts.item(row + 1))
+        return self._risky_from(row + 1, self._next_asked(row + 1, end))
 
     # ------------------------------------------------------------------ the market and the Consumer
 
-    def _show(self, row: int, point: int, asked: list[int]) -> None:
+    def _meet(self, row: int, point: int, asked: Sequence[tuple[int, Any]], end: int) -> int:
+        """A point of the path: its prices, what is asked for at them and what comes of it. Returns the next row to see; this
+        one where its next point is.
+        """
+        self._wait(self.timeline.time(row, point))
+        self._show(row, point, asked)
+        for k, what in asked:
+            made = self._made(k, what)
+            self.requests += made
+            for request in made:
+                self._give(RequestReceived(request))
+                self._settle()
+        self._settle()
+        return self._risky_from(row, self._next_asked(row + 1, end))
+
+    def _show(self, row: int, point: int, asked: Sequence[tuple[int, Any]]) -> None:
         """The prices of an instant, of all that a decision may read: what is held, at work or asked for."""
-        shown = set(range(len(self.runs)) if self.every_candle else asked)
-        shown.update([self._column[t] for t in self.venue.held])
-        if self._is_busy:
-            shown.update([self._column[o.instrument_token] for o in self.gate.book.working.values()])
-            shown.update([self._column[r.instrument_token] for r in self.gate.pending.values()])
-        prices, trades = [], []
-        for k in sorted(shown):
-            token, price = self.instruments[k].instrument_token, self.timeline.price(row, k, point)
-            trades += self.venue.show(token, price, self.now)
-            prices.append((token, price, self.now))
-        self._give(m.PricesSeen(prices, self.now))
+        column, now = self._column, self.now
+        shown = {k for k, _ in asked} | set(map(column.__getitem__, self.venue.held))
+        if self.every_candle:
+            shown = set(range(len(self.runs)))
+        elif self._busy:
+            shown.update([column[o.instrument_token] for o in self.gate.book.working.values()])
+            shown.update([column[r.instrument_token] for r in self.gate.pending.values()])
+        tokens, price = self._tokens, self.timeline.price
+        prices = [(tokens[k], price(row, k, point), now) for k in sorted(shown)]
+        trades = self.venue.show(prices, now)
+        self._give(PricesSeen(prices, now))
         self._tell(trades)
 
-    def _ask(self, k: int, i: int) -> None:
-        """Candle `i` of an instrument has closed with another target."""
-        run = self.runs[k]
-        closed = records.closed_candle(run, i)
-        if i == run.signals.said:
-            asked = self._maker.leave(run.instrument, closed, self.now, "strategy raised")
-        else:
-            asked = self._maker.on_signal(records.signal_record(run, i), run.instrument, closed, self.now)
-        self.requests += asked
-        for request in asked:
-            self._give(m.RequestReceived(request))
-            self._settle()
+    def _made(self, k: int, what: Any) -> list[OrderRequest]:
+        """What the Consumer asks for, of a change of an instrument's target."""
+        return records.asked(self._maker, self.instruments[k], what, self.now)
 
     # ------------------------------------------------------------------ the Gatekeeper and the broker
 
     def _give(self, event: m.Event) -> None:
         self.now += TINY_NS
-        self._take(self.gate.handle(event, self.now))
+        commands = self.gate.handle(event, self.now)
+        if commands:
+            self._take(commands)
 
     def _take(self, commands: list[m.Command]) -> None:
-        kept = self._kept
+        keep = self._keep
         for command in commands:
             if isinstance(command, Record):
-                if command.kind in kept:
-                    kept[command.kind].append(command.message)
+                if command.kind in keep:
+                    keep[command.kind](command.message)
             elif isinstance(command, Call):
                 self._calls.append(command)
             elif isinstance(command, Ask):
@@ -233,16 +247,15 @@ class Driver:
                 cancelled = self.venue.cancel(order_id, self.now)
         except KeyError:
             outcome = m.Outcome.REJECTED
-        self._give(
-            m.CallDone(call_id=call.call_id, outcome=outcome, order_id=order_id, ts_sent=self.now, ts_done=self.now)
-        )
+        now = self.now
+        self._give(CallDone(call_id=call.call_id, outcome=outcome, order_id=order_id, ts_sent=now, ts_done=now))
         self._tell(trades)
         if cancelled is not None:
             self._give(m.OrderSeen(self.venue.row(cancelled)))
 
     def _tell(self, trades: list[BrokerTrade]) -> None:
         if trades:
-            self._give(m.TradesSeen(rows=trades, asked=self.now))
+            self._give(TradesSeen(rows=trades, asked=self.now))
 
     def _answer(self) -> None:
         """The broker answers its questions while something is at work; otherwise nobody waits for an answer.
@@ -263,12 +276,14 @@ class Driver:
 
     def _wait(self, until: int) -> None:
         """Let time pass, which matters while something is at work."""
-        while self._is_busy and self.now + STEP_NS < until:
+        while self._busy and self.now + STEP_NS < until:
             self.now += STEP_NS
             self._answer()
             self._give(m.Timer())
             self._settle()
-        self.now = max(self.now, until)
+            self._busy = self._is_busy
+        if until > self.now:
+            self.now = until
 
     # ------------------------------------------------------------------ a day's beginning and end
 

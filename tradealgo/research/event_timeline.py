@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numba import njit
@@ -33,6 +33,7 @@ class Timeline:
         self._at: list[np.ndarray | None] = [
             None if same else np.searchsorted(d.start, self.starts, side="right") - 1 for d in data
         ]
+        self._after = [int(self.interval * part) for part in PATH[:CLOSE]] + [self.interval - BEFORE_END_NS]
         self.low = np.empty((len(self.starts), len(data)), np.int64)
         self.high = np.empty_like(self.low)
         for k, columns in enumerate(data):
@@ -71,18 +72,19 @@ class Timeline:
 
     def time(self, row: int, point: int) -> int:
         """UTC nanoseconds of a point of the path."""
-        start = self.starts.item(row)
-        return start + (self.interval - BEFORE_END_NS if point == CLOSE else int(self.interval * PATH[point]))
+        return self.starts.item(row) + self._after[point]
 
-    def risky_from(self, row: int, until: int, held: Mapping[int, int], rest: int, line: int) -> int:
+    def risky_from(
+        self, row: int, until: int, held: list[int], quantities: list[int], rest: int, line: int
+    ) -> int:  # fmt: skip
         """The first row from `row` on in which the MTM could reach `line`; `until` if none before it.
 
-        MTM in paise is `rest` plus quantity times price over `held` (by instrument's position); every price of a candle
+        MTM in paise is `rest` plus quantity times price over `held` (instruments' positions); every price of a candle
         lies between its low and high, so the sum of each position's worst is below whatever the path shows.
         """
-        columns = np.array(list(held), np.int64)
-        quantities = np.array(list(held.values()), np.int64)
-        return _first_below(self.low, self.high, columns, quantities, rest, line, row, until)
+        return _first_below(
+            self.low, self.high, np.array(held, np.int64), np.array(quantities, np.int64), rest, line, row, until
+        )
 
 
 def _paise(prices: np.ndarray) -> np.ndarray:

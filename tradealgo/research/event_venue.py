@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from tradealgo.domain.instruments import Instrument
-from tradealgo.domain.orders import Order, Side
+from tradealgo.domain.orders import Order, Product, Side
 from tradealgo.exchange import matching
 from tradealgo.exchange.ledger import Ledger
 from tradealgo.exchange.matching import Level, Piece, Quote
@@ -25,6 +25,7 @@ from tradealgo.gatekeeper.kite import BrokerOrder, BrokerPosition, BrokerTrade
 ROOM = 100_000_000
 #: Read often: before Python 3.12 to look up an enum's member takes as long as a call.
 OPEN, COMPLETE, BUY, SELL = Status.OPEN, Status.COMPLETE, Side.BUY, Side.SELL
+PRODUCTS = {p: p.value for p in Product}
 
 
 class Venue:
@@ -53,16 +54,20 @@ class Venue:
 
     # ------------------------------------------------------------------ the market
 
-    def show(self, token: int, price: float, now: int) -> list[BrokerTrade]:
-        """A new price in rupees; the trades that it brings to orders at work."""
-        if not price > 0:
-            return []
-        self._prices[token] = price
-        self._quotes.pop(token, None)
-        if not self.working:
-            return []
-        mine = [o for o in self.working.values() if o.instrument_token == token]
-        return [t for order in matching.in_priority(mine) for t in self._serve(order, self._quote(token), now)]
+    def show(self, prices: list[tuple[int, float, int]], now: int) -> list[BrokerTrade]:
+        """New prices in rupees (token, price, time; 0.0: none yet); the trades that they bring to orders at work."""
+        for token, price, _ in prices:
+            if price > 0:
+                self._prices[token] = price
+                self._quotes.pop(token, None)
+        return self._match([token for token, price, _ in prices if price > 0], now) if self.working else []
+
+    def _match(self, tokens: list[int], now: int) -> list[BrokerTrade]:
+        trades = []
+        for token in tokens:
+            for order in matching.in_priority([o for o in self.working.values() if o.instrument_token == token]):
+                trades += self._serve(order, self._quote(token), now)
+        return trades
 
     def _quote(self, token: int) -> Quote:
         """The quote at the price last shown, with what was taken of it since. Raises KeyError where none was."""
@@ -73,31 +78,38 @@ class Venue:
 
     def _quoted(self, paise: float) -> Quote:
         bid, ask = round(paise * (1.0 - self._slippage)), round(paise * (1.0 + self._slippage))
-        return Quote(last=round(paise), volume=0, bids=[Level(max(bid, 1), ROOM)], asks=[Level(ask, ROOM)], taken={})
+        return Quote(
+            last=round(paise), volume=0, bids=[Level(bid if bid > 1 else 1, ROOM)], asks=[Level(ask, ROOM)], taken={}
+        )
 
     def _serve(self, order: BookOrder, quote: Quote, now: int) -> list[BrokerTrade]:
         if not order.passive:
             return self._fill(order, matching.take(order, quote), now)
         pieces, queue = matching.rest(order, quote)
-        order = self._keep(msgspec.structs.replace(order, queue_ahead=queue))
-        return self._fill(order, pieces, now)
+        return self._fill(msgspec.structs.replace(order, queue_ahead=queue), pieces, now)
 
     # ------------------------------------------------------------------ order calls
 
     def place(self, asked: Order, now: int) -> tuple[str, list[BrokerTrade]]:
         """Take an order; its id, and what it traded at once."""
         self._ids += 1
-        instrument = self._instruments[asked.instrument_token]
+        order_id, token, quantity, limit = (
+            f"{self._ids:015d}",
+            asked.instrument_token,
+            asked.quantity,
+            round(asked.price * 100),
+        )
+        instrument = self._instruments[token]
         form = OrderForm(
             variety="regular", exchange=instrument.exchange, tradingsymbol=instrument.tradingsymbol,
-            side=asked.side.value, quantity=asked.quantity, product=asked.product.value, order_type="LIMIT", price=round(asked.price * 100), tag=asked.tag,
+            side="BUY" if asked.side is BUY else "SELL", quantity=quantity, product=PRODUCTS[asked.product],
+            order_type="LIMIT", price=limit, tag=asked.tag,
         )  # fmt: skip
         order = BookOrder(
-            order_id=f"{self._ids:015d}", form=form, instrument_token=asked.instrument_token, status=OPEN,
-            quantity=asked.quantity, limit=form.price, trigger=0, order_type="LIMIT", validity="DAY", placed=now,
-            updated=now,
+            order_id=order_id, form=form, instrument_token=token, status=OPEN, quantity=quantity, limit=limit, trigger=0,
+            order_type="LIMIT", validity="DAY", placed=now, updated=now,
         )  # fmt: skip
-        return order.order_id, self._arrive(order, now)
+        return order_id, self._arrive(order, now)
 
     def modify(self, order_id: str, price: float, now: int) -> list[BrokerTrade]:
         """A new limit in rupees. Raises KeyError for an order that doesn't work any more."""
@@ -112,7 +124,7 @@ class Venue:
 
     def _arrive(self, order: BookOrder, now: int) -> list[BrokerTrade]:
         quote = self._quote(order.instrument_token)
-        trades = self._fill(self._keep(order), matching.take(order, quote), now)
+        trades = self._fill(order, matching.take(order, quote), now)
         order = self.today[order.order_id]
         if order.status is OPEN:
             passive, queue = matching.is_passive(order, quote), matching.joined_queue(order, quote)
@@ -120,30 +132,38 @@ class Venue:
         return trades
 
     def _fill(self, order: BookOrder, pieces: list[Piece], now: int) -> list[BrokerTrade]:
-        trades = []
-        for price, quantity in pieces:
-            self._trades += 1
-            execution = Execution(
-                trade_id=f"{self._trades:08d}", order_id=order.order_id, exchange_order_id=order.order_id,
-                instrument_token=order.instrument_token, product=order.form.product, side=order.form.side,
-                quantity=quantity, price=price, ts=now,
-            )  # fmt: skip
-            self.ledger.book(execution)
-            token, filled = order.instrument_token, order.filled + quantity
-            self._count(token, order.sign * quantity)
-            order = self._keep(
-                msgspec.structs.replace(
-                    order, filled=filled, value=order.value + quantity * price, updated=now,
-                    status=COMPLETE if filled == order.quantity else OPEN,
-                )
-            )  # fmt: skip
-            trades.append(self._told(execution))
+        """Book the pieces of an order and keep it as it stands then."""
+        trades = [self._trade(order, price, quantity, now) for price, quantity in pieces]
+        if pieces:
+            filled = order.filled + sum([quantity for _, quantity in pieces])
+            value = order.value + sum([price * quantity for price, quantity in pieces])
+            status = COMPLETE if filled == order.quantity else OPEN
+            self._keep(msgspec.structs.replace(order, filled=filled, value=value, updated=now, status=status))
+        else:
+            self._keep(order)
         return trades
 
-    def _count(self, token: int, units: int) -> None:
-        self.net[token] = self.held[token] = self.net.get(token, 0) + units
-        if not self.held[token]:
-            del self.held[token]
+    def _trade(self, order: BookOrder, price: int, quantity: int, now: int) -> BrokerTrade:
+        """Book one execution; what the broker tells of it."""
+        self._trades += 1
+        trade_id, order_id, token = f"{self._trades:08d}", order.order_id, order.instrument_token
+        product, side = order.form.product, order.form.side
+        self.ledger.book(
+            Execution(
+                trade_id=trade_id, order_id=order_id, exchange_order_id=order_id, instrument_token=token, product=product,
+                side=side, quantity=quantity, price=price, ts=now,
+            )
+        )  # fmt: skip
+        net = self.net.get(token, 0) + (quantity if side == "BUY" else -quantity)
+        self.net[token] = net
+        if net:
+            self.held[token] = net
+        else:
+            self.held.pop(token, None)
+        return BrokerTrade(
+            trade_id=trade_id, order_id=order_id, instrument=self._instruments[token].key, instrument_token=token,
+            side=BUY if side == "BUY" else SELL, quantity=quantity, price=price / 100, product=product, ts=now,
+        )  # fmt: skip
 
     def _keep(self, order: BookOrder) -> BookOrder:
         self.today[order.order_id] = order
@@ -154,14 +174,6 @@ class Venue:
         return order
 
     # ------------------------------------------------------------------ what the broker tells
-
-    def _told(self, execution: Execution) -> BrokerTrade:
-        return BrokerTrade(
-            trade_id=execution.trade_id, order_id=execution.order_id,
-            instrument=self._instruments[execution.instrument_token].key,
-            instrument_token=execution.instrument_token, side=BUY if execution.side == "BUY" else SELL, quantity=execution.quantity,
-            price=execution.price / 100, product=execution.product, ts=execution.ts,
-        )  # fmt: skip
 
     def row(self, order: BookOrder) -> BrokerOrder:
         """An order as `/orders` has it."""

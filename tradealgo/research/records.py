@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tradealgo.consumer.requests import RequestMaker
 from tradealgo.domain.candles import SECOND_NS, ClosedCandle
+from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.orders import OrderRequest
 from tradealgo.domain.signals import SignalRecord
 
 if TYPE_CHECKING:
     from tradealgo.research.backtest import Backtest, InstrumentRun
+
+
+class Change(NamedTuple):
+    """A candle that changed a target, as the Consumer publishes it (every stamp is its end), and the signal: None of a
+    strategy that raised.
+    """
+
+    closed: ClosedCandle
+    signal: SignalRecord | None
 
 
 def signal_records(test: Backtest) -> list[SignalRecord]:
@@ -24,15 +34,35 @@ def signal_records(test: Backtest) -> list[SignalRecord]:
 def request_records(test: Backtest) -> list[OrderRequest]:
     """In the order of time, then of instruments. Only changes of target can give rise to one."""
     maker = RequestMaker(test.session_id, type(test.strategy).__name__, test.sizing, test.capital, test.strategy)
-    moments = [(int(r.data.start[i]), n, i) for n, r in enumerate(test.runs) for i in r.signals.changes]
+    moments = [(r.instrument, change) for r in test.runs for change in changes(r)]
     found: list[OrderRequest] = []
-    for _, n, i in sorted(moments):
-        run = test.runs[n]
-        closed = closed_candle(run, i)
-        if i == run.signals.said:
-            found += maker.leave(run.instrument, closed, closed.ts_closed, "strategy raised")
-        else:
-            found += maker.on_signal(signal_record(run, i), run.instrument, closed, closed.ts_closed)
+    for instrument, change in sorted(moments, key=lambda moment: moment[1].closed.start):
+        found += asked(maker, instrument, change, change.closed.ts_closed)
+    return found
+
+
+def asked(maker: RequestMaker, instrument: Instrument, change: Change, ts: int) -> list[OrderRequest]:
+    """What a change of target gives rise to."""
+    closed, signal = change
+    if signal is None:
+        return maker.leave(instrument, closed, ts, "strategy raised")
+    return maker.on_signal(signal, instrument, closed, ts)
+
+
+def changes(run: InstrumentRun) -> list[Change]:
+    """All changes of an instrument's target, in order."""
+    s, data = run.signals, run.data
+    token, interval, width = run.instrument.instrument_token, data.interval, data.interval * SECOND_NS
+    spans = s.changed
+    at = s.at[spans]
+    candles = zip(*(column[at].tolist() for column in data.arrays), strict=True)
+    said = zip(at.tolist(), *(values[spans].tolist() for values in (s.targets, s.stops, s.reasons)), strict=True)
+    found = []
+    for (start, first, high, low, last, volume, oi), (i, target, stop, reason) in zip(candles, said, strict=True):
+        end = start + width
+        closed = ClosedCandle(token, interval, start, first, high, low, last, volume, oi, 0, end, end, end)
+        signal = None if i == s.said else SignalRecord(token, start, target, stop, s.texts[reason], last, end, end)
+        found.append(Change(closed, signal))
     return found
 
 
@@ -43,16 +73,4 @@ def signal_record(run: InstrumentRun, i: int) -> SignalRecord:
     return SignalRecord(
         run.instrument.instrument_token, int(data.start[i]), int(s.target[i]), float(s.stop[i]),
         s.texts[int(s.reason[i])], float(data.close[i]), end, end,
-    )  # fmt: skip
-
-
-def closed_candle(run: InstrumentRun, i: int) -> ClosedCandle:
-    """Candle `i` as the Consumer publishes one; every stamp is its end."""
-    data = run.data
-    start = int(data.start[i])
-    end = start + data.interval * SECOND_NS
-    candle = data.candle(i)
-    return ClosedCandle(
-        run.instrument.instrument_token, data.interval, start, candle.open, candle.high, candle.low, candle.close,
-        candle.volume, candle.oi, 0, end, end, end,
     )  # fmt: skip

@@ -61,9 +61,14 @@ class Signals:
         return self._by_candle(self.reasons)
 
     @property
+    def changed(self) -> np.ndarray:
+        """The spans that began with another target."""
+        return np.flatnonzero(np.diff(self.targets, prepend=np.int8(0)))
+
+    @property
     def changes(self) -> list[int]:
         """The candles that changed the target."""
-        return self.at[np.diff(self.targets, prepend=np.int8(0)) != 0].tolist()
+        return self.at[self.changed].tolist()
 
 
 def run(strategy: Strategy, instrument: Instrument, data: Columns, *, intraday: bool, engine: str) -> Signals:
