@@ -85,7 +85,9 @@ def _exchange(pipe: Pipe) -> None:
     from tradealgo.exchange.market import MarketDay
     from tradealgo.exchange.service import PaperExchange
     from tradealgo.exchange.testing import UNLIMITED
+    from tradealgo.process import give_way
 
+    give_way()  # as the exchange's own process does
     market = MarketDay(DAY, InstrumentBook(book()), {})
 
     async def serve() -> None:

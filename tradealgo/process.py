@@ -30,6 +30,8 @@ from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.domain.state import Alert, Beat, Level, Module
 
 BEAT_S = 1.0
+#: On whose work no order waits; the paper exchange stands for a computer elsewhere.
+ASIDE = frozenset({Module.SENTINEL, Module.RECORDER, Module.MONITOR, Module.EXCHANGE})
 #: Before a stream's name, a figure of every heartbeat: milliseconds that the module is behind in reading it.
 LAG = "lag_ms_"
 
@@ -138,6 +140,14 @@ def write_pid(folder: SessionDir, module: Module) -> None:
     (folder.pids / f"{module.value}.pid").write_text(f"{os.getpid()}\n")
 
 
+def give_way() -> None:
+    """Wait until a core is free, where the system knows such processes (Linux). One that wakes up because it was sent
+    something otherwise takes the core at once from its sender, who may have more orders to send.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 async def run_module(module: Module, main: Callable[[Process], Awaitable[None]], *, needs_bus: bool = True) -> None:
     """Run a module's loop until it returns, raises, or SIGTERM or SIGINT asks it to stop (its task is cancelled).
 
@@ -149,6 +159,8 @@ async def run_module(module: Module, main: Callable[[Process], Awaitable[None]],
     folder = SessionDir(parser.parse_args().session_dir)
     manifest = folder.read_manifest()
     write_pid(folder, module)
+    if module in ASIDE:
+        give_way()
     bus = await connected_bus(manifest) if needs_bus else Bus(connect(manifest.resolved_bus_url()), manifest.session_id)
     process = Process(module, folder, manifest, bus)
     loop = asyncio.get_running_loop()

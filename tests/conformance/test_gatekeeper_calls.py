@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -172,15 +173,43 @@ async def test_a_redirect_is_not_followed(kind: CallKind) -> None:
         assert len(server.heard) == 1
 
 
-async def test_a_call_that_finds_no_free_connection_was_not_sent() -> None:
-    """All connections wait for answers: a late one would land in a second in which it isn't counted."""
+async def test_a_call_whose_connection_is_not_made_in_time_was_not_sent() -> None:
+    """The server is mute while TLS begins: a late call would land in a second in which it isn't counted."""
     async with Scripted() as server:
-        waiting = [asyncio.create_task(server.broker.ask(Query.ORDERS)) for _ in range(32)]
-        while len(server.heard) < 32:  # noqa: ASYNC110 (another task's list)
-            await asyncio.sleep(0.01)
+        broker = Broker(server.url.replace("http", "https"), lambda: LOGIN, 5.0)
         began = time.monotonic()
-        assert await server.perform(CallKind.PLACE) is Outcome.NOT_SENT
+        done = await broker.perform(Call(call_id=1, kind=CallKind.PLACE, order=ORDER, admitted=time.time_ns()))
+        assert (done.outcome, done.text) == (Outcome.NOT_SENT, "no connection: none within 0.75 s")
         assert time.monotonic() - began < 3
+        await broker.close()
+
+
+async def test_a_call_does_not_wait_for_answers_to_others() -> None:
+    """Where nothing is answered any more, it has a connection of its own, and its outcome is unknown."""
+    async with Scripted() as server:
+        waiting = [asyncio.create_task(server.broker.ask(Query.ORDERS)) for _ in range(40)]
+        waiting.append(asyncio.create_task(server.perform(CallKind.PLACE)))
+        while len(server.heard) < 41:  # noqa: ASYNC110 (another task's list)
+            await asyncio.sleep(0.01)
+        assert server.heard[-1].startswith("POST")
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_on_an_open_connection_a_call_has_left_when_perform_returns() -> None:
+    """Whoever reads the other end has it without a turn of this loop."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        broker = Broker(f"http://127.0.0.1:{listener.getsockname()[1]}", lambda: LOGIN, 5.0)
+        asking = asyncio.create_task(broker.ask(Query.ORDERS))
+        peer, _ = await asyncio.to_thread(listener.accept)
+        with peer:
+            await asyncio.to_thread(peer.recv, 65_536)
+            peer.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"data":[]}')
+            await asking
+            under_way = broker.perform(Call(call_id=2, kind=CallKind.PLACE, order=ORDER, admitted=time.time_ns()))
+            peer.settimeout(5)
+            assert peer.recv(65_536).startswith(b"POST /orders/regular ")
+            peer.sendall(YES.encode())
+            assert (await under_way).outcome is Outcome.ACCEPTED
+        await broker.close()

@@ -22,6 +22,7 @@ from tradealgo.domain.state import KillState, Module, TradingState
 from tradealgo.live import supervisor
 from tradealgo.live.leftovers import kill_state
 from tradealgo.live.session import LiveSession
+from tradealgo.process import ASIDE
 from tradealgo.strategies import EmaCross
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
@@ -104,6 +105,16 @@ def test_a_paper_session_has_no_broker_secret(session: LiveSession) -> None:
         return
     for process in supervisor.session_processes(session.folder):
         assert "must-not-reach" not in Path(f"/proc/{process.pid}/environ").read_text()
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux knows processes that wait for a free core")
+def test_what_no_order_waits_for_gives_way(session: LiveSession) -> None:
+    """The paper exchange, the Recorder, the Monitor and the Sentinel never take the core from one that sent them something."""
+    found = {
+        m: os.sched_getscheduler(int((session.folder.pids / f"{m}.pid").read_text())) for m in Module if m != "bus"
+    }
+    assert {m for m, policy in found.items() if policy == os.SCHED_BATCH} == ASIDE
+    assert set(found.values()) == {os.SCHED_BATCH, os.SCHED_OTHER}
 
 
 def test_the_same_launch_again_attaches(session: LiveSession, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,7 +131,7 @@ class Server:
             writer.close()
 
     async def ask(self) -> bytes:
-        return (await self.lines.request("GET", "/orders", "A: b\r\n", b"", 5.0)).body
+        return (await self.lines.answer(self.lines.write("GET", "/orders", "A: b\r\n", b""), 5.0)).body
 
 
 async def test_a_connection_is_kept_and_takes_the_next_request() -> None:
@@ -173,8 +173,9 @@ async def test_a_request_that_was_given_up_takes_its_connection_along() -> None:
 
 async def test_nobody_listens() -> None:
     """Not a byte was sent, and the error says so."""
+    lines = Lines("http://127.0.0.1:9")
     with pytest.raises(NoConnection, match="Connect call failed"):
-        await Lines("http://127.0.0.1:9").request("POST", "/orders", "", b"x", 5.0)
+        await lines.answer(lines.write("POST", "/orders", "", b"x"), 5.0)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from gate_world import CALL, INFY, SECOND, World
 
-from tradealgo.config import Manifest, Mode, SessionDir
+from tradealgo.config import BrokerSession, Manifest, Mode, SessionDir
 from tradealgo.domain.orders import OrderState, Side
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Action, KillState, SessionState, TradingState
@@ -137,16 +137,19 @@ def test_only_a_gatekeeper_without_a_sign_of_life_is_fenced(shell: Shell, monkey
 async def test_a_call_or_question_that_breaks_inside_has_an_end(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug in the client must not leave an order SUBMITTING for ever: its outcome is unknown, and it is looked up."""
 
-    async def broken(*_: object) -> None:
+    def broken(*_: object) -> None:
         raise AttributeError("no such thing")
 
-    monkeypatch.setattr(shell.broker, "perform", broken)
-    monkeypatch.setattr(shell.broker, "ask", broken)
+    login = BrokerSession(account="A", user_id="U", api_key="key", access_token="token", created=0, expires=0)
+    monkeypatch.setattr(shell.broker, "_login", lambda: login)
+    monkeypatch.setattr(shell.broker._lines, "write", broken)
     order = World().gate.orders.killing("x", INFY.instrument_token, Side.BUY, 1, 1.0)
-    for command in (m.Call(call_id=7, kind=m.CallKind.PLACE, order=order, admitted=5), m.Ask(Query.ORDERS)):
-        with pytest.raises(AttributeError):
-            await shell._do(command)
+    admitted = time.time_ns()
+    call = m.Call(call_id=7, kind=m.CallKind.PLACE, order=order, admitted=admitted)
+    await shell._perform([call, m.Ask(Query.ORDERS)], [])
+    errors = await asyncio.gather(*shell._tasks, return_exceptions=True)
+    assert [type(e) for e in errors] == [AttributeError] * 2
     events = [shell._queue.get_nowait()[0] for _ in range(shell._queue.qsize())]
     (done,) = [e for e in events if isinstance(e, m.CallDone)]
-    assert (done.call_id, done.outcome, done.ts_sent) == (7, m.Outcome.UNKNOWN, 5)
+    assert (done.call_id, done.outcome, done.ts_sent) == (7, m.Outcome.UNKNOWN, admitted)
     assert [e.query for e in events if isinstance(e, m.QueryFailed)] == [Query.ORDERS]

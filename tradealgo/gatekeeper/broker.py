@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
@@ -19,7 +19,7 @@ import msgspec
 from tradealgo.config import BrokerSession
 from tradealgo.gatekeeper import kite
 from tradealgo.gatekeeper.kite import Query
-from tradealgo.gatekeeper.lines import Lines, NoConnection
+from tradealgo.gatekeeper.lines import Asked, Lines, NoConnection
 from tradealgo.gatekeeper.messages import (
     Call,
     CallDone,
@@ -72,18 +72,31 @@ class Broker:
 
     # ------------------------------------------------------------------ order calls
 
-    async def perform(self, call: Call) -> CallDone:
-        """Make an order call. Never raises: what went wrong is the outcome."""
+    def perform(self, call: Call) -> Coroutine[Any, Any, CallDone]:
+        """Begin an order call: where a connection is open, it has left when this returns. What is returned waits for the
+        outcome, which is whatever went wrong, too.
+        """
+        try:
+            return self._begun(call)
+        except Exception as error:  # as what is awaited would raise it
+            return _raised(error)
+
+    def _begun(self, call: Call) -> Coroutine[Any, Any, CallDone]:
         login = self._login()
         if login is None:
-            return CallDone(call_id=call.call_id, outcome=Outcome.TOKEN_DEAD, text="not logged in")
+            return _over(CallDone(call_id=call.call_id, outcome=Outcome.TOKEN_DEAD, text="not logged in"))
         method, route, form = _shape(call)
+        body = _encoded(form) if form else b""
+        headers = self._headers(login) + (_FORM if form else "")
         sent = self._clock()
         if sent - call.admitted > LAUNCH_NS:
             text = f"not sent: {(sent - call.admitted) / 1e6:.0f} ms late"
-            return CallDone(call_id=call.call_id, outcome=Outcome.NOT_SENT, text=text, ts_done=sent)
+            return _over(CallDone(call_id=call.call_id, outcome=Outcome.NOT_SENT, text=text, ts_done=sent))
+        return self._outcome(call, sent, self._lines.write(method, route, headers, body))
+
+    async def _outcome(self, call: Call, sent: int, asked: Asked) -> CallDone:
         try:
-            answer = await self._request(login, method, route, form)
+            answer = await self._answer(asked, CONNECT_S)
         except NoConnection as error:
             return self._done(call, Outcome.NOT_SENT, f"no connection: {error}", sent)
         except OSError as error:  # TimeoutError is one
@@ -100,15 +113,13 @@ class Broker:
             ts_done=self._clock(), server_second=second,
         )  # fmt: skip
 
-    async def _request(
-        self, login: BrokerSession, method: str, route: str, form: dict[str, str] | None = None
-    ) -> Answer:
-        headers = f"X-Kite-Version: {kite.VERSION}\r\nAuthorization: {login.authorization}\r\nUser-Agent: TradeAlgo\r\n"
-        headers += _ZIPPED if method == "GET" else _FORM if form else ""
-        connect_s = self._timeout_s if method == "GET" else CONNECT_S
+    async def _answer(self, asked: Asked, connect_s: float) -> Answer:
         async with asyncio.timeout(self._timeout_s):
-            reply = await self._lines.request(method, route, headers, _encoded(form or {}), connect_s)
+            reply = await self._lines.answer(asked, connect_s)
         return read_answer(reply.status, reply.body, reply.headers.get(b"date", b"").decode("latin-1"))
+
+    def _headers(self, login: BrokerSession) -> str:
+        return f"X-Kite-Version: {kite.VERSION}\r\nAuthorization: {login.authorization}\r\nUser-Agent: TradeAlgo\r\n"
 
     # ------------------------------------------------------------------ questions
 
@@ -119,7 +130,8 @@ class Broker:
         if login is None:
             return QueryFailed(query=query, text="not logged in", token_dead=True)
         try:
-            answer = await self._request(login, "GET", query.value)
+            question = self._lines.write("GET", query.value, self._headers(login) + _ZIPPED, b"")
+            answer = await self._answer(question, self._timeout_s)
             if answer.status != 200:
                 dead = answer.error_type == "TokenException"
                 return QueryFailed(query=query, text=f"HTTP {answer.status} {answer.message}", token_dead=dead)
@@ -141,7 +153,17 @@ def _shape(call: Call) -> tuple[str, str, dict[str, str] | None]:
 
 def _encoded(form: dict[str, str]) -> bytes:
     """A form as `urlencode` has it, which takes as long as all else of a call: nearly every value stays as it is."""
-    return "&".join([f"{k}={v if _is_plain(v) else quote_plus(v)}" for k, v in form.items()]).encode()
+    if _is_plain("".join(form.values())):
+        return "&".join([f"{k}={v}" for k, v in form.items()]).encode()
+    return "&".join([f"{k}={quote_plus(v)}" for k, v in form.items()]).encode()
+
+
+async def _over(outcome: CallDone) -> CallDone:
+    return outcome
+
+
+async def _raised(error: Exception) -> CallDone:
+    raise error
 
 
 def read_answer(status: int, body: bytes, date: str | None) -> Answer:

@@ -17,15 +17,13 @@ from urllib.parse import urlsplit
 
 import httptools
 
-#: Requests under way at most, each on a connection of its own.
-LINES = 32
 #: A connection that the server closed while idle would turn an order call into one of unknown outcome: let go of it earlier.
 IDLE_S = 15.0
 LONGEST_HEAD = 65_536
 
 
 class NoConnection(ConnectionError):
-    """Nothing was sent: no connection could be made, or none became free."""
+    """Nothing was sent: no connection could be made."""
 
 
 class BadReply(ConnectionError):
@@ -41,34 +39,53 @@ class Reply(NamedTuple):
     keeps: bool
 
 
+class Asked(NamedTuple):
+    """A request, and the connection that it has left on; None: it still needs one."""
+
+    text: bytes
+    line: _Line | None
+
+
 class Lines:
-    """Connections to the host of `url`, made when needed. What `url` has of a path comes before every target."""
+    """Connections to the host of `url`, each made when needed: as many as there are requests at once. What `url` has of a
+    path comes before every target.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._ssl = ssl.create_default_context() if parts.scheme == "https" else None
         self._host, self._port = parts.hostname or "", parts.port or (443 if self._ssl else 80)
         self._path, self._name = parts.path.rstrip("/"), f"Host: {parts.netloc}\r\n"
-        self._room = asyncio.Semaphore(LINES)
         self._idle: list[tuple[_Line, float]] = []  # and since when, the latest last
 
-    async def request(self, method: str, target: str, headers: str, body: bytes, connect_s: float) -> Reply:
-        """Ask once. Raises NoConnection, BadReply, OSError.
+    def write(self, method: str, target: str, headers: str, body: bytes) -> Asked:
+        """Make a request. Where a connection is open and free it has left when this returns.
 
         Args:
             headers: lines that end in CRLF each; Host and Content-Length are added.
-            connect_s: seconds that getting a connection may take.
         """
         length = f"Content-Length: {len(body)}\r\n" if body else ""
         head = f"{method} {self._path}{target} HTTP/1.1\r\n{self._name}{headers}{length}\r\n"
-        line = await self._line(connect_s)
+        asked = Asked(head.encode("latin-1") + body, self._warm())
+        if asked.line is not None:
+            asked.line.send(asked.text)
+        return asked
+
+    async def answer(self, asked: Asked, connect_s: float) -> Reply:
+        """Send what hasn't left yet, and wait for the answer. Raises NoConnection, BadReply, OSError.
+
+        Args:
+            connect_s: seconds that getting a connection may take.
+        """
+        line = asked.line
+        if line is None:
+            line = await self._connected(connect_s)
+            line.send(asked.text)
         try:
-            reply = await line.ask(head.encode("latin-1") + body)
+            reply = await line.answer()
         except BaseException:
             line.transport.abort()
             raise
-        finally:
-            self._room.release()
         if reply.keeps and line.is_free:
             self._idle.append((line, time.monotonic()))
         else:
@@ -81,21 +98,6 @@ class Lines:
             self._idle.pop()[0].transport.close()
         await asyncio.sleep(0)  # they close when the loop turns
 
-    async def _line(self, connect_s: float) -> _Line:
-        if not self._room.locked() and (line := self._warm()):  # nothing to wait for, nor to time
-            await self._room.acquire()
-            return line
-        try:
-            async with asyncio.timeout(connect_s):
-                await self._room.acquire()
-                try:
-                    return self._warm() or await self._connected()
-                except BaseException:
-                    self._room.release()
-                    raise
-        except OSError as error:
-            raise NoConnection(str(error) or f"none within {connect_s:g} s") from error
-
     def _warm(self) -> _Line | None:
         while self._idle:
             line, since = self._idle.pop()
@@ -104,10 +106,14 @@ class Lines:
             line.transport.close()
         return None
 
-    async def _connected(self) -> _Line:
-        _, line = await asyncio.get_running_loop().create_connection(
-            _Line, self._host, self._port, ssl=self._ssl, happy_eyeballs_delay=0.25
-        )
+    async def _connected(self, within_s: float) -> _Line:
+        try:
+            async with asyncio.timeout(within_s):
+                _, line = await asyncio.get_running_loop().create_connection(
+                    _Line, self._host, self._port, ssl=self._ssl, happy_eyeballs_delay=0.25
+                )
+        except OSError as error:
+            raise NoConnection(str(error) or f"none within {within_s:g} s") from error
         return line
 
 
@@ -187,9 +193,13 @@ class _Line(asyncio.Protocol):
     def is_free(self) -> bool:
         return self._asked is None and not self.transport.is_closing()
 
-    async def ask(self, request: bytes) -> Reply:
-        self._answer, self._asked = Answer(), asyncio.get_running_loop().create_future()
+    def send(self, request: bytes) -> None:
+        """Write a request; `answer` waits for what comes of it."""
         self.transport.write(request)
+        self._answer, self._asked = Answer(), asyncio.get_running_loop().create_future()
+
+    async def answer(self) -> Reply:
+        assert self._asked is not None
         try:
             return await self._asked
         finally:

@@ -58,13 +58,13 @@ class LoginFile:
     """The account's login as the Sentinel last wrote it."""
 
     def __init__(self, account: str) -> None:
-        self._account = account
+        self._account, self._path = account, str(token_file(account))
         self._stamp: tuple[int, int] | None = None
         self._login: BrokerSession | None = None
 
     def __call__(self) -> BrokerSession | None:
         try:
-            found = os.stat(token_file(self._account))
+            found = os.stat(self._path)
         except FileNotFoundError:
             return None
         if (stamp := (found.st_mtime_ns, found.st_ino)) != self._stamp:
@@ -175,7 +175,7 @@ class Shell:
         await self._call([c for c in commands if isinstance(c, Call)])
         for command in commands:
             if isinstance(command, Ask):
-                self._spawn(command)
+                self._keep(self._do(command, self.broker.ask(command.query)))
             elif isinstance(command, Publish) and self.outbox:
                 self.outbox.pass_on(command.stream, command.message)
         for seq, record in enumerate(records, first):
@@ -186,12 +186,15 @@ class Shell:
 
     async def _call(self, calls: list[Call]) -> None:
         """Begin order calls; they are on their way before anybody is told and before the next event is looked at."""
+        begun: list[tuple[Call, Coroutine[Any, Any, Event]]] = []
         for call in calls:
             if self._is_too_late(call):
                 text = "not sent: the kill switch has tripped"
                 self.put(CallDone(call_id=call.call_id, outcome=Outcome.NOT_SENT, text=text, ts_done=self.clock()))
             else:
-                self._spawn(call)
+                begun.append((call, self.broker.perform(call)))
+        for call, outcome in begun:  # all have left before any is waited for
+            self._keep(self._do(call, outcome))
         if calls:
             await asyncio.sleep(0)
 
@@ -212,21 +215,15 @@ class Shell:
         self.commit_ms = max(self.commit_ms, (time.perf_counter() - began) * 1e3)
         return first
 
-    def _spawn(self, command: Call | Ask) -> None:
-        self._keep(self._do(command))
-
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         """Let it run beside the loop."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _do(self, command: Call | Ask) -> None:
+    async def _do(self, command: Call | Ask, work: Coroutine[Any, Any, Event]) -> None:
         try:
-            if isinstance(command, Call):
-                self.put(await self.broker.perform(command))
-            else:
-                self.put(await self.broker.ask(command.query))
+            self.put(await work)
         except Exception as error:  # the core must hear of it: an open call or question would never end
             text = f"{type(error).__name__}: {error}"
             self.put(Faulted(text))
