@@ -581,7 +581,7 @@ class World:
             )
         for token in self.position:
             code = f"EXIT:{token}"
-            insist(not self.beyond(token) or code in gate.context._raised, f"{token} is held and nothing is said")
+            insist(not self.beyond(token) or code in gate.context.raised, f"{token} is held and nothing is said")
         self.check_baskets()
         if self.tripped:
             insist(gate.killer.status.state is KillState.LOCKED, f"kill at {gate.killer.status}")

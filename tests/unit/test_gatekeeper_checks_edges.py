@@ -44,6 +44,7 @@ def reduce(after: int, quantity: int, **changes: Any) -> OrderRequest:
         ({"start": 0}, {}),
         ({"start": at(DAY, dt.time(0))}, {}),
         ({"request_id": "x" * 200}, {}),
+        ({"stop": MAX_PRICE, "target": MAX_PRICE}, {}),
     ],
 )
 def test_what_is_at_the_limit_passes(changes: dict[str, Any], limits: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ def test_the_fills_of_a_second_order_under_one_tag_are_ours() -> None:
     world.fill(doubled(world), 10)
     world.advance(SECOND // 2)
     assert world.gate.book.position(TOKEN) == world.position[TOKEN] == 20
-    assert any(code.startswith("DOUBLED:") for code in world.gate.context._raised)
+    assert any(code.startswith("DOUBLED:") for code in world.gate.context.raised)
     world.crash()
     world.advance(3 * SECOND)
     assert world.gate.book.position(TOKEN) == 20

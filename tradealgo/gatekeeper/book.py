@@ -13,9 +13,11 @@ from tradealgo.domain.portfolio import Portfolio, to_paise
 
 #: Not at the broker yet, and never will be unless we send it.
 UNSENT_STATES = frozenset({OrderState.NEW, OrderState.JOURNALED})
+#: On its way to the broker: an entry's time begins when it is there.
+LEAVING_STATES = frozenset({OrderState.JOURNALED, OrderState.SUBMITTING})
 
-
-BUY, SELL, UNKNOWN = Side.BUY, Side.SELL, OrderState.UNKNOWN
+#: Read often (see `core`).
+BUY, SELL, UNKNOWN, ENTRY = Side.BUY, Side.SELL, OrderState.UNKNOWN, Intent.ENTRY
 #: A tick this much older than the broker's own last price gives way to it.
 QUOTE_AFTER_NS = 3_000_000_000
 
@@ -53,7 +55,7 @@ class Book:
         self.portfolio = Portfolio(self.instruments)
         self.orders: dict[str, Order] = {}
         self.working: dict[str, Order] = {}
-        # Of them, all but the entries that rest: those have their time (see `lifecycle`)
+        # Of them, all but the entries that leave or rest: those have their time (see `lifecycle`)
         self.awake: dict[str, Order] = {}
         self.unknown: dict[str, Order] = {}  # of them, those whose outcome isn't known
         self.by_order_id: dict[str, str] = {}
@@ -85,15 +87,26 @@ class Book:
     # ------------------------------------------------------------------ changes
 
     def put(self, order: Order, now: int) -> None:
-        """Take an order's new record."""
+        """Take an order's new record. Its quantity is never another one."""
         tag, token, state, pending = order.tag, order.instrument_token, order.state, 0
         before = self.working.get(tag)
-        if token not in self._by_token:
+        if before is None and token not in self._by_token:
             self._by_token[token] = {}
             self._own_tokens.add(token)
         self.orders[tag] = order
+        self.changed_at = now
+        if order.order_id:
+            self.by_order_id[order.order_id] = tag
+        if state is UNKNOWN:
+            self.unknown[tag] = order
+        elif self.unknown:
+            self.unknown.pop(tag, None)
         if state in WORKING_STATES:
-            self.working[tag] = self.awake[tag] = self._by_token[token][tag] = order
+            self.working[tag] = self._by_token[token][tag] = order
+            if state not in LEAVING_STATES or order.intent is not ENTRY or tag in self.awake:
+                self.awake[tag] = order
+            if before is not None and before.filled_quantity == order.filled_quantity:
+                return  # it works on, and no figure is another one
             pending = order.quantity - order.filled_quantity
         elif before is not None:
             del self.working[tag], self._by_token[token][tag]
@@ -102,17 +115,10 @@ class Book:
             pending -= before.quantity - before.filled_quantity
         if pending:
             self._pending[token, order.side] = self._pending.get((token, order.side), 0) + pending
-        if state is UNKNOWN:
-            self.unknown[tag] = order
-        elif self.unknown:
-            self.unknown.pop(tag, None)
-        if order.order_id:
-            self.by_order_id[order.order_id] = tag
         if order.filled_quantity or self._unbooked:
             self._count_unbooked(tag)
         self._resized.add(token)
         self.unsettled.add(token)
-        self.changed_at = now
 
     def book(self, fill: Fill, now: int) -> bool:
         """Book an execution of an own order; False if it is booked already."""
@@ -120,7 +126,7 @@ class Book:
             return False
         token = fill.instrument_token
         self._booked[fill.tag] = self._booked.get(fill.tag, 0) + fill.quantity
-        held = self._held[token] = self.portfolio.position(token).quantity
+        held = self._held[token] = self._held.get(token, 0) + fill.side.sign * fill.quantity
         if held:
             self._open.add(token)
         else:

@@ -28,7 +28,7 @@ class BreakerEvent(StrEnum):
 
 _S, _E = BreakerState, BreakerEvent
 #: Read often (see `core`).
-CLOSED, PASSING, SUCCEED = _S.CLOSED, (_S.CLOSED, _S.HALF_OPEN), _E.SUCCEED
+CLOSED, PASSING = _S.CLOSED, (_S.CLOSED, _S.HALF_OPEN)
 TABLE: dict[tuple[BreakerState, BreakerEvent], BreakerState] = {
     (_S.CLOSED, _E.TRIP): _S.OPEN,
     (_S.CLOSED, _E.FAIL): _S.CLOSED,
@@ -74,9 +74,11 @@ class Breaker:
 
     def succeed(self, now: int) -> None:
         """An order was accepted."""
+        if self.state is CLOSED:
+            return
         if self.state is BreakerState.TRYING:
             self._failures.clear()
-        self._take(SUCCEED, now)
+        self._take(BreakerEvent.SUCCEED, now)
 
     def tick(self, now: int) -> None:
         """Time has passed."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable
 
+import msgspec
+
 from tradealgo.domain.order_machine import OrderEvent
 from tradealgo.domain.orders import Intent, Order, OrderState
 from tradealgo.domain.state import Level
 from tradealgo.gatekeeper.breaker import Breaker
 from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.kite import Query
-from tradealgo.gatekeeper.messages import AnswerRecord, Call, CallDone, CallKind, CallRecord, Kind, Outcome
+from tradealgo.gatekeeper.messages import AnswerRecord, Call, CallDone, CallKind, CallRecord, Kind, Outcome, Record
 from tradealgo.gatekeeper.orders import AT_WORK, Orders
 from tradealgo.gatekeeper.pricing import marketable_limit
 from tradealgo.gatekeeper.queries import Queries
@@ -32,13 +34,14 @@ ACCEPTED, NOT_SENT, UNKNOWN = Outcome.ACCEPTED, Outcome.NOT_SENT, Outcome.UNKNOW
 CANCELLABLE = AT_WORK | {OrderState.MODIFY_PENDING, OrderState.CANCEL_PENDING}
 
 
-class Queued:
+class Queued(msgspec.Struct, gc=False):
     """A call that waits. `intent` is its rank in the budget, which for cancels isn't the order's own."""
 
-    __slots__ = ("intent", "kind", "number", "price", "tag")
-
-    def __init__(self, kind: CallKind, tag: str, intent: Intent, price: float, number: int) -> None:
-        self.kind, self.tag, self.intent, self.price, self.number = kind, tag, intent, price, number
+    kind: CallKind
+    tag: str
+    intent: Intent
+    price: float
+    number: int
 
     @property
     def rank(self) -> tuple[int, bool, int]:
@@ -62,7 +65,7 @@ class Calls:
         self.next_id = 1
         self.waiting_for = ""  # why the first of the queue can't leave
         self.token_dead = False
-        self._queue: list[Queued] = []
+        self.queued: list[Queued] = []  # the most urgent first
         self._under_way: dict[int, Queued] = {}
         self._number = 0
         self._failures: dict[str, int] = {}  # in a row, by order
@@ -83,24 +86,20 @@ class Calls:
 
     def hasten(self) -> None:
         """The kill is on: cancels that wait already, for whatever reason, go by its share of the budget."""
-        late = [q for q in self._queue if q.kind is CallKind.CANCEL and q.intent is not Intent.KILL]
+        late = [q for q in self.queued if q.kind is CallKind.CANCEL and q.intent is not Intent.KILL]
         for queued in late:
             queued.intent = Intent.KILL
         if late:
-            self._queue.sort(key=lambda q: q.rank)
+            self.queued.sort(key=lambda q: q.rank)
 
     def _enqueue(self, kind: CallKind, tag: str, intent: Intent, price: float = 0.0) -> None:
         self._orders.track(tag).busy = kind
         self._number += 1
         queued = Queued(kind, tag, intent, price, self._number)
-        if self._queue:
-            bisect.insort(self._queue, queued, key=lambda q: q.rank)
+        if self.queued:
+            bisect.insort(self.queued, queued, key=lambda q: q.rank)
         else:
-            self._queue.append(queued)
-
-    @property
-    def queued(self) -> int:
-        return len(self._queue)
+            self.queued.append(queued)
 
     def is_under_way(self, tag: str) -> bool:
         """Whether a call of this order has left and not been answered."""
@@ -111,25 +110,27 @@ class Calls:
     def pump(self) -> None:
         """Let out what the budget allows, the most urgent first; drop what is no longer wanted."""
         self.waiting_for = "LOGIN" if self.token_dead else ""
-        if not self._queue:
+        if not self.queued:
             return
         if self.token_dead:
-            self._queue = [q for q in self._queue if self._still_wanted(q)]
+            self.queued = [q for q in self.queued if self._still_wanted(q)]
             return
         kept: list[Queued] = []
-        for position, queued in enumerate(self._queue):
+        now = self._context.now
+        for position, queued in enumerate(self.queued):
             if not self._still_wanted(queued):
                 continue
-            if self._orders.track(queued.tag).not_before > self._context.now:
+            if self._orders.track(queued.tag).not_before > now:
                 kept.append(queued)
                 continue
-            self.waiting_for = self.budget.denies(queued.intent, self._context.now)
-            self._tell_wait(queued)
+            self.waiting_for = self.budget.denies(queued.intent, now)
+            if self.waiting_for or self._context.raised:
+                self._tell_wait(queued)
             if self.waiting_for:
-                kept += [q for q in self._queue[position:] if self._still_wanted(q)]
+                kept += [q for q in self.queued[position:] if self._still_wanted(q)]
                 break
             self._send(queued)
-        self._queue = kept
+        self.queued = kept
 
     def _tell_wait(self, queued: Queued) -> None:
         """People must hear of an exit that can't leave for longer than a second."""
@@ -162,19 +163,20 @@ class Calls:
 
     def _send(self, queued: Queued) -> None:
         order, now = self._context.book.orders[queued.tag], self._context.now
-        call_id, self.next_id = self.next_id, self.next_id + 1
-        if queued.kind is PLACE:
+        call_id, kind, price = self.next_id, queued.kind, queued.price
+        self.next_id += 1
+        if kind is PLACE:
             order = self._orders.move(order.tag, SEND, price=self._fresh_price(order))
-        elif queued.kind is CANCEL:
+        elif kind is CANCEL:
             order = self._orders.move(order.tag, OrderEvent.ASK_CANCEL)
         else:
             order = self._orders.move(order.tag, OrderEvent.ASK_MODIFY, modifications=order.modifications + 1)
         self.budget.take(call_id, queued.intent, now)
         self._under_way[call_id] = queued
-        self._context.record(
-            CALL, CallRecord(call_id=call_id, kind=queued.kind, tag=order.tag, price=queued.price, ts=now)
-        )
-        self._context.emit(Call(call_id=call_id, kind=queued.kind, order=order, price=queued.price, admitted=now))
+        self._context.commands += [
+            Record(CALL, CallRecord(call_id=call_id, kind=kind, tag=order.tag, price=price, ts=now)),
+            Call(call_id=call_id, kind=kind, order=order, price=price, admitted=now),
+        ]
 
     def _fresh_price(self, order: Order) -> float:
         """An exit that waited goes at today's price; an entry at the one that was checked, a protective order at its own."""

@@ -22,7 +22,7 @@ class Context:
         self.now = 0
         self.commands: list[Command] = []
         self.is_state_told = False  # whether nothing of the session's state has moved since it was last told
-        self._raised: set[str] = set()
+        self.raised: set[str] = set()  # codes of the alerts that stand
 
     def emit(self, command: Command) -> None:
         self.commands.append(command)
@@ -39,14 +39,14 @@ class Context:
 
     def alert(self, level: Level, code: str, text: str) -> None:
         """Tell people, once until it is resolved."""
-        if code not in self._raised:
-            self._raised.add(code)
+        if code not in self.raised:
+            self.raised.add(code)
             self._say(level, code, text, resolved=False)
 
     def resolve(self, code: str, text: str) -> None:
         """End an alert, if it was raised."""
-        if code in self._raised:
-            self._raised.discard(code)
+        if code in self.raised:
+            self.raised.discard(code)
             self._say(Level.INFO, code, text, resolved=True)
 
     def _say(self, level: Level, code: str, text: str, *, resolved: bool) -> None:

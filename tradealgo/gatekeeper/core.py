@@ -216,7 +216,7 @@ class Gate:
             "calls_day": budget.day_count(now),
             "open_orders": len(self.book.working),
             "foreign_orders": len(self.book.foreign),
-            "queued_calls": self.calls.queued,
+            "queued_calls": len(self.calls.queued),
             "unknown_orders": sum(o.state is OrderState.UNKNOWN for o in self.book.working.values()),
             "orders_to_settle": len(self.settling.asked),
             "protective_orders": sum(o.intent is Intent.PROTECT for o in self.book.working.values()),
@@ -232,11 +232,11 @@ class Gate:
 
     def look(self) -> GateState:
         """What checks may know of this moment."""
-        state = self.state
-        state.trading, state.kill = self.trading, self.killer.status.state
-        state.reason = self.killer.status.reason or self.overrides.reasons
-        state.mtm, state.loss_line = self.book.worst_mtm, self.loss_line
-        state.breaker_passes, state.breaker_failures = self.breaker.passes, self.breaker.failures
+        state, status, breaker = self.state, self.killer.status, self.breaker
+        state.trading, state.kill = self.trading, status.state
+        state.reason = status.reason or self.overrides.reasons
+        state.mtm, state.loss_line = self.book.worst_mtm, self.loss_base - self._allowed_loss
+        state.breaker_passes, state.breaker_failures = breaker.passes, breaker.failures
         state.calls_today = self.calls.budget.day_count(self.context.now)
         return state
 
@@ -250,7 +250,7 @@ class Gate:
             return ""
         if order.intent is PROTECT:
             return self.protection.refuses(order)
-        if self.trading is not ACTIVE:
+        if self.overrides.trading is not ACTIVE:
             lowers_risk = -self.book.position(order.instrument_token) * order.side.sign >= order.quantity
             if not lowers_risk:
                 return f"trading is {self.trading}"
@@ -266,13 +266,10 @@ class Gate:
             self.book.take_price(token, last, ts_event, event.ts_init)
         self.meter.is_stale = True
 
-    def _guard(self) -> None:
-        """Trip on the loss line."""
-        worst = self.book.worst_mtm
-        if worst <= self.loss_base - self._allowed_loss and self.killer.is_armed:
-            self.trip(
-                KillCause.MTM, f"MTM Rs {worst / 100:,.2f} is at or below the limit of Rs {self.loss_line / 100:,.2f}"
-            )
+    def _trip_on_loss(self, worst: int) -> None:
+        self.trip(
+            KillCause.MTM, f"MTM Rs {worst / 100:,.2f} is at or below the limit of Rs {self.loss_line / 100:,.2f}"
+        )
 
     # ------------------------------------------------------------------ what the broker tells
 
@@ -420,14 +417,16 @@ class Gate:
         """Do what is due. What stands beside a part is a sign that it may have something to do: without it the part would
         find nothing, and isn't asked.
         """
-        now = self.context.now
+        now, book = self.context.now, self.book
         if self.breaker.state is not CLOSED:
             self.breaker.tick(now)
         if self.calls.token_dead or self.overrides.trading is not ACTIVE:
             self._watch_login()
         if self.limits.dead_man_s:
             self.people.watch()
-        self._guard()
+        worst = book.worst_mtm
+        if worst <= self.loss_base - self._allowed_loss and self.killer.is_armed:
+            self._trip_on_loss(worst)
         ready = self._is_ready or self.ready
         try:
             if ready:
@@ -437,27 +436,28 @@ class Gate:
                     self.intake.decide_pending()
                 if self.protection.is_on:
                     self.protection.work()
-                if self.book.unknown or self.settling.asked:
+                if book.unknown or self.settling.asked:
                     self.settling.work()
         finally:  # an error in there is told, but holds up neither the kill nor what is at work, queued or asked
             self._act(ready, now)
 
     def _act(self, ready: bool, now: int) -> None:
+        killer = self.killer
         try:
             if self.book.awake or now > self.lifecycle.next_due:
                 self.lifecycle.tend()
         finally:
             if ready:
-                if not self.killer.is_armed:
-                    self.killer.work()
+                if not killer.is_armed:
+                    killer.work()
                 if self.calls.queued:
                     self.calls.pump()
             if now >= self._next_probe:
                 self._measure_clock()
             self.queries.pump()
-            if self.killer.status.state is VERIFIED_FLAT:
+            if not killer.is_armed and killer.status.state is VERIFIED_FLAT:
                 self._tell_state()
-                self.killer.lock()
+                killer.lock()
 
     def _measure_clock(self) -> None:
         """The calendar second is the broker's: find out where its seconds turn before a burst depends on it."""

@@ -89,22 +89,22 @@ class Intake:
         """Take a verdict that the journal holds."""
         if verdict.code != DUPLICATE:
             self.pending.pop(verdict.request_id, None)
-        self._hear(verdict)
+        self._hear(verdict, self.state.seen.get(verdict.request_id))
 
-    def _hear(self, verdict: Verdict) -> None:
+    def _hear(self, verdict: Verdict, request: OrderRequest | None) -> None:
         self.baskets.heard(verdict)
-        request = self.state.seen.get(verdict.request_id)
-        if request is not None and verdict.code not in VOID and not self._is_overtaken(request):
-            denial = "" if verdict.code == SUBMIT else verdict.text
-            self.words[request.instrument_token] = Word(request, denial)
-            self.book.unsettled.add(request.instrument_token)
-            if request.intent is ENTRY and not denial:
-                self.entries[request.instrument_token] = request
+        if request is None or verdict.code in VOID or (ROLLBACK in request.request_id and self._is_overtaken(request)):
+            return
+        token, denial = request.instrument_token, "" if verdict.code == SUBMIT else verdict.text
+        self.words[token] = Word(request, denial)
+        self.book.unsettled.add(token)
+        if request.intent is ENTRY and not denial:
+            self.entries[token] = request
 
-    def _is_overtaken(self, request: OrderRequest) -> bool:
+    def _is_overtaken(self, rollback: OrderRequest) -> bool:
         """Whether the strategy has said something else since the leg that this exit rolls back."""
-        leg, rolls_back, _ = request.request_id.partition(ROLLBACK)
-        word = self.words.get(request.instrument_token) if rolls_back else None
+        word = self.words.get(rollback.instrument_token)
+        leg = rollback.request_id.partition(ROLLBACK)[0]
         return word is not None and word.request.request_id.partition(ROLLBACK)[0] != leg
 
     def decide_pending(self) -> None:
@@ -116,14 +116,11 @@ class Intake:
             return
         waiting: set[int] = set()
         for request in list(self.pending.values()):
-            state = self.look()
-            in_turn = request.instrument_token not in waiting and not (
-                request.group and self.baskets.must_wait(request)
-            )
-            if not in_turn or self._must_wait(request):
-                waiting.add(request.instrument_token)
+            state, token, group = self.look(), request.instrument_token, request.group
+            if token in waiting or (group and self.baskets.must_wait(request)) or self._must_wait(request):
+                waiting.add(token)
                 continue
-            refusal = self.baskets.refuses(request) if request.group else None
+            refusal = self.baskets.refuses(request) if group else None
             answer = Deny(refusal) if refusal else decide(request, self.book, self.limits, state, self.context.now)
             del self.pending[request.request_id]
             self._held_since.pop(request.request_id, None)
@@ -163,7 +160,7 @@ class Intake:
             ts=self.context.now,
         )  # fmt: skip
         self.context.record(VERDICT, verdict)
-        self._hear(verdict)
+        self._hear(verdict, request)
         if isinstance(answer, Submit):
             for number, quantity in enumerate(answer.slices):
                 order = self.orders.add(self.orders.from_request(request, quantity, answer.price, number))

@@ -12,7 +12,7 @@ from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.kite import BrokerOrder, Query
 from tradealgo.gatekeeper.messages import OrdersSeen
-from tradealgo.gatekeeper.orders import AT_WORK, Orders
+from tradealgo.gatekeeper.orders import AT_WORK, Orders, Track
 from tradealgo.gatekeeper.pricing import is_further, pursuing_limit
 from tradealgo.gatekeeper.queries import Queries
 
@@ -39,6 +39,7 @@ class Lifecycle:
     def __init__(self, context: Context, orders: Orders, calls: Calls, queries: Queries) -> None:
         self._context, self._orders, self._calls, self._queries = context, orders, calls, queries
         self._book = context.book
+        self._patience = int(context.limits.entry_max_age_s * SECOND_NS)  # with an entry that doesn't fill
         self._asleep: list[tuple[int, str]] = []  # a heap of the entries that rest, by until when
         self.next_due = NEVER  # after this one of them is awake again
 
@@ -49,10 +50,10 @@ class Lifecycle:
             self._wake(now)
         several = len(awake) > 1
         for tag, order in [i for i in self._book.working.items() if i[0] in awake] if several else [*awake.items()]:
-            track = tracks.get(tag)
-            if track is None or track.cancel_wanted or now > track.rests_until:
-                self._tend_one(order)
-            if track is not None and now <= track.rests_until and not track.cancel_wanted:
+            track = tracks.get(tag) or self._orders.track(tag)
+            if now > track.rests_until or track.cancel_wanted:
+                self._tend_one(order, track)
+            if now <= track.rests_until and not track.cancel_wanted:
                 del awake[tag]
                 heapq.heappush(self._asleep, (track.rests_until, tag))
                 self.next_due = self._asleep[0][0]
@@ -65,18 +66,18 @@ class Lifecycle:
                 self._book.awake[tag] = self._book.working[tag]
         self.next_due = self._asleep[0][0] if self._asleep else NEVER
 
-    def _tend_one(self, order: Order) -> None:
+    def _tend_one(self, order: Order, track: Track) -> None:
         if order.state is UNKNOWN:
-            self._look_up(order)
+            self._look_up(order, track)
         elif order.intent is not ENTRY and self._is_too_much(order):
             self.want_cancelled(order, order.intent)
-        elif order.state in AT_WORK and self._orders.track(order.tag).busy is None:
-            self._tend_working(order)
+        elif order.state in AT_WORK and track.busy is None and self._context.now >= track.not_before:
+            self._tend_working(order, track)
 
     # ------------------------------------------------------------------ unknown outcomes
 
-    def _look_up(self, order: Order) -> None:
-        track, now = self._orders.track(order.tag), self._context.now
+    def _look_up(self, order: Order, track: Track) -> None:
+        now = self._context.now
         if now >= track.next_look:
             track.next_look = now + LOOKS_NS[min(track.tries, len(LOOKS_NS) - 1)]
             track.tries += 1
@@ -168,38 +169,33 @@ class Lifecycle:
         held = max(self._book.in_account(token) * -side.sign, 0)
         return self._book.pending(token, side) > held
 
-    def _tend_working(self, order: Order) -> None:
-        track = self._orders.track(order.tag)
-        if self._context.now < track.not_before:
-            return
+    def _tend_working(self, order: Order, track: Track) -> None:
         if track.cancel_wanted:
             self._calls.cancel(order, order.intent if order.intent is Intent.KILL else Intent.EXIT)
         elif order.intent is ENTRY:
-            self._let_go(order)
-        elif order.intent is not Intent.PROTECT or self._is_due(order):
-            self._chase(order)
+            self._let_go(order, track)
+        elif order.intent is not Intent.PROTECT or self._is_due(order, track):
+            self._chase(order, track)
 
-    def _is_due(self, order: Order) -> bool:
+    def _is_due(self, order: Order, track: Track) -> bool:
         """Whether a protective order should be filling; it has as long for that as any exit."""
-        track = self._orders.track(order.tag)
         if not is_due(order, self._book.last_price(order.instrument_token)):
             track.chased_at = 0
             return False
         track.chased_at = track.chased_at or self._context.now
         return True
 
-    def _let_go(self, order: Order) -> None:
+    def _let_go(self, order: Order, track: Track) -> None:
         """An entry that didn't fill at its price has missed its moment. Until then nothing but a cancel concerns it."""
-        track = self._orders.track(order.tag)
-        until = (track.placed_at or order.ts_checked) + int(self._context.limits.entry_max_age_s * SECOND_NS)
+        until = (track.placed_at or order.ts_checked) + self._patience
         if self._context.now > until:
             self.want_cancelled(order)
         else:
             track.rests_until = until
 
-    def _chase(self, order: Order) -> None:
+    def _chase(self, order: Order, track: Track) -> None:
         """Move an exit that didn't fill to where the market is now."""
-        limits, track = self._context.limits, self._orders.track(order.tag)
+        limits = self._context.limits
         fast = max(track.chases, order.modifications) < limits.chase_limit
         wait = limits.chase_after_s * (1 if fast else SLOW_CHASE)
         since = max(track.chased_at, order.ts_acknowledged, order.ts_checked)

@@ -89,8 +89,9 @@ class Orders:
 
     def flush(self) -> None:
         """Record every order that changed since the last flush, in its latest shape."""
-        orders = self._book.orders
-        self._context.commands += [Record(ORDER, orders[tag]) for tag in self.changed]
+        orders, commands = self._book.orders, self._context.commands
+        for tag in self.changed:
+            commands.append(Record(ORDER, orders[tag]))
         self.changed.clear()
 
     # ------------------------------------------------------------------ what the broker tells

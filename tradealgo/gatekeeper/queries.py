@@ -76,8 +76,8 @@ class Queries:
         if now < self._quiet_until and not more_at_stake:
             return
         idle = [q for q in _ALL if q not in self._under_way]
-        for query in idle:
-            if now - self._last >= GAP_NS and self._is_due(query, now):
+        for query in idle if now - self._last >= GAP_NS else ():
+            if self._is_due(query, now):
                 self._due[query] = now + self._routine
                 self._asked[query] = self._last = now
                 self._under_way.add(query)

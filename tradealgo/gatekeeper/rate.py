@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 from tradealgo.domain.hours import DAY_NS, IST_OFFSET_NS, ist_day
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent
@@ -95,13 +97,12 @@ class TokenBucket:
         self._level, self._at = self.level(now) - 1, now
 
 
-class _Landing:
+class _Landing(msgspec.Struct, gc=False):
     """A call and the local interval in which it arrives at the broker."""
 
-    __slots__ = ("call_id", "earliest", "latest")
-
-    def __init__(self, call_id: int, earliest: int, latest: int) -> None:
-        self.call_id, self.earliest, self.latest = call_id, earliest, latest
+    call_id: int
+    earliest: int
+    latest: int
 
 
 class RateBudget:
@@ -146,6 +147,8 @@ class RateBudget:
 
     def _most_landings(self, first: int, last: int, now: int) -> int:
         """Calls that may land in the fullest of some seconds of the server."""
+        if not self._landings:
+            return 0
         counts, low, high = [0] * (last - first + 1), self.clock.low, self.clock.high
         too_early = first * SECOND_NS - high
         since = max(now - FORGET_NS, too_early - LANDED_NS)  # a call that left before it has landed too early
@@ -172,7 +175,7 @@ class RateBudget:
 
     def count_day(self, ts: int) -> None:
         """Count a call in its day."""
-        day = ist_day(ts)
+        day = (ts + IST_OFFSET_NS) // DAY_NS
         if day != self._day:
             self._day, self._day_count = day, 0
         self._day_count += 1

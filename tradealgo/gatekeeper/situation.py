@@ -59,15 +59,15 @@ class GateState(msgspec.Struct):
     seen: dict[str, OrderRequest] = {}
 
 
-class Proposal:
-    """A request on its way through the checks: the instrument once known, the quantity as cut down, its slices, the limit price."""
+class Proposal(msgspec.Struct, gc=False):
+    """A request on its way through the checks, and what those before have found out: the instrument, the quantity as cut
+    down, the last price and the limit price in rupees, the slices.
+    """
 
-    __slots__ = ("exits", "instrument", "price", "quantity", "request", "slices")
-
-    def __init__(self, request: OrderRequest) -> None:
-        self.request = request
-        self.instrument: Instrument
-        self.quantity = request.quantity
-        self.price = 0.0
-        self.slices: tuple[int, ...] = ()
-        self.exits = False  # only lowers risk: entry checks don't apply
+    request: OrderRequest
+    quantity: int
+    instrument: Instrument = None  # type: ignore[assignment]  # none gets past the check `instrument` without
+    last: float = 0.0
+    price: float = 0.0
+    slices: tuple[int, ...] = ()
+    exits: bool = False  # only lowers risk: entry checks don't apply

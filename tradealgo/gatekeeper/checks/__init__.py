@@ -63,7 +63,7 @@ CHECKS: tuple[Check, ...] = (
 
 def decide(request: OrderRequest, book: Book, limits: Limits, state: GateState, now: int) -> Submit | Deny:
     """Whether, how much and at which price a request may go to the broker. Changes nothing."""
-    proposal = Proposal(request)
+    proposal = Proposal(request, request.quantity)
     for check in CHECKS:
         denial = check(proposal, book, limits, state, now)
         if denial is not None:

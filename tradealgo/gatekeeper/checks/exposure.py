@@ -11,9 +11,8 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
     """As if everything that works, is unknown or is foreign filled, and this too. Rupees."""
     if proposal.exits:
         return None
-    token = proposal.request.instrument_token
-    signed = proposal.request.side.sign * proposal.quantity
-    added = book.worst_added(token, signed) * proposal.price
+    request = proposal.request
+    added = book.worst_added(request.instrument_token, request.side.sign * proposal.quantity) * proposal.price
     total = book.gross_exposure + added
     if total <= limits.max_gross_exposure:
         return None

@@ -11,14 +11,14 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
     """A gap means a wrong instrument, a unit mix-up or a market that has gone: size and idea are void."""
     if proposal.exits:
         return None
-    last = book.last_price(proposal.request.instrument_token)
-    gap = abs(proposal.request.reference_price - last) / last
+    last, reference = proposal.last, proposal.request.reference_price
+    gap = abs(reference - last) / last
     limit = limits.option_fat_finger_fraction if proposal.instrument.is_option else limits.fat_finger_fraction
     if gap > limit:
         return Denial(
             "FAT_FINGER",
-            f"the request is for a price of {proposal.request.reference_price:g}, the last is {last:g}: "
+            f"the request is for a price of {reference:g}, the last is {last:g}: "
             f"{gap:.1%} apart, the limit is {limit:.1%}",
-            {"reference": proposal.request.reference_price, "last_price": last, "gap": round(gap, 5)},
+            {"reference": reference, "last_price": last, "gap": round(gap, 5)},
         )
     return None

@@ -10,8 +10,8 @@ from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
 def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:
     """Known by name and token alike: tokens are reused from day to day."""
     request = proposal.request
-    found = book.instruments.get(request.instrument_token)
-    if found is None or found.key != request.instrument:
+    found = book.by_key.get(request.instrument)
+    if found is None or found.instrument_token != request.instrument_token:
         return Denial(
             "UNKNOWN_INSTRUMENT",
             f"no instrument {request.instrument!r} with token {request.instrument_token} in this session",

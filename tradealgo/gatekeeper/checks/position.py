@@ -19,14 +19,14 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
     is cut to the position itself, and to what the whole account holds: others may have closed ours.
     """
     request = proposal.request
-    sign = request.side.sign
-    held = book.position(request.instrument_token) * sign + book.pending(request.instrument_token, request.side)
+    token, side, sign = request.instrument_token, request.side, request.side.sign
+    held = book.position(token) * sign + book.pending(token, side)
     wanted = min(request.quantity, sign * request.position_after - held)
     proposal.exits = request.intent is EXIT or state.trading is not ACTIVE
     if not proposal.exits and held < 0 and sign * request.position_after <= 0:
         proposal.exits = True  # named an entry, but it only leads nearer to flat
     if proposal.exits:
-        outside = book.outside.get(request.instrument_token, 0)
+        outside = book.outside.get(token, 0)
         wanted = min(wanted, -held, -held - sign * outside)
     proposal.quantity = wanted
     if wanted > 0:

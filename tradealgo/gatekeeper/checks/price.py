@@ -10,13 +10,13 @@ from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
 
 def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:
     """Last price and slippage, outward to a tick: never a bare market order."""
-    last = book.last_price(proposal.request.instrument_token)
-    instrument = proposal.instrument
-    proposal.price = marketable_limit(instrument, proposal.request.side, last, limits.slippage_fraction)
-    if not on_tick(proposal.price, instrument.tick_size):
+    request, instrument = proposal.request, proposal.instrument
+    last = proposal.last = book.last_price(request.instrument_token)
+    price = proposal.price = marketable_limit(instrument, request.side, last, limits.slippage_fraction)
+    if not on_tick(price, instrument.tick_size):
         return Denial(
             "OFF_TICK",
-            f"{proposal.price} is no multiple of {instrument.key}'s tick {instrument.tick_size}",
-            {"price": proposal.price, "tick": instrument.tick_size},
+            f"{price} is no multiple of {instrument.key}'s tick {instrument.tick_size}",
+            {"price": price, "tick": instrument.tick_size},
         )
     return None

@@ -28,14 +28,17 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
     if abs(request.position_after) > MAX_QUANTITY:
         after = request.position_after
         return Denial("BAD_QUANTITY", f"position_after {after} is beyond {MAX_QUANTITY}", {"position_after": after})
-    for name, value in (
-        ("reference_price", request.reference_price),
-        ("stop", request.stop),
-        ("target", request.target),
-    ):
-        if value is not None and not 0 < value <= MAX_PRICE:  # nor is a NaN
-            return Denial("BAD_PRICE", f"{name} {value!r}: expected a positive number of rupees", {name: repr(value)})
+    if not 0 < request.reference_price <= MAX_PRICE:  # nor is a NaN
+        return _bad_price("reference_price", request.reference_price)
+    if request.stop is not None and not 0 < request.stop <= MAX_PRICE:
+        return _bad_price("stop", request.stop)
+    if request.target is not None and not 0 < request.target <= MAX_PRICE:
+        return _bad_price("target", request.target)
     if request.intent in OWN_INTENTS:
         text = f"only the Gatekeeper itself makes {request.intent} orders: expected ENTRY or EXIT"
         return Denial("BAD_INTENT", text, {"intent": request.intent.value})
     return None
+
+
+def _bad_price(name: str, value: float) -> Denial:
+    return Denial("BAD_PRICE", f"{name} {value!r}: expected a positive number of rupees", {name: repr(value)})

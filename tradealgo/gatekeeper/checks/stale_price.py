@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from tradealgo.domain.limits import Limits
 from tradealgo.gatekeeper.book import Book
 from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
@@ -9,6 +11,12 @@ from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
 SECOND_NS = 1_000_000_000
 #: At a fast replay the wall-clock limit shrinks with it, down to what a busy machine may lag.
 SHORTEST_S = 1.0
+
+
+@lru_cache(maxsize=8)
+def longest_age(stale_price_s: float, speed: float) -> float:
+    """Seconds that a price may be old at a speed."""
+    return max(stale_price_s / max(speed, 1.0), min(SHORTEST_S, stale_price_s))
 
 
 def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:
@@ -19,7 +27,7 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
     if proposal.exits:
         return None
     age = (now - price.ts_init) / SECOND_NS
-    limit = max(limits.stale_price_s / max(state.terms.speed, 1.0), min(SHORTEST_S, limits.stale_price_s))
+    limit = longest_age(limits.stale_price_s, state.terms.speed)
     if age > limit:
         return Denial(
             "STALE_PRICE",
