@@ -72,7 +72,8 @@ class Portfolio:
 
     def __init__(self, instruments: Mapping[int, Instrument]) -> None:
         self._instruments = instruments
-        self._positions: dict[int, Position] = {}
+        self._positions: dict[int, Position] = {}  # at the price of their last change: see `_last`
+        self._last: dict[int, float] = {}  # rupees
         self._seen: set[str] = set()
         self._order_turnover: dict[str, int] = {}
         self.charges = Charges()
@@ -89,8 +90,9 @@ class Portfolio:
         token, paise = fill.instrument_token, round(fill.price * 100)
         value = paise * fill.quantity
         self._charge(fill, value)
-        old = self._positions.get(token) or self.position(token)
+        old = self.position(token)
         new = self._positions[token] = self._moved(old, fill, paise)
+        self._last[token] = new.last_price
         paid = value if fill.side is BUY else -value
         worth = new.quantity * round(new.last_price * 100) - old.quantity * round(old.last_price * 100)
         self.paid += paid
@@ -132,28 +134,31 @@ class Portfolio:
 
     def mark(self, instrument_token: int, last_price: float) -> None:
         """Take note of a price, in rupees; a price that isn't positive is ignored."""
-        old = self._positions.get(instrument_token)
-        if old is not None and last_price > 0 and last_price != old.last_price:
-            self._positions[instrument_token] = replace(old, last_price=last_price)
-            if old.quantity:  # at every tick: no calls
-                gained = old.quantity * (round(last_price * 100) - round(old.last_price * 100))
-                self.gross_pnl += gained
-                self.mtm += gained
+        before = self._last.get(instrument_token)
+        if before is None or last_price == before or not last_price > 0:
+            return
+        self._last[instrument_token] = last_price
+        if quantity := self._positions[instrument_token].quantity:  # at every tick: no calls
+            gained = quantity * (round(last_price * 100) - round(before * 100))
+            self.gross_pnl += gained
+            self.mtm += gained
 
     def position(self, instrument_token: int) -> Position:
         """The position in an instrument; a flat one if it never traded."""
         found = self._positions.get(instrument_token)
         if found is None:
             key = self._instruments[instrument_token].key
-            found = Position(instrument_token=instrument_token, instrument=key)
+            return Position(instrument_token=instrument_token, instrument=key)
+        if found.last_price != (last := self._last[instrument_token]):
+            found = self._positions[instrument_token] = replace(found, last_price=last)
         return found
 
     def positions(self) -> list[Position]:
         """All instruments that traded, flat ones included."""
-        return list(self._positions.values())
+        return [self.position(token) for token in self._positions]
 
     def open_positions(self) -> list[Position]:
-        return [p for p in self._positions.values() if p.quantity]
+        return [self.position(token) for token, held in self._positions.items() if held.quantity]
 
     @property
     def unrealised(self) -> int:

@@ -14,27 +14,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 
 from tradealgo.consumer.requests import RequestMaker
 from tradealgo.domain.charges import Charges
 from tradealgo.domain.errors import BadConfig
 from tradealgo.domain.limits import Limits
-from tradealgo.domain.orders import Fill, Order, OrderRequest, Verdict
+from tradealgo.domain.orders import Fill, Order, OrderRequest, Side, Verdict
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Alert, SessionState
 from tradealgo.gatekeeper.situation import Terms
 from tradealgo.research import event_tables
 from tradealgo.research.backtest import Backtest, InstrumentRun
 from tradealgo.research.event_driver import Driver
-from tradealgo.research.simulate import ORDER
+from tradealgo.research.simulate import CHARGE_KINDS, ORDER
 from tradealgo.strategies.base import Strategy
 
 if TYPE_CHECKING:
     import pandas as pd
+
+BUY = Side.BUY
 
 
 def event_backtest(
@@ -61,6 +64,46 @@ def event_backtest(
     return EventBacktest(strategy, runs, capital, sizing, session_id, driver)
 
 
+class Traded(NamedTuple):
+    """The orders that traded, in the order of their first trade, whose time is `first` (UTC ns).
+
+    By order: signed units, average price in rupees, and paise charged (`[orders, kinds of charges]`).
+    """
+
+    orders: list[Order]
+    token: np.ndarray
+    first: np.ndarray
+    units: np.ndarray
+    price: np.ndarray
+    charges: np.ndarray
+
+    def of(self, run: InstrumentRun) -> np.ndarray:
+        """The positions of an instrument's."""
+        return np.flatnonzero(self.token == run.instrument.instrument_token)
+
+
+def traded(driver: Driver) -> Traded:
+    """Fills summed by order; charges are the exchange's ledger's."""
+    fills, by_tag, charged = driver.fills, {o.tag: o for o in driver.orders}, driver.venue.ledger.charges_of
+    numbers: dict[str, int] = {}
+    number = np.array([numbers.setdefault(f.tag, len(numbers)) for f in fills], np.int64)
+    first = np.unique(number, return_index=True)[1].tolist()
+    orders = [by_tag[tag] for tag in numbers]
+    quantities = np.array([f.quantity for f in fills], np.int64)
+    paise = np.rint(np.array([f.price for f in fills]) * 100.0).astype(np.int64)
+    units, value = np.zeros((2, len(orders)), np.int64)
+    np.add.at(units, number, quantities)
+    np.add.at(value, number, paise * quantities)
+    return Traded(
+        orders,
+        np.array([o.instrument_token for o in orders], np.int64),
+        np.array([fills[i].ts_event for i in first], np.int64),
+        np.where([o.side is BUY for o in orders], units, -units),
+        value / units / 100.0,
+        np.array([astuple(charged(fills[i].order_id)) for i in first], np.int64).reshape(-1, len(CHARGE_KINDS)),
+    )
+
+
 class EventBacktest(Backtest):
     """A Backtest whose orders were checked, sent, matched and booked; and what was refused, cancelled or killed."""
 
@@ -69,20 +112,9 @@ class EventBacktest(Backtest):
         driver: Driver,
     ) -> None:  # fmt: skip
         self._driver = driver
-        filled = self._filled()
-        done = [r._replace(orders=_order_array(r, filled.get(r.instrument.instrument_token, []))) for r in runs]
+        self._traded = traded(driver)
+        done = [r._replace(orders=_order_array(r, self._traded)) for r in runs]
         super().__init__(strategy, done, capital, sizing, "next_open", session_id)
-
-    def _filled(self) -> dict[int, list[tuple[Order, list[Fill]]]]:
-        """Orders that traded, by token, in the order of their first trade."""
-        by_tag: dict[str, list[Fill]] = {}
-        for fill in self._driver.fills:
-            by_tag.setdefault(fill.tag, []).append(fill)
-        orders = {o.tag: o for o in self._driver.orders}
-        found: dict[int, list[tuple[Order, list[Fill]]]] = {}
-        for tag, fills in by_tag.items():
-            found.setdefault(fills[0].instrument_token, []).append((orders[tag], fills))
-        return found
 
     # ------------------------------------------------------------------ messages
 
@@ -153,21 +185,13 @@ class EventBacktest(Backtest):
         return self._driver.venue.ledger.charges
 
 
-def _order_array(run: InstrumentRun, filled: list[tuple[Order, list[Fill]]]) -> np.ndarray:
+def _order_array(run: InstrumentRun, traded: Traded) -> np.ndarray:
     """Orders that traded as `simulate.ORDER`: an order's signal is the candle it was asked for, a kill's the one it fell in."""
-    array = np.zeros(len(filled), ORDER)
-    first = np.array([fills[0].ts_event for _, fills in filled], np.int64)
-    asked = np.array([order.start or fills[0].ts_event for order, fills in filled], np.int64)
-    array["fill"], array["signal"] = (np.searchsorted(run.data.start, ts, side="right") - 1 for ts in (first, asked))
-    traded = zip(*(_traded(run, order, fills) for order, fills in filled), strict=True)
-    for name, values in zip(("quantity", "price", "fees"), traded, strict=False):
-        array[name] = values
+    mine = traded.of(run)
+    array, first = np.zeros(len(mine), ORDER), traded.first[mine]
+    asked = np.array([traded.orders[n].start for n in mine.tolist()], np.int64)
+    for name, ts in (("fill", first), ("signal", np.where(asked > 0, asked, first))):
+        array[name] = np.searchsorted(run.data.start, ts, side="right") - 1
+    array["quantity"], array["price"] = traded.units[mine], traded.price[mine]
+    array["fees"] = traded.charges[mine].sum(axis=1) / 100.0
     return array
-
-
-def _traded(run: InstrumentRun, order: Order, fills: list[Fill]) -> tuple[int, float, float]:
-    """Signed units, average price and fees of one order, in rupees."""
-    units = sum([f.quantity for f in fills])
-    value = sum([round(f.price * 100) * f.quantity for f in fills])
-    fees = event_tables.charges_of_order(run, fills).total
-    return order.side.sign * units, value / units / 100, fees / 100

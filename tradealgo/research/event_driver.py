@@ -19,6 +19,7 @@ both ways give the same verdicts, orders, fills and trips, which a test holds.
 from __future__ import annotations
 
 import gc
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,6 @@ class Driver:
         self._asked_at: dict[int, dict[int, list[tuple[int, Any]]]] = {}
         self._plan()
         self._busy_rows = sorted(self._asked_at)
-        self._next = 0
         self.gate: Gate
         self.now = 0
         self._busy = False  # as of the last look: anything at work?
@@ -136,10 +136,8 @@ class Driver:
 
     def _next_asked(self, row: int, end: int) -> int:
         """The next row with a request; `end` if there is none before it."""
-        rows, n = self._busy_rows, self._next
-        while n < len(rows) and rows[n] < row:
-            n += 1
-        self._next = n
+        rows = self._busy_rows
+        n = bisect_left(rows, row)
         return rows[n] if n < len(rows) and rows[n] < end else end
 
     def _risky_from(self, row: int, until: int) -> int:
@@ -200,8 +198,9 @@ class Driver:
         elif self._busy:
             shown.update([column[o.instrument_token] for o in self.gate.book.working.values()])
             shown.update([column[r.instrument_token] for r in self.gate.pending.values()])
-        tokens, price = self._tokens, self.timeline.price
-        prices = [(tokens[k], price(row, k, point), now) for k in sorted(shown)]
+        order, tokens = sorted(shown), self._tokens
+        told = self.timeline.prices(row, order, point)
+        prices = [(tokens[k], price, now) for k, price in zip(order, told, strict=True)]
         trades = self.venue.show(prices, now)
         self._give(PricesSeen(prices, now))
         self._tell(trades)

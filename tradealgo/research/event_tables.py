@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import pandas as pd
 
-from tradealgo.domain.charges import Charges, order_charges
-from tradealgo.domain.hours import ist_date
-from tradealgo.domain.orders import Fill, OrderState
+from tradealgo.domain.charges import Charges
+from tradealgo.domain.orders import OrderState
 from tradealgo.research.simulate import CHARGE_KINDS
 from tradealgo.research.tables import times
 
 if TYPE_CHECKING:
     from tradealgo.research.backtest import InstrumentRun
     from tradealgo.research.event import EventBacktest
-
-
-def charges_of_order(run: InstrumentRun, fills: list[Fill]) -> Charges:
-    """Of one order's whole turnover, as ledgers book it. Paise."""
-    turnover = sum(round(f.price * 100) * f.quantity for f in fills)
-    return order_charges(run.instrument, fills[0].side, turnover, ist_date(fills[0].ts_event))
 
 
 def charges_of(charges: Charges) -> pd.Series:
@@ -33,10 +25,10 @@ def charges_of(charges: Charges) -> pd.Series:
 
 def orders(test: EventBacktest) -> pd.DataFrame:
     """As a compiled backtest's, and the tag, intent and reason of each."""
-    filled, frames = test._filled(), []
+    traded, frames = test._traded, []
     for run in test.runs:
-        o, mine = run.orders, filled.get(run.instrument.instrument_token, [])
-        kinds = np.array([msgspec.structs.astuple(charges_of_order(run, fills)) for _, fills in mine]).reshape(-1, 6)
+        o, mine = run.orders, traded.of(run)
+        kinds, records = traded.charges[mine], [traded.orders[n] for n in mine.tolist()]
         frame = pd.DataFrame(
             {
                 "time": times(run.data.start[o["fill"]]), "signal": times(run.data.start[o["signal"]]),
@@ -45,8 +37,8 @@ def orders(test: EventBacktest) -> pd.DataFrame:
         )  # fmt: skip
         for j, kind in enumerate(CHARGE_KINDS):
             frame[kind] = kinds[:, j] / 100.0
-        frame["intent"] = [order.intent.value for order, _ in mine]
-        frame["reason"] = [order.reason for order, _ in mine]
+        frame["intent"] = [order.intent.value for order in records]
+        frame["reason"] = [order.reason for order in records]
         frames.append(frame)
     return pd.concat(frames).sort_values("time", kind="stable").reset_index(drop=True)
 

@@ -30,6 +30,7 @@ class Timeline:
         self.interval = data[0].interval * SECOND_NS
         same = all(np.array_equal(d.start, data[0].start) for d in data[1:])
         self.starts = data[0].start if same else np.unique(np.concatenate([d.start for d in data]))
+        self._aligned, self._opens = same, [d.open for d in data]
         self._at: list[np.ndarray | None] = [
             None if same else np.searchsorted(d.start, self.starts, side="right") - 1 for d in data
         ]
@@ -57,8 +58,15 @@ class Timeline:
         """The rows of candles that begin then."""
         return np.searchsorted(self.starts, starts).tolist()
 
-    def price(self, row: int, k: int, point: int) -> float:
-        """Rupees that instrument `k` shows at a point of the path; the last close where it has no candle; 0.0: none yet."""
+    def prices(self, row: int, shown: list[int], point: int) -> list[float]:
+        """Rupees that instruments (by position) show at a point of the path; the last close where one has no candle; 0.0: none
+        yet.
+        """
+        if self._aligned and point == OPEN:
+            return [self._opens[k].item(row) for k in shown]
+        return [self._price(row, k, point) for k in shown]
+
+    def _price(self, row: int, k: int, point: int) -> float:
         at, data = self._at[k], self.data[k]
         i = row if at is None else at.item(row)
         if i < 0:

@@ -49,17 +49,19 @@ class Venue:
         self._ids = self._trades = 0
 
     def begin_day(self) -> None:
-        """A new day's order book."""
-        self.today = {}
+        """A new day's order book, and positions that begin with what was carried over."""
+        self.today, self.net = {}, dict(self.held)
 
     # ------------------------------------------------------------------ the market
 
     def show(self, prices: list[tuple[int, float, int]], now: int) -> list[BrokerTrade]:
         """New prices in rupees (token, price, time; 0.0: none yet); the trades that they bring to orders at work."""
+        shown, quotes = self._prices, self._quotes
         for token, price, _ in prices:
             if price > 0:
-                self._prices[token] = price
-                self._quotes.pop(token, None)
+                shown[token] = price
+                if token in quotes:
+                    del quotes[token]
         return self._match([token for token, price, _ in prices if price > 0], now) if self.working else []
 
     def _match(self, tokens: list[int], now: int) -> list[BrokerTrade]:
@@ -133,14 +135,15 @@ class Venue:
 
     def _fill(self, order: BookOrder, pieces: list[Piece], now: int) -> list[BrokerTrade]:
         """Book the pieces of an order and keep it as it stands then."""
-        trades = [self._trade(order, price, quantity, now) for price, quantity in pieces]
-        if pieces:
-            filled = order.filled + sum([quantity for _, quantity in pieces])
-            value = order.value + sum([price * quantity for price, quantity in pieces])
+        trades, filled, value = [], order.filled, order.value
+        for price, quantity in pieces:
+            trades.append(self._trade(order, price, quantity, now))
+            filled += quantity
+            value += price * quantity
+        if trades:
             status = COMPLETE if filled == order.quantity else OPEN
-            self._keep(msgspec.structs.replace(order, filled=filled, value=value, updated=now, status=status))
-        else:
-            self._keep(order)
+            order = msgspec.structs.replace(order, filled=filled, value=value, updated=now, status=status)
+        self._keep(order)
         return trades
 
     def _trade(self, order: BookOrder, price: int, quantity: int, now: int) -> BrokerTrade:
