@@ -99,7 +99,7 @@ def leave(quantity: int = 10, after: int = 0, **changes: Any) -> OrderRequest:
 def test_a_good_request_passes_at_a_protected_price() -> None:
     """LTP and half a per cent, on the tick."""
     answer = decide(request(), book(), Limits(), state(), TEN)
-    assert answer == Submit(1, 1_507.5, (1,))
+    assert answer == Submit(1, 1_507.5, (1,), 1_500.0, 0)
 
 
 @pytest.mark.parametrize(

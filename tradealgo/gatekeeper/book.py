@@ -55,8 +55,8 @@ class Book:
         self.portfolio = Portfolio(self.instruments)
         self.orders: dict[str, Order] = {}
         self.working: dict[str, Order] = {}
-        # Of them, all but the entries that leave or rest: those have their time (see `lifecycle`)
-        self.awake: dict[str, Order] = {}
+        # Tags of them, but of the entries that leave or rest: those have their time (see `lifecycle`)
+        self.awake: set[str] = set()
         self.unknown: dict[str, Order] = {}  # of them, those whose outcome isn't known
         self.by_order_id: dict[str, str] = {}
         self.prices: dict[int, Price] = {}  # ticks
@@ -103,20 +103,20 @@ class Book:
             self.unknown.pop(tag, None)
         if state in WORKING_STATES:
             self.working[tag] = self._by_token[token][tag] = order
-            if state not in LEAVING_STATES or order.intent is not ENTRY or tag in self.awake:
-                self.awake[tag] = order
+            if state not in LEAVING_STATES or order.intent is not ENTRY:
+                self.awake.add(tag)
             if before is not None and before.filled_quantity == order.filled_quantity:
                 return  # it works on, and no figure is another one
             pending = order.quantity - order.filled_quantity
         elif before is not None:
             del self.working[tag], self._by_token[token][tag]
-            self.awake.pop(tag, None)
+            self.awake.discard(tag)
         if before is not None:
             pending -= before.quantity - before.filled_quantity
         if pending:
             self._pending[token, order.side] = self._pending.get((token, order.side), 0) + pending
         if order.filled_quantity or self._unbooked:
-            self._count_unbooked(tag)
+            self._count_unbooked(order)
         self._resized.add(token)
         self.unsettled.add(token)
 
@@ -124,14 +124,15 @@ class Book:
         """Book an execution of an own order; False if it is booked already."""
         if not self.portfolio.apply(fill):
             return False
-        token = fill.instrument_token
-        self._booked[fill.tag] = self._booked.get(fill.tag, 0) + fill.quantity
+        token, tag, order = fill.instrument_token, fill.tag, self.orders.get(fill.tag)
+        self._booked[tag] = self._booked.get(tag, 0) + fill.quantity
         held = self._held[token] = self._held.get(token, 0) + fill.side.sign * fill.quantity
         if held:
             self._open.add(token)
         else:
             self._open.discard(token)
-        self._count_unbooked(fill.tag)
+        if order is not None:
+            self._count_unbooked(order)
         self._resized.add(token)
         self.unsettled.add(token)
         price = self.quotes.get(token) or self.prices.get(token)
@@ -139,13 +140,12 @@ class Book:
         self.changed_at = now
         return True
 
-    def _count_unbooked(self, tag: str) -> None:
-        order = self.orders.get(tag)
-        missing = order.filled_quantity - self._booked.get(tag, 0) if order else 0
-        if order and missing > 0:
-            self._unbooked[tag] = order.side.sign * missing
+    def _count_unbooked(self, order: Order) -> None:
+        missing = order.filled_quantity - self._booked.get(order.tag, 0)
+        if missing > 0:
+            self._unbooked[order.tag] = order.side.sign * missing
         elif self._unbooked:
-            self._unbooked.pop(tag, None)
+            self._unbooked.pop(order.tag, None)
 
     def take_price(self, token: int, last: float, ts_event: int, ts_init: int) -> None:
         """Note a tick. A price that isn't positive is no price."""

@@ -109,10 +109,9 @@ class Calls:
 
     def pump(self) -> None:
         """Let out what the budget allows, the most urgent first; drop what is no longer wanted."""
-        self.waiting_for = "LOGIN" if self.token_dead else ""
-        if not self.queued:
-            return
+        self.waiting_for = ""
         if self.token_dead:
+            self.waiting_for = "LOGIN"
             self.queued = [q for q in self.queued if self._still_wanted(q)]
             return
         kept: list[Queued] = []
@@ -230,23 +229,22 @@ class Calls:
             self._queries.want(Query.ORDERS)  # an answer is the sign that the login works again
 
     def _placed(self, queued: Queued, event: CallDone) -> None:
-        tag, order = queued.tag, self._context.book.orders[queued.tag]
-        stamps = {"ts_sent": event.ts_sent, "ts_acknowledged": event.ts_done}
+        tag, sent, done = queued.tag, event.ts_sent, event.ts_done
         if event.outcome is ACCEPTED:
             self._breaker.succeed(self._context.now)
-            self._orders.move(tag, ACCEPT, order_id=event.order_id, **stamps)
+            self._orders.move(tag, ACCEPT, order_id=event.order_id, ts_sent=sent, ts_acknowledged=done)
         elif event.outcome is Outcome.UNKNOWN:
             self._breaker.fail(self._context.now)
-            self._orders.move(tag, OrderEvent.LOSE, text=event.text, ts_sent=event.ts_sent)
+            self._orders.move(tag, OrderEvent.LOSE, text=event.text, ts_sent=sent)
             self.lost(tag)
-        elif order.state is not OrderState.SUBMITTING:
+        elif self._context.book.orders[tag].state is not OrderState.SUBMITTING:
             # Its message came first and showed it at work: the book knows better than this answer
             self._queries.want(Query.ORDERS)
         elif event.outcome is Outcome.REJECTED:
             self._breaker.fail(self._context.now)
-            self._orders.move(tag, OrderEvent.REJECT, text=event.text, **stamps)
+            self._orders.move(tag, OrderEvent.REJECT, text=event.text, ts_sent=sent, ts_acknowledged=done)
         else:
-            self._orders.move(tag, OrderEvent.UNSENT)
+            order = self._orders.move(tag, OrderEvent.UNSENT)
             self._hold_back(tag, event)
             self.place(order)
 

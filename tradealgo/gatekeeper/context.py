@@ -20,7 +20,7 @@ class Context:
     def __init__(self, terms: Terms, limits: Limits, book: Book) -> None:
         self.terms, self.limits, self.book = terms, limits, book
         self.now = 0
-        self.commands: list[Command] = []
+        self.commands: list[Command] = []  # so far
         self.is_state_told = False  # whether nothing of the session's state has moved since it was last told
         self.raised: set[str] = set()  # codes of the alerts that stand
 
@@ -52,8 +52,3 @@ class Context:
     def _say(self, level: Level, code: str, text: str, *, resolved: bool) -> None:
         alert = Alert(level=level, module=Module.GATEKEEPER, code=code, text=text, ts=self.now, resolved=resolved)
         self.record(Kind.ALERT, alert)
-
-    def take(self) -> list[Command]:
-        """The commands, which are no longer this context's."""
-        commands, self.commands = self.commands, []
-        return commands

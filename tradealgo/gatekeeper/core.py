@@ -53,7 +53,7 @@ METERED = (m.PricesSeen, m.Timer)
 ACTIVE, HALTED, CLOSED, VERIFIED_FLAT = (
     TradingState.ACTIVE, TradingState.HALTED, BreakerState.CLOSED, KillState.VERIFIED_FLAT
 )  # fmt: skip
-KILL, EXIT, PROTECT = Intent.KILL, Intent.EXIT, Intent.PROTECT
+KILL, EXIT, ENTRY = Intent.KILL, Intent.EXIT, Intent.ENTRY
 
 
 class Gate:
@@ -139,7 +139,8 @@ class Gate:
             self.orders.flush()
         if not context.is_state_told:
             self._tell_state()
-        return context.take()
+        commands, context.commands = context.commands, []
+        return commands
 
     def recover(self, now: int) -> list[Command]:
         """Begin, after `restore` if there was a journal: what was under way is unknown until the broker's book is read."""
@@ -242,14 +243,13 @@ class Gate:
 
     def _refuses(self, order: Order) -> str:
         """Why a queued order may not leave any more. Asked right before it would."""
-        if order.intent is KILL:
-            return "" if not self.killer.is_armed else "the kill switch was re-armed"
-        if not self.killer.is_armed:
+        intent, armed = order.intent, self.killer.is_armed
+        if intent is KILL:
+            return "" if not armed else "the kill switch was re-armed"
+        if not armed:
             return f"the kill switch is {self.killer.status.state}"
-        if order.intent is EXIT:
-            return ""
-        if order.intent is PROTECT:
-            return self.protection.refuses(order)
+        if intent is not ENTRY:
+            return "" if intent is EXIT else self.protection.refuses(order)
         if self.overrides.trading is not ACTIVE:
             lowers_risk = -self.book.position(order.instrument_token) * order.side.sign >= order.quantity
             if not lowers_risk:

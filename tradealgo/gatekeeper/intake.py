@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+
+import msgspec
 
 from tradealgo.domain.orders import Intent, OrderRequest, Verdict
 from tradealgo.domain.state import KillState
@@ -30,7 +31,7 @@ VOID = frozenset(
 )  # fmt: skip
 
 
-class Word(NamedTuple):
+class Word(msgspec.Struct, frozen=True, gc=False):
     """A strategy's last request for an instrument, and why it was denied, if it was."""
 
     request: OrderRequest
@@ -60,16 +61,17 @@ class Intake:
 
     def take(self, request: OrderRequest) -> None:
         """Journal a request. One that was heard before (a restarted Consumer, an entry that wasn't acknowledged) is known."""
-        before = self.state.seen.get(request.request_id)
-        if before == request:
-            return
+        name, seen = request.request_id, self.state.seen
+        before = seen.get(name)
         if before is not None:
-            text = f"request {request.request_id} was here before: {before.side} {before.quantity} {before.instrument}"
-            self._answer(request, Deny(Denial(DUPLICATE, text, {"request_id": request.request_id})))
+            if before != request:
+                text = f"request {name} was here before: {before.side} {before.quantity} {before.instrument}"
+                self._answer(request, Deny(Denial(DUPLICATE, text, {"request_id": name})))
             return
-        self.state.seen[request.request_id] = self.pending[request.request_id] = request
-        self._held_since[request.request_id] = self.context.now
-        self.baskets.hear(request)
+        seen[name] = self.pending[name] = request
+        self._held_since[name] = self.context.now
+        if request.group:
+            self.baskets.hear(request)
         self.context.record(REQUEST, request)
 
     def take_bad(self, event: BadRequest) -> None:
@@ -173,8 +175,8 @@ class Intake:
             "quantity": answer.quantity,
             "asked": request.quantity,
             "price": answer.price,
-            "last_price": self.book.last_price(request.instrument_token),
-            "position": self.book.position(request.instrument_token),
+            "last_price": answer.last,
+            "position": answer.held,
             "exposure": round(self.book.gross_exposure, 2),
             "mtm": self.state.mtm,
             "slices": len(answer.slices),

@@ -45,16 +45,15 @@ class Lifecycle:
 
     def tend(self) -> None:
         """Do what is due for every working order: those that are awake, in the order in which they came."""
-        now, tracks, awake = self._context.now, self._orders.tracks, self._book.awake
+        now, working, awake = self._context.now, self._book.working, self._book.awake
         if now > self.next_due:
             self._wake(now)
-        several = len(awake) > 1
-        for tag, order in [i for i in self._book.working.items() if i[0] in awake] if several else [*awake.items()]:
-            track = tracks.get(tag) or self._orders.track(tag)
+        for tag in [t for t in working if t in awake] if len(awake) > 1 else list(awake):
+            track = self._orders.track(tag)
             if now > track.rests_until or track.cancel_wanted:
-                self._tend_one(order, track)
+                self._tend_one(working[tag], track)
             if now <= track.rests_until and not track.cancel_wanted:
-                del awake[tag]
+                awake.discard(tag)
                 heapq.heappush(self._asleep, (track.rests_until, tag))
                 self.next_due = self._asleep[0][0]
 
@@ -63,16 +62,23 @@ class Lifecycle:
         while self._asleep and self._asleep[0][0] < now:
             tag = heapq.heappop(self._asleep)[1]
             if tag in self._book.working:
-                self._book.awake[tag] = self._book.working[tag]
+                self._book.awake.add(tag)
         self.next_due = self._asleep[0][0] if self._asleep else NEVER
 
     def _tend_one(self, order: Order, track: Track) -> None:
-        if order.state is UNKNOWN:
+        state, intent = order.state, order.intent
+        if state is UNKNOWN:
             self._look_up(order, track)
-        elif order.intent is not ENTRY and self._is_too_much(order):
-            self.want_cancelled(order, order.intent)
-        elif order.state in AT_WORK and track.busy is None and self._context.now >= track.not_before:
-            self._tend_working(order, track)
+        elif intent is not ENTRY and self._is_too_much(order):
+            self.want_cancelled(order, intent)
+        elif state not in AT_WORK or track.busy is not None or self._context.now < track.not_before:
+            return
+        elif track.cancel_wanted:
+            self._calls.cancel(order, intent if intent is Intent.KILL else Intent.EXIT)
+        elif intent is ENTRY:
+            self._let_go(order, track)
+        elif intent is not Intent.PROTECT or self._is_due(order, track):
+            self._chase(order, track)
 
     # ------------------------------------------------------------------ unknown outcomes
 
@@ -157,7 +163,7 @@ class Lifecycle:
         track = self._orders.track(order.tag)
         track.cancel_wanted = True
         if order.tag in self._book.working:
-            self._book.awake[order.tag] = self._book.working[order.tag]
+            self._book.awake.add(order.tag)
         if order.state in AT_WORK and track.busy is None and self._context.now >= track.not_before:
             self._calls.cancel(order, intent)
 
@@ -168,14 +174,6 @@ class Lifecycle:
         token, side = order.instrument_token, order.side
         held = max(self._book.in_account(token) * -side.sign, 0)
         return self._book.pending(token, side) > held
-
-    def _tend_working(self, order: Order, track: Track) -> None:
-        if track.cancel_wanted:
-            self._calls.cancel(order, order.intent if order.intent is Intent.KILL else Intent.EXIT)
-        elif order.intent is ENTRY:
-            self._let_go(order, track)
-        elif order.intent is not Intent.PROTECT or self._is_due(order, track):
-            self._chase(order, track)
 
     def _is_due(self, order: Order, track: Track) -> bool:
         """Whether a protective order should be filling; it has as long for that as any exit."""

@@ -18,7 +18,9 @@ from tradealgo.gatekeeper.messages import CallKind, Kind, Record
 AT_WORK = frozenset({OrderState.OPEN, OrderState.PARTIALLY_FILLED})
 #: Read often (see `core`).
 ORDER, FILL, UNKNOWN = Kind.ORDER, Kind.FILL, OrderState.UNKNOWN
-JOURNAL, SEEN, PARTIAL = OrderEvent.JOURNAL, OrderEvent.SEEN, OrderEvent.PARTIAL
+SEEN, PARTIAL = OrderEvent.SEEN, OrderEvent.PARTIAL
+#: How an order comes into the book: its record is on its way to the disk.
+JOURNALED = next_state(OrderState.NEW, OrderEvent.JOURNAL)
 
 
 class Track(msgspec.Struct, gc=False):
@@ -61,23 +63,19 @@ class Orders:
         if state is old.state and all(getattr(old, name) == value for name, value in changes.items()):
             return old
         new = replace(old, state=state, ts_updated=self._context.now, **changes)
-        self._put(new)
+        self._book.put(new, new.ts_updated)
+        self.changed[tag] = None
         if old.state is UNKNOWN and state is not UNKNOWN:
             self._context.resolve(f"UNKNOWN:{tag}", f"order {tag} is {state}")
         if state in DONE_STATES:
             self.tracks.pop(tag, None)
         return new
 
-    def _put(self, order: Order) -> None:
-        self._book.put(order, self._context.now)
-        self.changed[order.tag] = None
-
     def add(self, order: Order) -> Order:
-        """Take a new order, journaled from here on."""
-        now = self._context.now
-        order = replace(order, state=next_state(order.state, JOURNAL), ts_updated=now)
-        self._put(order)
-        self.track(order.tag).placed_at = now
+        """Take a new order, recorded from here on."""
+        tag, now = order.tag, self._context.now
+        self._book.put(order, now)
+        self.changed[tag], self.tracks[tag] = None, Track(placed_at=now)
         return order
 
     def settle(self, tag: str) -> Order:
@@ -89,10 +87,10 @@ class Orders:
 
     def flush(self) -> None:
         """Record every order that changed since the last flush, in its latest shape."""
-        orders, commands = self._book.orders, self._context.commands
+        orders, context = self._book.orders, self._context
         for tag in self.changed:
-            commands.append(Record(ORDER, orders[tag]))
-        self.changed.clear()
+            context.commands.append(Record(ORDER, orders[tag]))
+        self.changed = {}
 
     # ------------------------------------------------------------------ what the broker tells
 
@@ -140,8 +138,7 @@ class Orders:
             modifications=0, exchange_order_id=None, text=f"second order under tag {order.tag}", ts_sent=0,
             ts_checked=self._context.now,
         )  # fmt: skip
-        self._put(double)
-        track = self.track(double.tag)
+        track = self.tracks[self.add(double).tag]
         track.cancel_wanted, track.unknown_since = True, self._context.now
         return double
 
@@ -182,6 +179,7 @@ class Orders:
 
     def from_request(self, request: OrderRequest, quantity: int, price: float, number: int) -> Order:
         """The order of one slice of a request."""
+        now = self._context.now
         return Order(
             tag=tag_for(request.request_id, number),
             request_id=request.request_id,
@@ -192,6 +190,7 @@ class Orders:
             quantity=quantity,
             price=price,
             intent=request.intent,
+            state=JOURNALED,
             reason=request.reason,
             start=request.start,
             ts_event=request.ts_event,
@@ -199,7 +198,8 @@ class Orders:
             ts_closed=request.ts_closed,
             ts_signalled=request.ts_signalled,
             ts_requested=request.ts_requested,
-            ts_checked=self._context.now,
+            ts_checked=now,
+            ts_updated=now,
         )
 
     def killing(self, request_id: str, token: int, side: Side, quantity: int, price: float) -> Order:
@@ -215,7 +215,9 @@ class Orders:
             quantity=quantity,
             price=price,
             intent=Intent.KILL,
+            state=JOURNALED,
             reason="kill",
             ts_event=self._book.ts_event,
             ts_checked=self._context.now,
+            ts_updated=self._context.now,
         )

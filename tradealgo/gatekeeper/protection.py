@@ -28,7 +28,7 @@ from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.intake import Intake
 from tradealgo.gatekeeper.killer import Killer
 from tradealgo.gatekeeper.lifecycle import Lifecycle
-from tradealgo.gatekeeper.orders import AT_WORK, Orders
+from tradealgo.gatekeeper.orders import AT_WORK, JOURNALED, Orders
 from tradealgo.gatekeeper.overrides import Overrides
 from tradealgo.gatekeeper.pursuit import Pursuit
 
@@ -176,8 +176,8 @@ class Protection:
         return Order(
             tag=tag_for(f"{prefix}{number}"), request_id=f"{prefix}{number}", session_id=request.session_id,
             instrument_token=token, instrument=request.instrument, side=side, quantity=size, price=price,
-            trigger=trigger, intent=Intent.PROTECT, reason=shape.value, start=request.start,
-            ts_event=self._book.ts_event, ts_checked=self._context.now,
+            trigger=trigger, intent=Intent.PROTECT, state=JOURNALED, reason=shape.value, start=request.start,
+            ts_event=self._book.ts_event, ts_checked=self._context.now, ts_updated=self._context.now,
         )  # fmt: skip
 
     # ------------------------------------------------------------------ what became of them

@@ -76,9 +76,9 @@ class Pursuit:
         """Units held beyond what the strategy's last word says; never more than is held."""
         held = self._book.position(token)
         word = self._intake.words.get(token) if held else None
-        if word is None:
+        wanted = word.request.position_after if word else held
+        if held == wanted:
             return 0
-        wanted = word.request.position_after
         return abs(held) if held * wanted <= 0 else max(0, abs(held) - abs(wanted))
 
     def _tend(self, token: int) -> None:

@@ -75,17 +75,20 @@ class Queries:
         more_at_stake = (not self._saw_orders and book.working) or (not self._saw_positions and book.holds_any)
         if now < self._quiet_until and not more_at_stake:
             return
-        idle = [q for q in _ALL if q not in self._under_way]
-        for query in idle if now - self._last >= GAP_NS else ():
-            if self._is_due(query, now):
+        self._saw_orders, self._saw_positions = bool(book.working), book.holds_any
+        may_ask, earliest = now - self._last >= GAP_NS, NEVER
+        for query in _ALL:
+            if query in self._under_way:
+                continue
+            if may_ask and self._is_due(query, now):
                 self._due[query] = now + self._routine
                 self._asked[query] = self._last = now
                 self._under_way.add(query)
                 self._context.emit(Ask(query))
                 self._quiet_until, self._saw_orders, self._saw_positions = now + GAP_NS, True, True
                 return
-        self._saw_orders, self._saw_positions = bool(book.working), book.holds_any
-        self._quiet_until = max(self._last + GAP_NS, min(map(self._earliest, idle), default=NEVER))
+            earliest = min(earliest, self._earliest(query))
+        self._quiet_until = max(self._last + GAP_NS, earliest)
 
     def _earliest(self, query: Query) -> int:
         """Before this it can't be due."""

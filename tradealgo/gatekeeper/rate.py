@@ -140,15 +140,13 @@ class RateBudget:
             return "COOLING"
         if self.minute_count(now) >= a_minute:
             return "MINUTE"
-        first, last = self.clock.seconds(now, now + LAUNCH_NS + TRANSIT_NS)
-        if self._most_landings(first, last, now) >= room:
+        seconds = self.clock.seconds(now, now + LAUNCH_NS + TRANSIT_NS) if self._landings else None
+        if (self._most_landings(*seconds, now) if seconds else 0) >= room:
             return "SECOND"
         return "SHAPER" if intent is ENTRY and self._bucket.level(now) < 1 else ""
 
     def _most_landings(self, first: int, last: int, now: int) -> int:
         """Calls that may land in the fullest of some seconds of the server."""
-        if not self._landings:
-            return 0
         counts, low, high = [0] * (last - first + 1), self.clock.low, self.clock.high
         too_early = first * SECOND_NS - high
         since = max(now - FORGET_NS, too_early - LANDED_NS)  # a call that left before it has landed too early
@@ -214,12 +212,6 @@ class RateBudget:
         """A call got through: the cooling is over."""
         self.cooling_until = 0
 
-    def _forget(self, now: int) -> None:
-        while self._landings and self._landings[0].earliest < now - FORGET_NS:
-            self._landings.popleft()
-        while self._sent and self._sent[first := next(iter(self._sent))] < now - 61 * SECOND_NS:
-            del self._sent[first]
-
     def second_count(self, now: int) -> int:
         """Calls that may have landed in the server's present second."""
         second = (now + self.clock.offset) // SECOND_NS
@@ -227,7 +219,10 @@ class RateBudget:
 
     def minute_count(self, now: int) -> int:
         """Calls of the last 61 s: no calendar minute holds more."""
-        self._forget(now)
+        while self._landings and self._landings[0].earliest < now - FORGET_NS:
+            self._landings.popleft()
+        while self._sent and self._sent[first := next(iter(self._sent))] < now - 61 * SECOND_NS:
+            del self._sent[first]
         return len(self._sent)
 
     def day_count(self, now: int) -> int:

@@ -23,11 +23,13 @@ class Denial(msgspec.Struct, frozen=True):
 
 
 class Submit(msgspec.Struct, frozen=True):
-    """The gate's yes: how much, at which limit price, in which slices."""
+    """The gate's yes: how much, at which limit price, in which slices; the last price and the position behind it."""
 
     quantity: int
     price: float
     slices: tuple[int, ...]
+    last: float
+    held: int
 
 
 class Deny(msgspec.Struct, frozen=True):
@@ -60,13 +62,14 @@ class GateState(msgspec.Struct):
 
 
 class Proposal(msgspec.Struct, gc=False):
-    """A request on its way through the checks, and what those before have found out: the instrument, the quantity as cut
-    down, the last price and the limit price in rupees, the slices.
+    """A request on its way through the checks, and what those before have found out: the instrument, our own position in
+    it in signed units, the quantity as cut down, the last price and the limit price in rupees, the slices.
     """
 
     request: OrderRequest
     quantity: int
     instrument: Instrument = None  # type: ignore[assignment]  # none gets past the check `instrument` without
+    held: int = 0
     last: float = 0.0
     price: float = 0.0
     slices: tuple[int, ...] = ()

@@ -68,4 +68,4 @@ def decide(request: OrderRequest, book: Book, limits: Limits, state: GateState, 
         denial = check(proposal, book, limits, state, now)
         if denial is not None:
             return Deny(denial)
-    return Submit(proposal.quantity, proposal.price, proposal.slices)
+    return Submit(proposal.quantity, proposal.price, proposal.slices, proposal.last, proposal.held)

@@ -27,7 +27,7 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
     if proposal.exits:
         return None
     request = proposal.request
-    opposite = max(0, -request.side.sign * book.position(request.instrument_token))
+    opposite = max(0, -request.side.sign * proposal.held)
     need = required(proposal.instrument, request.side, max(0, proposal.quantity - opposite), proposal.price)
     free = state.terms.capital if book.available is None else min(book.available, state.terms.capital)
     if need <= free:

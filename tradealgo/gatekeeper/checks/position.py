@@ -20,7 +20,8 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
     """
     request = proposal.request
     token, side, sign = request.instrument_token, request.side, request.side.sign
-    held = book.position(token) * sign + book.pending(token, side)
+    proposal.held = book.position(token)
+    held = proposal.held * sign + book.pending(token, side)
     wanted = min(request.quantity, sign * request.position_after - held)
     proposal.exits = request.intent is EXIT or state.trading is not ACTIVE
     if not proposal.exits and held < 0 and sign * request.position_after <= 0:

@@ -23,15 +23,16 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
             f"the request is for a candle of {ist_date(request.start)}, today is {ist_date(book.ts_event)}",
             {"start": request.start},
         )
-    if request.intent is not ENTRY or not request.ts_requested:
+    asked = request.ts_requested
+    if request.intent is not ENTRY or not asked:
         return None
-    age = (now - request.ts_requested) / SECOND_NS
+    age = (now - asked) / SECOND_NS
     if age > limits.entry_max_age_s:
         return Denial(
             "STALE_REQUEST",
             f"the entry is {age:.1f} s old: the limit is {limits.entry_max_age_s:g} s",
             {"age_s": round(age, 3), "limit_s": limits.entry_max_age_s},
         )
-    if request.ts_requested > now + SKEW_NS:
+    if asked > now + SKEW_NS:
         return Denial("FUTURE_REQUEST", f"the entry was made {-age:.1f} s in the future", {"age_s": round(age, 3)})
     return None
