@@ -152,6 +152,40 @@ async def test_what_comes_unasked_is_no_answer_to_the_next_request() -> None:
         assert server.connections == 2
 
 
+async def test_connections_that_are_ready_take_requests() -> None:
+    """Those that are open count; the first request of each leaves at once."""
+    async with Server(*[SIZED] * 4) as server:
+        await server.lines.be_ready(2, 5.0)
+        await server.ask()
+        await server.lines.be_ready(3, 5.0)
+        asked = [server.lines.write("GET", "/orders", "", b"") for _ in range(3)]
+        assert all(a.line is not None for a in asked)
+        assert [(await server.lines.answer(a, 5.0)).body for a in asked] == [BODY] * 3
+        assert server.connections == 3
+
+
+async def test_a_connection_that_idled_or_was_closed_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is made anew."""
+    async with Server() as server:
+        await server.lines.be_ready(2, 5.0)
+        monkeypatch.setattr("tradealgo.gatekeeper.lines.IDLE_S", 0.0)
+        await server.lines.be_ready(2, 5.0)
+        assert len(server.lines._idle) == 2
+        monkeypatch.undo()
+        server.lines._idle[0][0].transport.close()
+        await server.lines.be_ready(2, 5.0)
+        while server.connections < 5:  # noqa: ASYNC110 (another task's count)
+            await asyncio.sleep(0.01)
+        assert len(server.lines._idle) == 2
+
+
+async def test_where_nobody_listens_nothing_is_ready() -> None:
+    """Which isn't an error: a call will say so."""
+    lines = Lines("http://127.0.0.1:9")
+    await lines.be_ready(2, 5.0)
+    assert lines.write("GET", "/orders", "", b"").line is None
+
+
 async def test_requests_at_the_same_time_have_connections_of_their_own() -> None:
     """And none is lost."""
     async with Server(*[SIZED] * 10) as server:

@@ -21,7 +21,7 @@ from tradealgo.gatekeeper import messages as m
 from tradealgo.gatekeeper.emergency import progress
 from tradealgo.gatekeeper.journal import Journal
 from tradealgo.gatekeeper.kite import Query
-from tradealgo.gatekeeper.shell import Shell
+from tradealgo.gatekeeper.shell import Shell, _until_ready
 
 CONTENTS: dict[str, Callable[[Path], object]] = {
     "nothing": lambda path: path.touch(),
@@ -153,3 +153,27 @@ async def test_a_call_or_question_that_breaks_inside_has_an_end(shell: Shell, mo
     (done,) = [e for e in events if isinstance(e, m.CallDone)]
     assert (done.call_id, done.outcome, done.ts_sent) == (7, m.Outcome.UNKNOWN, admitted)
     assert [e.query for e in events if isinstance(e, m.QueryFailed)] == [Query.ORDERS]
+
+
+@pytest.mark.parametrize(("now_s", "until_s"), [(0, 58), (57.5, 0.5), (58, 0), (59, 59), (118.25, 59.75)])
+def test_connections_are_opened_two_seconds_before_a_minute_turns(now_s: float, until_s: float) -> None:
+    """Of the wall clock, which is what candles close by at the broker."""
+    assert _until_ready(int(now_s * SECOND)) == pytest.approx(until_s)
+
+
+async def test_connections_are_opened_while_ticks_come(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a minute; none at night."""
+    opened: list[int] = []
+
+    async def be_ready() -> None:
+        opened.append(shell.gate.book.ts_event)
+
+    monkeypatch.setattr(shell.broker, "be_ready", be_ready)
+    monkeypatch.setattr(shell, "clock", lambda: 58 * SECOND)
+    task = asyncio.create_task(shell._be_ready())
+    for ts_event in (0, 0, 7, 7, 9, 9):
+        shell.gate.book.ts_event = ts_event
+        for _ in range(5):
+            await asyncio.sleep(0)
+    task.cancel()
+    assert opened == [7, 9]

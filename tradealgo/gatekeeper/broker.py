@@ -36,6 +36,8 @@ from tradealgo.gatekeeper.rate import LANDED_NS, LAUNCH_NS, SECOND_NS, TRANSIT_N
 
 #: An order call waits no longer for a connection, so that it lands while the rate budget counts it.
 CONNECT_S = (LANDED_NS - LAUNCH_NS - TRANSIT_NS) / SECOND_NS
+#: Connections that are opened beforehand: a basket's legs leave together, each on one of its own.
+READY = 4
 _FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
 _ZIPPED = "Accept-Encoding: gzip\r\n"
 _is_plain = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
@@ -69,6 +71,10 @@ class Broker:
 
     async def close(self) -> None:
         await self._lines.close()
+
+    async def be_ready(self) -> None:
+        """Have connections open, for order calls that will come soon."""
+        await self._lines.be_ready(READY, CONNECT_S)
 
     # ------------------------------------------------------------------ order calls
 

@@ -92,6 +92,22 @@ class Lines:
             line.transport.close()
         return reply
 
+    async def be_ready(self, count: int, connect_s: float) -> None:
+        """Have `count` connections open for requests that will come soon; those that can't be made aren't."""
+        fresh = [self._connected(connect_s) for _ in range(count - self._let_go(IDLE_S / 2))]
+        for line in await asyncio.gather(*fresh, return_exceptions=True):
+            if isinstance(line, _Line):
+                self._idle.append((line, time.monotonic()))
+
+    def _let_go(self, idle_s: float) -> int:
+        """Close connections that have been idle for longer; how many are left."""
+        now = time.monotonic()
+        for line, since in self._idle:
+            if now - since > idle_s:
+                line.transport.close()
+        self._idle = [(line, since) for line, since in self._idle if line.is_free]
+        return len(self._idle)
+
     async def close(self) -> None:
         """Let go of idle connections."""
         while self._idle:

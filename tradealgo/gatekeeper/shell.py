@@ -50,6 +50,10 @@ IDLE_S = 0.05
 BUSY_S = 0.01
 #: Between two touches of the file that says that this process gets on.
 ALIVE_S = 0.2
+#: Candles close and orders follow as a minute turns: so long before it connections are opened, which takes two or three
+#: round trips over the Internet.
+READY_S = 2.0
+MINUTE_S = 60.0
 #: Events that one commit covers at most.
 BATCH = 500
 
@@ -116,6 +120,15 @@ class Shell:
             busy = gate.book.working or gate.pending or gate.killer.is_active or gate.calls.queued
             await asyncio.sleep(BUSY_S if busy else IDLE_S)
 
+    async def _be_ready(self) -> None:
+        """While ticks come, have connections to the broker open as each minute turns."""
+        newest = 0
+        while True:
+            await asyncio.sleep(_until_ready(self.clock()))
+            if self.gate.book.ts_event > newest:
+                newest = self.gate.book.ts_event
+                await self.broker.be_ready()
+
     def look_at_flag(self) -> None:
         """A kill that needs no bus: the file's presence is enough, whatever is in it."""
         if not (self.gate.killer.is_armed and os.path.lexists(self.folder.kill_flag)):
@@ -141,6 +154,7 @@ class Shell:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tick())
                 group.create_task(self._handle())
+                group.create_task(self._be_ready())
         finally:
             await self.broker.close()
             self.journal.close()
@@ -235,6 +249,11 @@ class Shell:
             return QueryFailed(query=command.query, text=text)
         sent, now = command.admitted, self.clock()
         return CallDone(call_id=command.call_id, outcome=Outcome.UNKNOWN, text=text, ts_sent=sent, ts_done=now)
+
+
+def _until_ready(now: int) -> float:
+    """Seconds until connections should be open for the next turn of a minute."""
+    return (MINUTE_S - READY_S - now / 1e9) % MINUTE_S
 
 
 @contextlib.asynccontextmanager
