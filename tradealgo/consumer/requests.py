@@ -43,7 +43,9 @@ class RequestMaker:
         if record.target == self._targets.get(token, 0):
             return []
         self._targets[token] = record.target
-        requests = self._exit(instrument, closed, ts, record.reason, record.ts_signalled)
+        requests = []
+        if self._requested.get(token):
+            requests += self._exit(instrument, closed, ts, record.reason, record.ts_signalled)
         if record.target:
             requests += self._entry(record, instrument, closed, ts)
         return requests

@@ -186,7 +186,8 @@ class Driver:
             for request in made:
                 self._give(RequestReceived(request))
                 self._settle()
-        self._settle()
+        if self._calls:
+            self._settle()
         return self._risky_from(row, self._next_asked(row + 1, end))
 
     def _show(self, row: int, point: int, asked: Sequence[tuple[int, Any]]) -> None:
@@ -203,7 +204,8 @@ class Driver:
         prices = [(tokens[k], price, now) for k, price in zip(order, told, strict=True)]
         trades = self.venue.show(prices, now)
         self._give(PricesSeen(prices, now))
-        self._tell(trades)
+        if trades:
+            self._give(TradesSeen(rows=trades, asked=self.now))
 
     def _made(self, k: int, what: Any) -> list[OrderRequest]:
         """What the Consumer asks for, of a change of an instrument's target."""
@@ -248,13 +250,10 @@ class Driver:
             outcome = m.Outcome.REJECTED
         now = self.now
         self._give(CallDone(call_id=call.call_id, outcome=outcome, order_id=order_id, ts_sent=now, ts_done=now))
-        self._tell(trades)
-        if cancelled is not None:
-            self._give(m.OrderSeen(self.venue.row(cancelled)))
-
-    def _tell(self, trades: list[BrokerTrade]) -> None:
         if trades:
             self._give(TradesSeen(rows=trades, asked=self.now))
+        if cancelled is not None:
+            self._give(m.OrderSeen(self.venue.row(cancelled)))
 
     def _answer(self) -> None:
         """The broker answers its questions while something is at work; otherwise nobody waits for an answer.

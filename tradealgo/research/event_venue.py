@@ -86,22 +86,17 @@ class Venue:
 
     def _serve(self, order: BookOrder, quote: Quote, now: int) -> list[BrokerTrade]:
         if not order.passive:
-            return self._fill(order, matching.take(order, quote), now)
+            return self._fill(order, matching.take(order, quote), now)[1]
         pieces, queue = matching.rest(order, quote)
-        return self._fill(msgspec.structs.replace(order, queue_ahead=queue), pieces, now)
+        return self._fill(msgspec.structs.replace(order, queue_ahead=queue), pieces, now)[1]
 
     # ------------------------------------------------------------------ order calls
 
     def place(self, asked: Order, now: int) -> tuple[str, list[BrokerTrade]]:
         """Take an order; its id, and what it traded at once."""
         self._ids += 1
-        order_id, token, quantity, limit = (
-            f"{self._ids:015d}",
-            asked.instrument_token,
-            asked.quantity,
-            round(asked.price * 100),
-        )
-        instrument = self._instruments[token]
+        order_id, token, quantity = f"{self._ids:015d}", asked.instrument_token, asked.quantity
+        instrument, limit = self._instruments[token], round(asked.price * 100)
         form = OrderForm(
             variety="regular", exchange=instrument.exchange, tradingsymbol=instrument.tradingsymbol,
             side="BUY" if asked.side is BUY else "SELL", quantity=quantity, product=PRODUCTS[asked.product],
@@ -126,14 +121,13 @@ class Venue:
 
     def _arrive(self, order: BookOrder, now: int) -> list[BrokerTrade]:
         quote = self._quote(order.instrument_token)
-        trades = self._fill(order, matching.take(order, quote), now)
-        order = self.today[order.order_id]
+        order, trades = self._fill(order, matching.take(order, quote), now)
         if order.status is OPEN:
             passive, queue = matching.is_passive(order, quote), matching.joined_queue(order, quote)
             self._keep(msgspec.structs.replace(order, passive=passive, queue_ahead=queue))
         return trades
 
-    def _fill(self, order: BookOrder, pieces: list[Piece], now: int) -> list[BrokerTrade]:
+    def _fill(self, order: BookOrder, pieces: list[Piece], now: int) -> tuple[BookOrder, list[BrokerTrade]]:
         """Book the pieces of an order and keep it as it stands then."""
         trades, filled, value = [], order.filled, order.value
         for price, quantity in pieces:
@@ -143,8 +137,7 @@ class Venue:
         if trades:
             status = COMPLETE if filled == order.quantity else OPEN
             order = msgspec.structs.replace(order, filled=filled, value=value, updated=now, status=status)
-        self._keep(order)
-        return trades
+        return self._keep(order), trades
 
     def _trade(self, order: BookOrder, price: int, quantity: int, now: int) -> BrokerTrade:
         """Book one execution; what the broker tells of it."""
