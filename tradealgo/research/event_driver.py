@@ -22,6 +22,7 @@ import gc
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -199,11 +200,10 @@ class Driver:
         elif self._busy:
             shown.update([column[o.instrument_token] for o in self.gate.book.working.values()])
             shown.update([column[r.instrument_token] for r in self.gate.pending.values()])
-        order, tokens = sorted(shown), self._tokens
-        told = self.timeline.prices(row, order, point)
-        prices = [(tokens[k], price, now) for k, price in zip(order, told, strict=True)]
-        trades = self.venue.show(prices, now)
-        self._give(PricesSeen(prices, now))
+        order = sorted(shown)
+        tokens, prices = [*map(self._tokens.__getitem__, order)], self.timeline.prices(row, order, point)
+        trades = self.venue.show(tokens, prices, now)
+        self._give(PricesSeen([*zip(tokens, prices, repeat(now))], now))
         if trades:
             self._give(TradesSeen(rows=trades, asked=self.now))
 

@@ -54,15 +54,16 @@ class Venue:
 
     # ------------------------------------------------------------------ the market
 
-    def show(self, prices: list[tuple[int, float, int]], now: int) -> list[BrokerTrade]:
-        """New prices in rupees (token, price, time; 0.0: none yet); the trades that they bring to orders at work."""
-        shown, quotes = self._prices, self._quotes
-        for token, price, _ in prices:
-            if price > 0:
-                shown[token] = price
-                if token in quotes:
-                    del quotes[token]
-        return self._match([token for token, price, _ in prices if price > 0], now) if self.working else []
+    def show(self, tokens: list[int], prices: list[float], now: int) -> list[BrokerTrade]:
+        """New prices in rupees (0.0: none yet), by token; the trades that they bring to orders at work."""
+        if 0.0 in prices:
+            tokens, prices = [t for t, p in zip(tokens, prices, strict=True) if p], [p for p in prices if p]
+        self._prices.update(zip(tokens, prices, strict=True))
+        quotes = self._quotes
+        for token in tokens:
+            if token in quotes:
+                del quotes[token]
+        return self._match(tokens, now) if self.working else []
 
     def _match(self, tokens: list[int], now: int) -> list[BrokerTrade]:
         trades = []
