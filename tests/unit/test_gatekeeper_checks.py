@@ -299,6 +299,10 @@ def test_open_orders() -> None:
     made = put(hold(book(), INFY, 10), RELIANCE, Side.BUY, 1, OrderState.OPEN)
     assert code(request(position_after=11), made, limits) == "OPEN_ORDERS"
     assert code(leave(), made, limits) == "SUBMIT"
+    foreign = book()
+    foreign.foreign["F"] = Foreign("F", "NSE:TCS", Side.BUY, 1, 3_000.0)
+    assert code(request(), foreign, limits) == "OPEN_ORDERS"
+    assert code(request(), foreign, Limits(max_open_orders=2)) == "SUBMIT"
 
 
 def test_margin_is_the_smaller_of_the_brokers_and_ours() -> None:

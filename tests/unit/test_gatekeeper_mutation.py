@@ -37,8 +37,8 @@ EQUIVALENT = {
     "freeze: not largest or quantity <= largest: without part 2": "one slice either way",
     "freeze: quantity <= largest: turned": "one full slice and no rest is one slice",
     "hours: held * request.side.sign < 0: turned": "with nothing held no target is nearer to flat",
-    "position: not proposal.exits and held < 0 and (sign * request.position_after <= : without part 1": "an exit stays one",
-    "position: not proposal.exits and held < 0 and (sign * request.position_after <= : without part 2": "nothing is left to do",
+    "position: not exits and held < 0 and (sign * request.position_after <= 0): without part 1": "an exit stays one",
+    "position: not exits and held < 0 and (sign * request.position_after <= 0): without part 2": "nothing is left to do",
     "position: held < 0: turned": "nothing is left to do",
 }
 

@@ -260,8 +260,8 @@ class Book:
 
     def _reach(self, token: int) -> tuple[int, int]:
         """The position, signed, if all that works on one side filled: bought, and sold."""
-        held = self.position(token)
-        return held + self._pending.get((token, BUY), 0), held - self._pending.get((token, SELL), 0)
+        held, pending = self.position(token) if self._unbooked else self._held.get(token, 0), self._pending
+        return held + pending.get((token, BUY), 0), held - pending.get((token, SELL), 0)
 
     @property
     def gross_exposure(self) -> float:
@@ -279,11 +279,6 @@ class Book:
                 self._exposure[token] = value
             self._moved.clear()
         return self._gross + sum([f.pending * f.price for f in self.foreign.values()]) if self.foreign else self._gross
-
-    @property
-    def open_orders(self) -> int:
-        """Own working orders and those of others on the account."""
-        return len(self.working) + len(self.foreign)
 
     @property
     def mtm(self) -> int:

@@ -90,7 +90,7 @@ class Breaker:
 
     def trial(self, now: int) -> None:
         """An entry was let through."""
-        if self.state is not CLOSED and self.state is BreakerState.HALF_OPEN:
+        if self.state is BreakerState.HALF_OPEN:
             self._take(BreakerEvent.TRY, now)
 
     @property

@@ -195,13 +195,11 @@ class Calls:
         if queued is None:
             return
         self._measure(event)
-        self._context.record(
-            ANSWER,
-            AnswerRecord(
-                call_id=event.call_id, kind=queued.kind, tag=queued.tag, outcome=event.outcome,
-                order_id=event.order_id, text=event.text, ts_sent=event.ts_sent, ts_done=event.ts_done,
-            ),
+        answer = AnswerRecord(
+            call_id=event.call_id, kind=queued.kind, tag=queued.tag, outcome=event.outcome,
+            order_id=event.order_id, text=event.text, ts_sent=event.ts_sent, ts_done=event.ts_done,
         )  # fmt: skip
+        self._context.commands.append(Record(ANSWER, answer))
         track = self._orders.track(queued.tag)
         track.busy, track.call_done = None, self._context.now
         if queued.kind is PLACE:

@@ -24,9 +24,6 @@ class Context:
         self.is_state_told = False  # whether nothing of the session's state has moved since it was last told
         self.raised: set[str] = set()  # codes of the alerts that stand
 
-    def emit(self, command: Command) -> None:
-        self.commands.append(command)
-
     def record(self, kind: Kind, message: Any) -> None:
         self.commands.append(Record(kind, message))
 

@@ -53,7 +53,7 @@ METERED = (m.PricesSeen, m.Timer)
 ACTIVE, HALTED, CLOSED, VERIFIED_FLAT = (
     TradingState.ACTIVE, TradingState.HALTED, BreakerState.CLOSED, KillState.VERIFIED_FLAT
 )  # fmt: skip
-KILL, EXIT, ENTRY = Intent.KILL, Intent.EXIT, Intent.ENTRY
+KILL, EXIT, ENTRY, TRADES = Intent.KILL, Intent.EXIT, Intent.ENTRY, Query.TRADES
 
 
 class Gate:
@@ -130,7 +130,7 @@ class Gate:
         except Exception as error:  # one bad event must not stop the guard of all that is open
             self._fault_in(event, error)
         try:
-            self._advance()
+            self._advance(now)
         except Exception as error:  # nor one step of the guard the next event's
             self._fault_in(event, error)
         if isinstance(event, METERED):
@@ -234,7 +234,7 @@ class Gate:
     def look(self) -> GateState:
         """What checks may know of this moment."""
         state, status, breaker = self.state, self.killer.status, self.breaker
-        state.trading, state.kill = self.trading, status.state
+        state.trading, state.kill = self.overrides.trading if self.killer.is_armed else HALTED, status.state
         state.reason = status.reason or self.overrides.reasons
         state.mtm, state.loss_line = self.book.worst_mtm, self.loss_base - self._allowed_loss
         state.breaker_passes, state.breaker_failures = breaker.passes, breaker.failures
@@ -286,7 +286,7 @@ class Gate:
         if self.orders.take_row(tag, row):
             self.overrides.put("doubled", TradingState.REDUCING, f"the broker has two orders under tag {row.tag}")
         if not self.book.all_booked:
-            self.queries.want(Query.TRADES)
+            self.queries.want(TRADES)
 
     def _take_foreign(self, row: BrokerOrder) -> None:
         if row.instrument in self.book.by_key and row.filled_quantity:
@@ -323,7 +323,7 @@ class Gate:
         self.killer.orders_asked = event.asked
 
     def _take_trades(self, event: m.TradesSeen) -> None:
-        self.queries.answered(Query.TRADES)
+        self.queries.answered(TRADES)
         self._trades, self._trades_asked = event.rows, event.asked
         for row in event.rows:
             self.orders.take_trade(row)
@@ -413,11 +413,11 @@ class Gate:
 
     # ------------------------------------------------------------------ each moment
 
-    def _advance(self) -> None:
+    def _advance(self, now: int) -> None:
         """Do what is due. What stands beside a part is a sign that it may have something to do: without it the part would
         find nothing, and isn't asked.
         """
-        now, book = self.context.now, self.book
+        book = self.book
         if self.breaker.state is not CLOSED:
             self.breaker.tick(now)
         if self.calls.token_dead or self.overrides.trading is not ACTIVE:

@@ -9,12 +9,12 @@ import msgspec
 from tradealgo.domain.orders import Intent, OrderRequest, Verdict
 from tradealgo.domain.state import KillState
 from tradealgo.gatekeeper.baskets import ROLLBACK, Baskets
-from tradealgo.gatekeeper.breaker import Breaker
+from tradealgo.gatekeeper.breaker import CLOSED, Breaker
 from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.checks import decide
 from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.lifecycle import Lifecycle
-from tradealgo.gatekeeper.messages import BadRequest, Kind
+from tradealgo.gatekeeper.messages import BadRequest, Kind, Record
 from tradealgo.gatekeeper.orders import Orders
 from tradealgo.gatekeeper.situation import Denial, Deny, GateState, Submit
 
@@ -72,7 +72,7 @@ class Intake:
         self._held_since[name] = self.context.now
         if request.group:
             self.baskets.hear(request)
-        self.context.record(REQUEST, request)
+        self.context.commands.append(Record(REQUEST, request))
 
     def take_bad(self, event: BadRequest) -> None:
         """Say no to an entry that isn't a request."""
@@ -132,9 +132,10 @@ class Intake:
         """While an own order works on the other side, which may fill yet and must not trade with this one; and an entry
         while an exit works on its own side, so that the exit can't end as an entry nor the entry as an exit.
         """
-        side, intent, working = request.side, request.intent, self.book.working_in(request.instrument_token)
+        working = self.book.working_in(request.instrument_token)
         if not working or self.state.kill is not ARMED or self._age_s(request) > self.limits.entry_max_age_s:
             return False
+        side, intent = request.side, request.intent
         blocking = [o for o in working if o.side is not side or o.intent is not intent]
         held_since = self._held_since.setdefault(request.request_id, self.context.now)
         if self.context.now - held_since > self.limits.superseded_after_s * SECOND_NS:
@@ -155,29 +156,21 @@ class Intake:
         if isinstance(answer, Deny):
             code, text, figures = answer.denial.code, answer.denial.text, dict(answer.denial.figures)
         else:
-            code, figures = SUBMIT, self._submit_figures(request, answer)
+            code, figures = SUBMIT, {
+                "quantity": answer.quantity, "asked": request.quantity, "price": answer.price, "last_price": answer.last,
+                "position": answer.held, "exposure": round(self.book.gross_exposure, 2), "mtm": self.state.mtm,
+                "slices": len(answer.slices),
+            }  # fmt: skip
             text = f"{request.side} {answer.quantity} {request.instrument} at {answer.price:g} or better"
         verdict = Verdict(
             request_id=request.request_id, instrument=request.instrument, code=code, text=text, figures=figures,
             ts=self.context.now,
         )  # fmt: skip
-        self.context.record(VERDICT, verdict)
+        self.context.commands.append(Record(VERDICT, verdict))
         self._hear(verdict, request)
         if isinstance(answer, Submit):
             for number, quantity in enumerate(answer.slices):
                 order = self.orders.add(self.orders.from_request(request, quantity, answer.price, number))
                 self.calls.place(order)
-            if request.intent is ENTRY:
+            if request.intent is ENTRY and self.breaker.state is not CLOSED:
                 self.breaker.trial(self.context.now)
-
-    def _submit_figures(self, request: OrderRequest, answer: Submit) -> dict[str, float | int | str | None]:
-        return {
-            "quantity": answer.quantity,
-            "asked": request.quantity,
-            "price": answer.price,
-            "last_price": answer.last,
-            "position": answer.held,
-            "exposure": round(self.book.gross_exposure, 2),
-            "mtm": self.state.mtm,
-            "slices": len(answer.slices),
-        }

@@ -162,18 +162,17 @@ class Orders:
         )
         if not self._book.book(fill, self._context.now):
             return None
-        self._context.record(FILL, fill)
-        self._raise_filled(tag, fill)
+        self._context.commands.append(Record(FILL, fill))
+        booked = self._book.booked(tag)
+        if booked > order.filled_quantity:
+            self._raise_filled(order, fill, booked)
         return fill
 
-    def _raise_filled(self, tag: str, fill: Fill) -> None:
+    def _raise_filled(self, order: Order, fill: Fill, booked: int) -> None:
         """A trade may come before the order's own row."""
-        order, booked = self._book.orders[tag], self._book.booked(tag)
-        if booked <= order.filled_quantity:
-            return
         value = order.average_price * order.filled_quantity + fill.price * (booked - order.filled_quantity)
         event = OrderEvent.FILL if booked >= order.quantity else PARTIAL
-        self.move(tag, event, filled_quantity=booked, average_price=round(value / booked, 4))
+        self.move(order.tag, event, filled_quantity=booked, average_price=round(value / booked, 4))
 
     # ------------------------------------------------------------------ making
 

@@ -29,7 +29,7 @@ def band(instrument: Instrument, last_price: float) -> float:
 def slippage(instrument: Instrument, last_price: float, default: float) -> float:
     """How far beyond the last price a limit goes, as a fraction: options by premium, all else `default` within the band."""
     widest = band(instrument, last_price)
-    return widest if widest < default or instrument.is_option else default
+    return widest if widest <= default or instrument.is_option else default
 
 
 def to_tick(price: float, tick: float, side: Side) -> float:

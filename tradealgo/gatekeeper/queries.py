@@ -80,14 +80,16 @@ class Queries:
         for query in _ALL:
             if query in self._under_way:
                 continue
-            if may_ask and self._is_due(query, now):
+            possible = self._earliest(query)
+            if may_ask and now >= possible and self._is_due(query, now):
                 self._due[query] = now + self._routine
                 self._asked[query] = self._last = now
                 self._under_way.add(query)
-                self._context.emit(Ask(query))
+                self._context.commands.append(Ask(query))
                 self._quiet_until, self._saw_orders, self._saw_positions = now + GAP_NS, True, True
                 return
-            earliest = min(earliest, self._earliest(query))
+            if possible < earliest:
+                earliest = possible
         self._quiet_until = max(self._last + GAP_NS, earliest)
 
     def _earliest(self, query: Query) -> int:
@@ -95,7 +97,8 @@ class Queries:
         asked, due = self._asked[query], self._due[query]
         if not self._failures[query]:
             pressing = self._saw_orders if query is ORDERS else self._saw_positions and query is POSITIONS
-            due = min(due, asked + (self._shortest if pressing else self._routine))
+            routine = asked + (self._shortest if pressing else self._routine)
+            due = due if due < routine else routine
         return max(asked + SAME_GAP_NS, due)
 
     def _is_due(self, query: Query, now: int) -> bool:

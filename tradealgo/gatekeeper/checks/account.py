@@ -9,8 +9,8 @@ from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
 
 def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:
     """Session id as in the manifest; the account's lease held."""
-    theirs, ours = proposal.request.session_id, state.terms.session_id
-    if theirs != ours:
+    theirs = proposal.request.session_id
+    if theirs != (ours := state.terms.session_id):
         return Denial("WRONG_SESSION", f"the request is of session {theirs!r}, this is {ours!r}", {"session": theirs})
     if not state.lease_held:
         return Denial("NO_LEASE", f"this process does not hold the lease of account {state.terms.account}")

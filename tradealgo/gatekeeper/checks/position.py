@@ -23,13 +23,13 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
     proposal.held = book.position(token)
     held = proposal.held * sign + book.pending(token, side)
     wanted = min(request.quantity, sign * request.position_after - held)
-    proposal.exits = request.intent is EXIT or state.trading is not ACTIVE
-    if not proposal.exits and held < 0 and sign * request.position_after <= 0:
-        proposal.exits = True  # named an entry, but it only leads nearer to flat
-    if proposal.exits:
+    exits = request.intent is EXIT or state.trading is not ACTIVE
+    if not exits and held < 0 and sign * request.position_after <= 0:
+        exits = True  # named an entry, but it only leads nearer to flat
+    if exits:
         outside = book.outside.get(token, 0)
         wanted = min(wanted, -held, -held - sign * outside)
-    proposal.quantity = wanted
+    proposal.exits, proposal.quantity = exits, wanted
     if wanted > 0:
         return None
     figures = {"position": sign * held, "position_after": request.position_after, "quantity": request.quantity}
