@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradealgo.domain.candles import CANDLE, MINUTE_NS
+from tradealgo.domain.charges import Charges
 from tradealgo.domain.hours import at, market_hours
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.sizing import Sizing
@@ -157,6 +158,8 @@ def test_cash_charges_and_equity_are_the_exchange_ledgers(seed, slippage):
     assert round(test.final_equity * 100) == ledger.capital + ledger.mtm(last)
     assert round(float(test.orders["fees"].sum()) * 100) == ledger.charges.total
     assert test.charges["total"] == ledger.charges.total / 100
+    by_kind = sum((ledger.charges_of(o.order_id) for o in test.order_records if o.filled_quantity), Charges())
+    assert by_kind == ledger.charges
 
 
 class AlwaysLong(Strategy):

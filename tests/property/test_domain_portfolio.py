@@ -49,6 +49,21 @@ def test_pnl_is_the_sum_over_fills(executions, mark):
     }
 
 
+@given(fills(), st.lists(st.integers(5, 500_000), min_size=30, max_size=30))
+def test_the_sums_are_the_positions_at_every_step(executions, marks):
+    """P&L, what is realised and what is open are kept as fills and prices come: they equal the sums over positions."""
+    book = Portfolio(INSTRUMENTS)
+    for fill, mark in zip(executions, marks, strict=False):
+        book.apply(fill)
+        book.mark(fill.instrument_token, mark / 100)
+        held = book.positions()
+        assert book.position(fill.instrument_token).last_price == mark / 100
+        assert book.gross_pnl == sum(p.pnl for p in held)
+        assert book.realised == sum(p.realised for p in held)
+        assert book.worth == sum(p.quantity * to_paise(p.last_price) for p in held)
+        assert book.open_positions() == [p for p in held if p.quantity]
+
+
 @given(fills())
 def test_a_fill_counts_once(executions):
     """Repeated fills change nothing; charges don't depend on the order of arrival."""
