@@ -88,7 +88,7 @@ class Driver:
         self._maker = maker
         self._tokens = [i.instrument_token for i in self.instruments]
         self._column = {token: k for k, token in enumerate(self._tokens)}
-        self._asked_at: dict[int, dict[int, list[tuple[int, Any]]]] = {}
+        self._asked_at: dict[int, dict[int, list[tuple[int, Any]]]] = {}  # by row and point: see `_ask_at`
         self._plan()
         self._busy_rows = sorted(self._asked_at)
         self.gate: Gate
