@@ -20,7 +20,7 @@ class Context:
     def __init__(self, terms: Terms, limits: Limits, book: Book) -> None:
         self.terms, self.limits, self.book = terms, limits, book
         self.now = 0
-        self.commands: list[Command] = []  # so far
+        self.commands: list[Command] = []  # so far; what each order brings is appended without a call
         self.is_state_told = False  # whether nothing of the session's state has moved since it was last told
         self.raised: set[str] = set()  # codes of the alerts that stand
 
