@@ -132,8 +132,20 @@ def test_orders_are_the_compiled_engines(strategy, seed, count):
 def test_skipping_quiet_candles_changes_nothing(strategy, seed, count, slippage, loss, lots):
     """Verdicts, orders, fills, trips and charges are those of a Gatekeeper that is shown every price of every candle."""
     candles = {k: made(seed + n, count, volatile=0.5) for n, k in enumerate(("NSE:A", "NSE:B", "NSE:C"))}
-    limits = Limits(max_loss_fraction=loss)
-    sizing = Sizing(units=lots)
+    same_as_shown_everything(strategy, candles, Sizing(units=lots), Limits(max_loss_fraction=loss), slippage)
+
+
+def test_what_is_held_over_night_counts_its_loss_from_the_days_last_price():
+    """Also where that price was in a candle that was skipped: the kill trips on the same price as if all had been shown."""
+    candles = {k: made(3_051_438_190 + n, 34, volatile=0.5) for n, k in enumerate(("NSE:A", "NSE:B"))}
+    quick = same_as_shown_everything(
+        Stopped(span=3), candles, Sizing(units=4_000), Limits(max_loss_fraction=0.002), 0.0
+    )
+    assert len(quick.trips) == 2
+
+
+def same_as_shown_everything(strategy, candles, sizing, limits, slippage):
+    """The run, compared with one whose Gatekeeper is shown every price of every candle."""
     runs = backtest(strategy, candles, sizing=sizing, interval=60).runs
     quick, full = (
         event_backtest(strategy, runs, 1e6, sizing, "s", limits, slippage, every_candle=every)
@@ -145,6 +157,7 @@ def test_skipping_quiet_candles_changes_nothing(strategy, seed, count, slippage,
     assert quick.order_records == full.order_records
     assert quick.trips == full.trips
     assert quick.ledger_charges == full.ledger_charges
+    return quick
 
 
 @given(seed=st.integers(0, 2**32 - 1), slippage=st.sampled_from([0.0, 0.003]))

@@ -124,7 +124,7 @@ class Driver:
                 if self.every_candle or self._carried or self._next_asked(begin, end) < end:
                     self._open(begin)
                     self._trade(begin, end)
-                    self._close()
+                    self._close(end - 1)
         finally:
             if collects:
                 gc.enable()
@@ -305,24 +305,27 @@ class Driver:
         self._give(m.PositionsSeen(rows=self.venue.positions(PRODUCT), asked=self.now))
         self._settle()
 
-    def _close(self) -> None:
+    def _close(self, row: int) -> None:
         """The exchange cancels what still works; what is held goes over to the next day's session."""
         for order in list(self.venue.working.values()):
             self._give(m.OrderSeen(self.venue.row(self.venue.cancel(order.order_id, self.now))))
         known = {message.tag for kind, message in self._carried if kind is m.Kind.ORDER}
         today = self.gate.book.orders.values()
         self.orders += [o for o in today if o.tag not in known]
-        held = set(self.venue.held)
-        self._carried = self._carry(held) if held else []
+        held = list(self.venue.held)
+        closes = self.timeline.prices(row, [self._column[token] for token in held], CLOSE)
+        self.venue.show(held, closes, self.now)
+        self._carried = self._carry(dict(zip(held, closes, strict=True))) if held else []
         self._day_fills = len(self.fills)
 
-    def _carry(self, held: set[int]) -> list[tuple[m.Kind, Any]]:
+    def _carry(self, held: dict[int, float]) -> list[tuple[m.Kind, Any]]:
+        """The journal of what is held (by token, with the day's last price), from which the next day counts its loss."""
         before = [msg for kind, msg in self._carried if kind is m.Kind.FILL]
         fills = [f for f in (*before, *self.fills[self._day_fills :]) if f.instrument_token in held]
         orders = [o for o in self.gate.book.orders.values() if o.instrument_token in held]
         book = Portfolio.replay({i.instrument_token: i for i in self.instruments}, fills)
-        for token in held:
-            book.mark(token, self.gate.book.last_price(token))
+        for token, price in held.items():
+            book.mark(token, price)
         base = m.RearmRecord(reason="a new day", source="backtest", base=book.mtm, ts=self.now)
         return [
             *((m.Kind.ORDER, o) for o in orders), *((m.Kind.FILL, f) for f in fills), (m.Kind.REARM, base)
