@@ -38,11 +38,12 @@ from tradealgo.gatekeeper.situation import Submit, Terms
 
 NOW = at(dt.date(2026, 11, 20), dt.time(10, 0))
 COUNT = 100
+LANDING_NS = 1_000_000
 #: Work that took this much longer than at its quickest was disturbed.
 CALM = 1.1
 LIMITS = Limits(
     orders_per_minute=10_000_000, orders_per_day=10_000_000, max_open_orders=1_000_000,
-    max_gross_exposure=1e12, stale_price_s=1e9, orders_per_second=1_000, entry_max_age_s=1e9,
+    max_gross_exposure=1e12, stale_price_s=1e9, entry_max_age_s=1e9,
 )  # fmt: skip
 
 
@@ -153,13 +154,21 @@ def latencies(rounds: int) -> np.ndarray:
         ended = time.perf_counter_ns(), time.thread_time_ns()
         spent.append((ended[0] - began[0], ended[1] - began[1], max(before, fixed_work())))
         call = next(c for c in commands if isinstance(c, m.Call))
-        now += 1_000_000
+        now += LANDING_NS
         done = msgspec.structs.replace(call.order, order_id=str(number))
-        gate.handle(m.CallDone(call_id=call.call_id, outcome=m.Outcome.ACCEPTED, order_id=str(number)), now)
+        gate.handle(answer(call, str(number), now), now)
         gate.handle(m.OrderSeen(row(done, "COMPLETE")), now)
         gate.handle(m.TradesSeen(rows=[trade(done, now)], asked=now), now)
-        now += 150_000_000  # as fast as the broker's rule lets entries go
+        now += 200_000_000  # about as fast as the broker's rule lets entries go
     return np.array(spent) / 1e3
+
+
+def answer(call: m.Call, order_id: str, now: int) -> m.CallDone:
+    """The broker's yes, in a millisecond, dated by its clock."""
+    return m.CallDone(
+        call_id=call.call_id, outcome=m.Outcome.ACCEPTED, order_id=order_id, ts_sent=now - LANDING_NS, ts_done=now,
+        server_second=now // 1_000_000_000,
+    )  # fmt: skip
 
 
 def percentiles(name: str, micros: np.ndarray) -> dict[str, float]:

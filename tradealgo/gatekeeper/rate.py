@@ -140,9 +140,10 @@ class RateBudget:
             return "COOLING"
         if self.minute_count(now) >= a_minute:
             return "MINUTE"
-        seconds = self.clock.seconds(now, now + LAUNCH_NS + TRANSIT_NS) if self._landings else None
-        if (self._most_landings(*seconds, now) if seconds else 0) >= room:
-            return "SECOND"
+        if len(self._landings) >= room:  # fewer calls don't fill any second
+            first, last = self.clock.seconds(now, now + LAUNCH_NS + TRANSIT_NS)
+            if self._most_landings(first, last, now) >= room:
+                return "SECOND"
         return "SHAPER" if intent is ENTRY and self._bucket.level(now) < 1 else ""
 
     def _most_landings(self, first: int, last: int, now: int) -> int:
