@@ -59,6 +59,12 @@ class OwnInit(Strategy):
         return LONG if candle.close > self.edge else FLAT
 
 
+class Heir(EmaCross):
+    def on_candle(self, candle):
+        signal = super().on_candle(candle)
+        return signal if candle.close > 1.0 else FLAT
+
+
 class Divides(Strategy):
     def on_candle(self, candle):
         return LONG if 1.0 / (candle.close - candle.open) > 0.0 else FLAT
@@ -80,6 +86,7 @@ class WrongTarget(Strategy):
         (ChangesType, "self.last is int64 after setup() and is given a float64 later"),
         (UsesTooMuch, "UsesTooMuch can't be compiled (test_strategy_compiler.py, line"),
         (OwnInit, "has its own __init__: make its state in setup()"),
+        (Heir, "Heir.on_candle calls super(), which numba can't"),
     ],
 )
 def test_what_cannot_be_compiled_runs_interpreted_and_says_why(strategy, words):

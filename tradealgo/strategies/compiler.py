@@ -276,10 +276,10 @@ class _Builder:
                 raise TypeError(f"{type(strategy).__name__} has its own __init__: make its state in setup() instead")
             self.strategy = self._struct(strategy.fresh())
             self.guard = self._struct(Guard(0.0, 0.0, 0.0, 0))
+            for cls, value in list(self._types.items()):
+                value.methods.update({n: self._twin_function(f) for n, f in _methods(cls).items()})
         except (TypeError, ValueError) as error:
             raise NotCompilable(_sentence(type(strategy), error)) from error
-        for cls, value in list(self._types.items()):
-            value.methods.update({n: self._twin_function(f) for n, f in _methods(cls).items()})
 
     def fingerprint(self) -> str:
         return _digest(*sorted(self._prints), *(v.layout for v in self._types.values()))
@@ -307,6 +307,8 @@ class _Builder:
             return self._twins[id(function)][1]
         self._twins[id(function)] = (function, None)
         code = function.__code__
+        if "__class__" in code.co_freevars:
+            raise TypeError(f"{function.__qualname__} calls super(), which numba can't")
         self._prints.append(_code_print(function))
         named = [(n, function.__globals__[n]) for n in sorted(_names(code)) if n in function.__globals__]
         self._prints += [
