@@ -144,6 +144,34 @@ def test_what_is_held_over_night_counts_its_loss_from_the_days_last_price():
     assert len(quick.trips) == 2
 
 
+class Always(Strategy):
+    """One side for good."""
+
+    side: int = 1
+
+    def on_candle(self, candle):
+        return LONG if self.side > 0 else SHORT
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_gain_that_is_held_over_night_is_no_loss_of_the_next_day(side):
+    """Of four per cent of the capital: it trades once, and nothing trips."""
+    candles = np.zeros(750, CANDLE)
+    for n, day in enumerate(DAYS[:2]):
+        candles["start"][375 * n : 375 * (n + 1)] = at(day, dt.time(9, 15)) + np.arange(375) * MINUTE_NS
+    candles["open"] = np.round(1_000.0 + 0.1 * side * np.arange(750), 2)
+    candles["close"] = np.round(1_000.0 + 0.1 * side * np.arange(1, 751), 2)
+    candles["high"] = np.maximum(candles["open"], candles["close"])
+    candles["low"] = np.minimum(candles["open"], candles["close"])
+    strategy, sizing, limits = Always(side=side), Sizing(units=800), Limits(max_order_value=1e9, max_gross_exposure=1e9)
+    runs = backtest(strategy, candles, sizing=sizing, interval=60, intraday=False).runs
+    for every_candle in (False, True):
+        test = event_backtest(strategy, runs, 1e6, sizing, "s", limits, every_candle=every_candle)
+        assert not test.trips
+        assert len(test.fill_records) == 1
+        assert test.final_equity > 1_050_000
+
+
 def same_as_shown_everything(strategy, candles, sizing, limits, slippage):
     """The run, compared with one whose Gatekeeper is shown every price of every candle."""
     runs = backtest(strategy, candles, sizing=sizing, interval=60).runs

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from gate_world import INFY, LIMITS, SECOND, TOKEN, World, holding
+import msgspec
+from gate_world import INFY, LIMITS, RELIANCE, SECOND, TOKEN, World, holding
 from test_gatekeeper_account import by_hand, run
 
+from tradealgo.domain.instruments import Instrument
+from tradealgo.domain.orders import Intent
 from tradealgo.domain.state import Action, KillState, Level, TradingState
 from tradealgo.gatekeeper.messages import Kind
 
@@ -48,6 +51,46 @@ def test_the_second_yes_after_a_loss_moves_the_line() -> None:
     moved = world.gate.loss_line
     world.crash()
     assert world.gate.loss_line == moved
+
+
+def offset_by_gains() -> World:
+    """Six per cent up on one position, and a loss beyond the line booked on another."""
+    world = World(limits=msgspec.structs.replace(LIMITS, fat_finger_fraction=1.0))
+    world.advance(SECOND)
+    for instrument, quantity in ((INFY, 60), (RELIANCE, 20)):
+        traded(world, instrument, quantity, Intent.ENTRY)
+    for token, fraction in ((TOKEN, 0.06), (RELIANCE.instrument_token, -0.07), (RELIANCE.instrument_token, -0.06)):
+        world.move_price(token, fraction)
+        world.advance(SECOND)
+    traded(world, RELIANCE, 0, Intent.EXIT)
+    assert world.gate.killer.is_armed
+    return world
+
+
+def traded(world: World, instrument: Instrument, target: int, intent: Intent) -> None:
+    world.ask(instrument, target, intent)
+    world.advance(SECOND)
+    world.fill_some(1.0)
+    world.advance(SECOND)
+
+
+def test_a_restart_is_no_loss_of_what_was_gained_since_the_fill() -> None:
+    """The journal knows what a position cost, not what it is worth: the loss line waits for a price of all that is held."""
+    world = offset_by_gains()
+    mtm = world.gate.book.mtm
+    world.crash()
+    run(world, 5)
+    assert world.gate.killer.is_armed
+    assert world.gate.book.mtm == mtm
+
+
+def test_a_loss_that_grew_during_a_restart_trips_at_the_first_price() -> None:
+    """Which may be the broker's own, of its positions."""
+    world = offset_by_gains()
+    world.crash()
+    world.move_price(TOKEN, -0.05)
+    run(world, 5)
+    assert world.gate.killer.status.state is KillState.LOCKED
 
 
 def test_entries_wait_for_the_first_comparison_after_a_restart() -> None:

@@ -80,9 +80,8 @@ class Book:
         self._units: dict[int, int] = {}  # worst quantity, by token, as of the last sum
         self._resized: set[int] = set()  # where it may be another by now
         self._moved: set[int] = set()  # where the price is
-        self.unsettled: set[int] = (
-            set()
-        )  # where an order, a position or a word changed since the pursuit of exits looked
+        # Where an order filled or ended, or a position or a word changed, since the pursuit of exits looked
+        self.unsettled: set[int] = set()
 
     # ------------------------------------------------------------------ changes
 
@@ -182,6 +181,13 @@ class Book:
         return tick is None or now - tick.ts_init > QUOTE_AFTER_NS
 
     # ------------------------------------------------------------------ positions
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether a price has come of all that is held. After a restart positions are worth what their last fill cost until
+        one does, which says nothing of gains and losses.
+        """
+        return all(t in self.prices or t in self.quotes for t in self.open_tokens())
 
     @property
     def all_booked(self) -> bool:

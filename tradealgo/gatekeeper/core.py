@@ -424,10 +424,9 @@ class Gate:
             self._watch_login()
         if self.limits.dead_man_s:
             self.people.watch()
-        worst = book.worst_mtm
-        if worst <= self.loss_base - self._allowed_loss and self.killer.is_armed:
+        worst, ready = book.worst_mtm, self._is_ready or self.ready
+        if worst <= self.loss_base - self._allowed_loss and self.killer.is_armed and (ready or book.is_priced):
             self._trip_on_loss(worst)
-        ready = self._is_ready or self.ready
         try:
             if ready:
                 if now >= self.pursuit.next_look:

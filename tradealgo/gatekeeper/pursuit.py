@@ -52,7 +52,7 @@ class Pursuit:
         self.next_look = 0
 
     def work(self) -> None:
-        """Look at every instrument where something changed since the last look, and at what is pursued. Not before `next_look`."""
+        """Look at every instrument that is unsettled since the last look, and at what is pursued. Not before `next_look`."""
         self.next_look = self._context.now + LOOK_NS
         unsettled = self._book.unsettled
         if not (unsettled or self._undone):
