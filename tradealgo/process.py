@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import datetime as dt
 import gc
 import json
@@ -145,7 +146,8 @@ def give_way() -> None:
     something otherwise takes the core at once from its sender, who may have more orders to send.
     """
     if hasattr(os, "SCHED_BATCH"):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        with contextlib.suppress(OSError):  # where it isn't allowed everyone is as before
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 async def run_module(module: Module, main: Callable[[Process], Awaitable[None]], *, needs_bus: bool = True) -> None:

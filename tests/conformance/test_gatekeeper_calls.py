@@ -184,6 +184,17 @@ async def test_a_call_whose_connection_is_not_made_in_time_was_not_sent() -> Non
         await broker.close()
 
 
+async def test_a_call_that_was_held_up_before_it_got_a_connection_was_not_sent() -> None:
+    """By whatever else the loop had to do: it would land in a second in which it isn't counted."""
+    async with Scripted(YES) as server:
+        under_way = server.broker.perform(Call(call_id=1, kind=CallKind.PLACE, order=ORDER, admitted=time.time_ns()))
+        time.sleep(0.2)  # noqa: ASYNC251 (nothing else shall run)
+        done = await under_way
+        assert (done.outcome, done.ts_sent) == (Outcome.NOT_SENT, 0)
+        assert done.text.endswith("ms late")
+        assert not server.heard
+
+
 async def test_a_call_does_not_wait_for_answers_to_others() -> None:
     """Where nothing is answered any more, it has a connection of its own, and its outcome is unknown."""
     async with Scripted() as server:

@@ -122,6 +122,14 @@ def test_every_candle_gives_the_same(day):
     assert len(fast.fill_records) >= 2
 
 
+def test_a_broken_basket_is_among_the_denials(day):
+    """Of the basket as a whole there is no side nor quantity, only why it was broken."""
+    straddle, tight = StraddleManager(leg_stop=0.3, recentre=2, hedge=8), Limits(max_loss_fraction=0.002)
+    denials = backtest(straddle, day, engine="event", limits=tight, slippage=0.002).denials
+    broken = denials[denials["quantity"] == 0]
+    assert set(broken["code"]) == {"ROLLED_BACK", "BASKET"}
+
+
 def test_the_loss_line_stands_behind_naked_legs():
     """Six unhedged lots without stops on a day that runs away: the kill trips at 2 % of the capital, and it is flat."""
     naked = StraddleManager(hedge=0, leg_stop=0.0, recentre=0, lots=6)

@@ -79,12 +79,12 @@ class Broker:
     # ------------------------------------------------------------------ order calls
 
     def perform(self, call: Call) -> Coroutine[Any, Any, CallDone]:
-        """Begin an order call: where a connection is open, it has left when this returns. What is returned waits for the
-        outcome, which is whatever went wrong, too.
+        """Begin an order call: where a connection is open, it has left when this returns. Await what is returned for the
+        outcome; what goes wrong on the way is an outcome too, only an error of ours is raised there.
         """
         try:
             return self._begun(call)
-        except Exception as error:  # as what is awaited would raise it
+        except Exception as error:
             return _raised(error)
 
     def _begun(self, call: Call) -> Coroutine[Any, Any, CallDone]:
@@ -95,12 +95,13 @@ class Broker:
         body = _encoded(form) if form else b""
         headers = self._headers(login) + (_FORM if form else "")
         sent = self._clock()
-        if sent - call.admitted > LAUNCH_NS:
-            text = f"not sent: {(sent - call.admitted) / 1e6:.0f} ms late"
-            return _over(CallDone(call_id=call.call_id, outcome=Outcome.NOT_SENT, text=text, ts_done=sent))
+        if late := _late(call, sent):
+            return _over(late)
         return self._outcome(call, sent, self._lines.write(method, route, headers, body))
 
     async def _outcome(self, call: Call, sent: int, asked: Asked) -> CallDone:
+        if asked.line is None and (late := _late(call, self._clock())):  # something held up the loop in between
+            return late
         try:
             answer = await self._answer(asked, CONNECT_S)
         except NoConnection as error:
@@ -162,6 +163,14 @@ def _encoded(form: dict[str, str]) -> bytes:
     if _is_plain("".join(form.values())):
         return "&".join([f"{k}={v}" for k, v in form.items()]).encode()
     return "&".join([f"{k}={quote_plus(v)}" for k, v in form.items()]).encode()
+
+
+def _late(call: Call, now: int) -> CallDone | None:
+    """That a call isn't sent because its time has passed; None while it hasn't."""
+    if now - call.admitted <= LAUNCH_NS:
+        return None
+    text = f"not sent: {(now - call.admitted) / 1e6:.0f} ms late"
+    return CallDone(call_id=call.call_id, outcome=Outcome.NOT_SENT, text=text, ts_done=now)
 
 
 async def _over(outcome: CallDone) -> CallDone:

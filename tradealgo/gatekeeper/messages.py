@@ -220,7 +220,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Perform an order call within `LAUNCH_NS` of `admitted`, or answer NOT_SENT."""
+    """Perform an order call within `LAUNCH_NS` of `admitted` (one that needs a connection first: begin to make it), or
+    answer NOT_SENT.
+    """
 
     call_id: int
     kind: CallKind

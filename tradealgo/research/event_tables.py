@@ -87,13 +87,14 @@ def fills(test: EventBacktest) -> pd.DataFrame:
 
 
 def denials(test: EventBacktest) -> pd.DataFrame:
-    """time, instrument, side, quantity, intent, code, text."""
+    """time, instrument, side, quantity, intent, code, text; of a basket that was broken the text alone."""
     asked = {r.request_id: r for r in test.request_records}
     rows = []
     for v in test.verdicts:
         if v.code != "SUBMIT":
-            r = asked[v.request_id]
-            rows.append((v.ts, v.instrument, r.side.value, r.quantity, r.intent.value, v.code, v.text))
+            r = asked.get(v.request_id)
+            what = (r.side.value, r.quantity, r.intent.value) if r else ("", 0, "")
+            rows.append((v.ts, v.instrument, *what, v.code, v.text))
     frame = pd.DataFrame(rows, columns=["time", "instrument", "side", "quantity", "intent", "code", "text"])
     return frame.assign(time=times(frame["time"]))
 
