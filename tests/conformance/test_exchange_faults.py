@@ -194,8 +194,8 @@ def test_clock_skew_shows_in_a_login(paper: RunningExchange) -> None:
 
 
 def test_clock_skew_past_six_kills_the_token(paper: RunningExchange, kite: KiteConnect) -> None:
-    """By the exchange's clock it is tomorrow after 06:00 already: today's token is dead for the client."""
-    paper.fault("clock_skew", seconds=86_400)
+    """By the exchange's clock it is two days later, after 06:00 of the day after the login at whatever hour that was."""
+    paper.fault("clock_skew", seconds=2 * 86_400)
     with pytest.raises(TokenException):
         kite.orders()
 
