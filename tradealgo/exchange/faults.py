@@ -36,6 +36,8 @@ import msgspec
 from tradealgo.domain.errors import InvalidInput
 
 HTML_FAULTS = ("http_429_html", "http_500_html", "http_502_html", "http_503_html", "http_504_html")
+#: Two days: a skewed clock must get past 06:00 of the day after a login, at whatever hour that was.
+LONGEST_S = 172_800
 REQUEST_FAULTS = ("http_429", *HTML_FAULTS, "error", "drop_request", "timeout_before", "slow")
 ORDER_FAULTS = ("timeout_after_accept", "timeout_400", "drop_after_accept", "reject", "fill_after_cancel")
 UPDATE_FAULTS = ("duplicate_update", "missing_update", "reorder_updates")
@@ -65,8 +67,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise InvalidInput(f"unknown fault {self.name!r}: expected one of {', '.join(NAMES)}")
-        if not 0 <= self.probability <= 1 or self.count < 0 or not 0 <= self.seconds <= 86_400:
-            raise InvalidInput(f"fault {self.name!r} needs probability 0 to 1, count >= 0 and seconds 0 to 86,400")
+        if not 0 <= self.probability <= 1 or self.count < 0 or not 0 <= self.seconds <= LONGEST_S:
+            raise InvalidInput(
+                f"fault {self.name!r} needs probability 0 to 1, count >= 0 and seconds 0 to {LONGEST_S:,}"
+            )
         if not 400 <= self.code < 600:
             raise InvalidInput(f"fault {self.name!r} needs a code of 400 to 599, got {self.code}")
 
