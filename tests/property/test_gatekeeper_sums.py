@@ -14,9 +14,9 @@ from tradealgo.domain.orders import WORKING_STATES, Fill, Intent, OrderState, Si
 from tradealgo.domain.portfolio import Portfolio, to_paise
 from tradealgo.domain.state import KillState, strictest
 from tradealgo.gatekeeper.core import Gate
-from tradealgo.gatekeeper.kite import Query
+from tradealgo.gatekeeper.kite import BrokerOrder, Query
 from tradealgo.gatekeeper.lifecycle import NEVER
-from tradealgo.gatekeeper.messages import Kind, Outcome
+from tradealgo.gatekeeper.messages import Kind, OrdersSeen, Outcome
 from tradealgo.gatekeeper.queries import GAP_NS
 
 LIVES = range(1_000 if os.environ.get("TRADEALGO_SOAK") else 4)
@@ -28,6 +28,8 @@ class AddedUp(World):
     """A world that adds everything up after each event."""
 
     def give(self, event: Any) -> None:
+        if isinstance(event, OrdersSeen):
+            check_old_news(self.gate, event.rows)
         super().give(event)
         fills = [r for k, r in self.journal if k is Kind.FILL]
         units = check_orders(self.gate, fills)
@@ -46,6 +48,16 @@ class AddedUp(World):
         budget = self.gate.calls.budget
         assert budget.day_count(self.now) == sum(ist_day(t) == ist_day(self.now) for t in left.values())
         assert budget.minute_count(self.now) == sum(t >= self.now - 61 * SECOND for t in left.values())
+
+
+def check_old_news(gate: Gate, rows: list[BrokerOrder]) -> None:
+    """A row that isn't looked at again would change nothing."""
+    for row in rows:
+        if gate.orders.is_old_news(row):
+            tag = gate.book.by_order_id[row.order_id]
+            before = gate.book.orders[tag]
+            assert not gate.orders.take_row(tag, row)
+            assert gate.book.orders[tag] is before
 
 
 def check_orders(gate: Gate, fills: list[Fill]) -> Counter[int]:

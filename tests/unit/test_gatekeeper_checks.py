@@ -29,7 +29,7 @@ def book(ts: int = TEN, **prices: float) -> Book:
     """A book in which everything ticked at `ts`."""
     made = Book((*INSTRUMENTS, NIFTY), 1_000_000.0)
     for instrument, price in ((INFY, 1_500.0), (RELIANCE, 2_900.0), (CALL, 120.0), (NIFTY, 25_000.0)):
-        made.take_price(instrument.instrument_token, price, ts, ts)
+        made.take_prices([(instrument.instrument_token, price, ts)], ts)
     return made
 
 

@@ -125,7 +125,7 @@ def test_no_price_is_said_first() -> None:
     """No tick at all, or none of this instrument: neither entries nor exits have a price to go at."""
     assert code(leave(), Book(INSTRUMENTS, 1e6)) == "NO_PRICE"
     made = Book(INSTRUMENTS, 1e6)
-    made.take_price(RELIANCE.instrument_token, 2_900.0, TEN, TEN)
+    made.take_prices([(RELIANCE.instrument_token, 2_900.0, TEN)], TEN)
     assert code(request(), made) == "NO_PRICE"
 
 
@@ -151,7 +151,7 @@ def test_the_age_of_a_price_at_a_fast_replay(speed: float, age_s: float, stale_p
 def one_instrument(instrument: Instrument, last: float) -> Book:
     """A book of this instrument alone, ticked."""
     made = Book((instrument,), 1e9)
-    made.take_price(instrument.instrument_token, last, TEN, TEN)
+    made.take_prices([(instrument.instrument_token, last, TEN)], TEN)
     return made
 
 

@@ -7,6 +7,7 @@ from test_gatekeeper_account import alerts, run
 
 from tradealgo.domain.orders import Intent, OrderState, Side
 from tradealgo.domain.state import Action, KillState, TradingState
+from tradealgo.gatekeeper.messages import BrokerTrade, OrdersSeen, TradesSeen
 
 
 def doubled(world: World) -> BrokerSide:
@@ -92,3 +93,25 @@ def test_an_order_that_comes_back_is_adopted() -> None:
     run(world, 10)
     assert world.position[TOKEN] == 0
     world.rest()
+
+
+def test_a_rejected_order_that_filled_after_all_is_over_again_with_the_next_book() -> None:
+    """The book says word for word what it said before the fill: it isn't old news of an order that works again."""
+    world = World()
+    world.advance(SECOND)
+    world.ask(INFY, 10)
+    world.advance(SECOND)
+    (order,) = world.orders.values()
+    world.change(order, "REJECTED")
+    world.advance(2 * SECOND)
+    tag, refused = order.tag, order.row()
+    assert world.gate.orders.is_old_news(refused)
+    filled = BrokerTrade(
+        trade_id="late", order_id=order.order_id, instrument=INFY.key, instrument_token=TOKEN, side=Side.BUY,
+        quantity=4, price=order.price, product="MIS", ts=world.now,
+    )  # fmt: skip
+    world.gate.handle(TradesSeen(rows=[filled], asked=world.now), world.now)
+    assert world.gate.book.orders[tag].state is OrderState.PARTIALLY_FILLED
+    world.gate.handle(OrdersSeen(rows=[refused], asked=world.now), world.now)
+    assert world.gate.book.orders[tag].state is OrderState.CANCELLED
+    assert world.gate.book.position(TOKEN) == 4

@@ -134,14 +134,20 @@ class Portfolio:
 
     def mark(self, instrument_token: int, last_price: float) -> None:
         """Take note of a price, in rupees; a price that isn't positive is ignored."""
-        before = self._last.get(instrument_token)
-        if before is None or last_price == before or not last_price > 0:
-            return
-        self._last[instrument_token] = last_price
-        if quantity := self._positions[instrument_token].quantity:  # at every tick: no calls
-            gained = quantity * (round(last_price * 100) - round(before * 100))
-            self.gross_pnl += gained
-            self.mtm += gained
+        self.mark_all(((instrument_token, last_price, 0),))
+
+    def mark_all(self, ticks: Iterable[tuple[int, float, int]]) -> None:
+        """Take note of prices: token, rupees, and a time that doesn't matter here."""
+        known, positions, gained = self._last, self._positions, 0
+        for token, price, _ in ticks:
+            before = known.get(token)
+            if before is None or price == before or not price > 0:
+                continue
+            known[token] = price
+            if quantity := positions[token].quantity:
+                gained += quantity * (round(price * 100) - round(before * 100))
+        self.gross_pnl += gained
+        self.mtm += gained
 
     def position(self, instrument_token: int) -> Position:
         """The position in an instrument; a flat one if it never traded."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -146,23 +146,26 @@ class Book:
         elif self._unbooked:
             self._unbooked.pop(order.tag, None)
 
-    def take_price(self, token: int, last: float, ts_event: int, ts_init: int) -> None:
-        """Note a tick. A price that isn't positive is no price."""
-        if not last > 0:
-            return
-        self.prices[token] = Price(last, ts_event, ts_init)
-        if self.quotes:
-            self.quotes.pop(token, None)
-        if ts_event > self.ts_event:
-            self.ts_event = ts_event
-            if ts_event >= self.day[1]:
-                start = (ts_event + IST_OFFSET_NS) // DAY_NS * DAY_NS - IST_OFFSET_NS
+    def take_prices(self, prices: Sequence[tuple[int, float, int]], ts_init: int) -> None:
+        """Note ticks: token, last price in rupees, the exchange's time of it. A price that isn't positive is no price."""
+        seen, quotes, units, newest = self.prices, self.quotes, self._units, self.ts_event
+        for token, last, ts_event in prices:
+            if not last > 0:
+                continue
+            seen[token] = Price(last, ts_event, ts_init)
+            if quotes:
+                quotes.pop(token, None)
+            if ts_event > newest:
+                newest = ts_event
+            if units.get(token):
+                self._moved.add(token)
+        self.portfolio.mark_all(prices)
+        if newest > self.ts_event:
+            self.ts_event = newest
+            if newest >= self.day[1]:
+                start = (newest + IST_OFFSET_NS) // DAY_NS * DAY_NS - IST_OFFSET_NS
                 self.day = start, start + DAY_NS
                 self._hours.clear()
-        if token in self._held:
-            self.portfolio.mark(token, last)
-        if self._units.get(token):
-            self._moved.add(token)
 
     def take_quote(self, token: int, last: float, asked: int) -> None:
         """Note a last price that the broker's positions tell, if the instrument ticks no more. It values and prices exits;
@@ -278,11 +281,12 @@ class Book:
             self._moved |= self._resized
             self._resized.clear()
         if self._moved:
+            exposure, quotes = self._exposure, self.quotes
             for token in self._moved:
-                units = self._units.get(token)
-                value = units * self.last_price(token) if units else 0.0
-                self._gross += value - self._exposure.get(token, 0.0)
-                self._exposure[token] = value
+                units, price = self._units.get(token), None if quotes else self.prices.get(token)
+                value = units * (price.last if price else self.last_price(token)) if units else 0.0
+                self._gross += value - exposure.get(token, 0.0)
+                exposure[token] = value
             self._moved.clear()
         return self._gross + sum([f.pending * f.price for f in self.foreign.values()]) if self.foreign else self._gross
 

@@ -262,8 +262,7 @@ class Gate:
     # ------------------------------------------------------------------ prices and MTM
 
     def _take_prices(self, event: m.PricesSeen) -> None:
-        for token, last, ts_event in event.prices:
-            self.book.take_price(token, last, ts_event, event.ts_init)
+        self.book.take_prices(event.prices, event.ts_init)
         self.meter.is_stale = True
 
     def _trip_on_loss(self, worst: int) -> None:
@@ -308,14 +307,19 @@ class Gate:
         self.calls.token_dead = False
         if event.server_second is not None:
             self.calls.budget.clock.observe(event.server_second, event.asked, event.ts_done)
-        present: set[str] = set()
+        present, alive = set[str](), set[str]()
         for row in event.rows:
+            if self.orders.is_old_news(row):
+                continue
             self._take_row(row)
+            if not row.is_done:
+                alive.add(row.order_id)
             tag = self.orders.tag_of(row)
             if tag is not None:
                 present.add(tag)
                 self.lifecycle.take_alive(self.book.orders[tag], row, event.asked)
-        alive = {r.order_id for r in event.rows if not r.is_done}
+        if not self.book.all_booked:
+            self.queries.want(TRADES)
         self.book.foreign = {k: f for k, f in self.book.foreign.items() if k in alive}
         self.lifecycle.take_absence(event, present | self.settling.look(event.rows))
         if self.lifecycle.take_missing(event, present, self.started):

@@ -48,6 +48,7 @@ class Orders:
         self._book = context.book
         self.tracks: dict[str, Track] = {}
         self.changed: dict[str, None] = {}  # since the last flush
+        self._ended: dict[str, BrokerOrder] = {}  # the last word on orders that are over, by order id
 
     def track(self, tag: str) -> Track:
         """The order's track, made at first use."""
@@ -119,8 +120,15 @@ class Orders:
             changes["exchange_order_id"] = row.exchange_order_id
         if row.text:
             changes["text"] = row.text
-        self.move(tag, event, **changes)
+        if self.move(tag, event, **changes).is_done:
+            self._ended[row.order_id] = row
         return doubled
+
+    def is_old_news(self, row: BrokerOrder) -> bool:
+        """Whether an own order is over, and the broker has said so before, word for word. Every book shows all orders of the
+        day, and thousands of them must not hold up one that works.
+        """
+        return self._ended.get(row.order_id) == row and self._book.by_order_id[row.order_id] not in self._book.working
 
     def _adopt_double(self, order: Order, row: BrokerOrder) -> Order:
         """Two broker orders under one tag: must never be. The second is ours as well: it gets a record of its own, so that

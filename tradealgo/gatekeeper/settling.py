@@ -30,7 +30,7 @@ class Settling:
     def __init__(self, context: Context, orders: Orders, killer: Killer, overrides: Overrides) -> None:
         self._context, self._orders, self._killer, self._overrides = context, orders, killer, overrides
         self._book = context.book
-        self._rows: dict[str, BrokerOrder] = {}  # the last whole book
+        self._rows: list[BrokerOrder] = []  # the last whole book
         self._untagged: dict[str, int] = {}  # others' orders without a tag, and when each was first seen
         self.asked: dict[str, None] = {}  # tags that a person is asked about
 
@@ -38,7 +38,7 @@ class Settling:
 
     def look(self, rows: list[BrokerOrder]) -> set[str]:
         """Take a whole book; returns the tags whose absence from it proves nothing."""
-        self._rows = {row.order_id: row for row in rows}
+        self._rows = rows
         loose = [row for row in rows if not row.tag and row.order_id not in self._book.by_order_id]
         self._untagged = {row.order_id: self._untagged.get(row.order_id, self._context.now) for row in loose}
         if not loose or not self._killer.is_armed:
@@ -100,7 +100,7 @@ class Settling:
             self._orders.move(order.tag, OrderEvent.EXPIRE, text=said)
             return
         self._book.foreign.pop(control.found, None)
-        self._orders.take_row(order.tag, self._rows[control.found])
+        self._orders.take_row(order.tag, next(row for row in self._rows if row.order_id == control.found))
 
     def _named(self, name: str) -> list[Order]:
         unknown = (o for o in self._book.working.values() if o.state is OrderState.UNKNOWN)
@@ -114,7 +114,7 @@ class Settling:
             return "to settle an order takes a reason: what was seen at the broker, and by whom"
         if not control.found:
             return ""
-        row = self._rows.get(control.found)
+        row = next((row for row in self._rows if row.order_id == control.found), None)
         if row is None:
             return f"the broker's order book, as last read, has no order {control.found}"
         if control.found in self._book.by_order_id or not self._fits(row, found[0]):

@@ -46,11 +46,12 @@ class Venue:
         self.today: dict[str, BookOrder] = {}
         self.net: dict[int, int] = {}
         self.held: dict[int, int] = {}  # of `net`, what isn't flat
+        self._told: dict[str, tuple[BookOrder, BrokerOrder]] = {}  # orders as they were last told
         self._ids = self._trades = 0
 
     def begin_day(self) -> None:
         """A new day's order book, and positions that begin with what was carried over."""
-        self.today, self.net = {}, dict(self.held)
+        self.today, self._told, self.net = {}, {}, dict(self.held)
 
     # ------------------------------------------------------------------ the market
 
@@ -184,7 +185,11 @@ class Venue:
 
     def rows(self) -> list[BrokerOrder]:
         """The day's order book."""
-        return [self.row(o) for o in self.today.values()]
+        told = self._told
+        for order_id, order in self.today.items():
+            if order_id not in told or told[order_id][0] is not order:
+                told[order_id] = order, self.row(order)
+        return [told[order_id][1] for order_id in self.today]
 
     def positions(self, product: str) -> list[BrokerPosition]:
         """Net positions; flat ones stay."""
