@@ -159,7 +159,7 @@ class SessionDir:
             return msgspec.json.decode(self.manifest.read_bytes(), type=Manifest)
         except FileNotFoundError:
             raise SessionNotFound(f"no session in {self.path}: expected a manifest.json, written by launch()") from None
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             raise BadConfig(f"{self.manifest} is not a manifest of this version: {error}") from error
 
 
@@ -198,7 +198,7 @@ class BrokerSession(msgspec.Struct, frozen=True, kw_only=True):
         """The account's last login, whatever its age; None if there was none."""
         try:
             return msgspec.json.decode(token_file(account).read_bytes(), type=cls)
-        except (FileNotFoundError, msgspec.MsgspecError):
+        except (FileNotFoundError, ValueError):
             return None
 
 

@@ -46,6 +46,7 @@ BAD: tuple[tuple[dict[str, Any], str, set[str]], ...] = (
 TEN: dict[str, Any] = {"key": INFY, "side": Side.BUY, "quantity": 10, "position_after": 10}
 GARBAGE: tuple[dict[bytes, bytes], ...] = (
     {b"m1": b"\xc1garbage"},
+    {b"m1": msgspec.msgpack.encode({"request_id": "bad"}).replace(b"bad", b"b\xffd")},  # not UTF-8
     {b"m1": b""},
     {b"nothing": b"at all"},
     {b"m1": msgspec.msgpack.encode({"request_id": "r", "quantity": "ten"})},

@@ -56,6 +56,7 @@ def test_candles_come_back_the_same(numbers: list[int], price: float, volume: fl
         (Stream.TICKS, {b"t1": b"x" * 25}, "whole ticks"),
         (Stream.CANDLES, {b"m9": b""}, "newer TradeAlgo"),
         (Stream.CANDLES, {b"m1": b"\xc1"}, "candles entry can't be read"),
+        (Stream.REQUESTS, {b"m1": b"\x81\xaarequest_id\xa1\xff"}, "requests entry can't be read: 'utf-8'"),
     ],
 )
 def test_what_cannot_be_read_is_named(stream: Stream, fields: dict[bytes, bytes], words: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tradealgo.gatekeeper.broker import _encoded, classify, read_answer
+from tradealgo.gatekeeper.broker import Rows, _encoded, classify, read_answer
 from tradealgo.gatekeeper.kite import KNOWN, BrokerOrder, order_row, time_ns
 from tradealgo.gatekeeper.messages import Outcome
 
@@ -23,6 +24,12 @@ def error(kind: str, message: str = "no") -> bytes:
     [
         (200, b'{"status": "success", "data": {"order_id": "1"}}', Outcome.ACCEPTED),
         (200, b'{"status": "success", "data": {}}', Outcome.UNKNOWN),
+        (200, b'{"status": "success", "data": null}', Outcome.UNKNOWN),
+        (200, b'{"status": "success", "data": [{"order_id": "1"}]}', Outcome.UNKNOWN),
+        (200, b'["order_id"]', Outcome.UNKNOWN),
+        (200, b'{"data": {"order_id": "\xff"}}', Outcome.UNKNOWN),
+        (200, b'{"data": {"order_id": 1e999}}', Outcome.UNKNOWN),
+        (400, b'{"message": "\xff"}', Outcome.UNKNOWN),
         (200, b"<html>maintenance</html>", Outcome.UNKNOWN),
         (200, b"", Outcome.UNKNOWN),
         (400, error("InputException"), Outcome.REJECTED),
@@ -78,6 +85,24 @@ def test_rows_forgive_what_the_broker_leaves_out() -> None:
     assert (found.order_id, found.tag, found.text, found.exchange_order_id) == ("17", "", "", None)
     assert time_ns("2026-11-20 10:00:00") == 1_795_149_000 * 10**9
     assert time_ns("") == 0
+
+
+def test_a_row_that_changed_is_read_again_and_only_that_one() -> None:
+    """The book's rows in its order, repeated ones too; one that can't be read fails the whole book, and spoils no later one."""
+    read: list[int] = []
+
+    def reader(row: dict[str, int]) -> int:
+        read.append(row["id"])
+        return row["id"] * 100 + row["filled"]
+
+    rows = Rows(reader)
+    assert rows.of(msgspec.Raw(b'[{"id":1,"filled":0},{"id":2,"filled":0}]')) == [100, 200]
+    assert rows.of(msgspec.Raw(b'[{"id":1,"filled":5},{"id":2,"filled":0}, {"id":2,"filled":0}]')) == [105, 200, 200]
+    assert read == [1, 2, 1]
+    for bad in (b'[{"id":1}]', b"null", b'{"id":1,"filled":0}'):
+        with pytest.raises((KeyError, ValueError)):
+            rows.of(msgspec.Raw(bad))
+    assert rows.of(msgspec.Raw(b"[]")) == []
 
 
 def test_a_gateways_page_is_told_in_one_line_of_words() -> None:

@@ -78,6 +78,6 @@ def test_text_messages_are_sorted() -> None:
     assert intake.text(json.dumps({"type": "order", "data": order}), 7) == BrokerUpdate(data=order, ts_init=7)
     assert intake.text('{"type":"error","data":"too many"}', 7) == Notice("error", "too many")
     assert intake.text('{"type":"instruments_meta","data":{}}', 7) is None
-    for bad in ("", "[]", "{}", '{"type":"order"}', "not json"):
+    for bad in ("", "[]", "{}", '{"type":"order"}', "not json", b'{"type":"\xff"}'):
         assert intake.text(bad, 7) is None
-    assert intake.counters.bad_text == 5
+    assert intake.counters.bad_text == 6

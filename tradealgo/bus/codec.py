@@ -89,5 +89,5 @@ def decode(stream: Stream, fields: dict[bytes, bytes]) -> Any:
         )
     try:
         return _decoders[stream].decode(data)
-    except msgspec.MsgspecError as error:
+    except ValueError as error:
         raise BadFrame(f"{stream} entry can't be read: {error}") from error

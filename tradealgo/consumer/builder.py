@@ -174,7 +174,7 @@ class CandleBuilder:
         """Take the state of a builder of the same day, intervals and instruments. Raises BadFrame for any other."""
         try:
             saved = msgspec.msgpack.decode(data, type=_Snapshot)
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             raise BadFrame(f"the candle builder's snapshot can't be read: {error}") from error
         mine = (_VERSION, self.day, list(self.intervals), self._tokens)
         if (saved.version, saved.day, saved.intervals, saved.tokens) != mine:

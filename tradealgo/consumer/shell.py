@@ -105,13 +105,12 @@ class Consumer:
         bus = self._process.bus
         saved, cursor = cast(list[bytes | None], await bus.client.mget(self._state_key, self._cursor_key))
         if saved is not None:
-            state = msgspec.msgpack.decode(saved, type=_Saved)
             try:
+                state = msgspec.msgpack.decode(saved, type=_Saved)
                 self._flow.builder.restore(state.builder)
                 self._cursor = state.cursor
-            except (
-                BadFrame
-            ) as error:  # of another day, other instruments or another release: from the ticks that are kept
+            # Damaged, of another day, other instruments or another release: from the ticks that are kept
+            except (BadFrame, ValueError) as error:
                 await self._process.alert(Level.WARNING, "CONSUMER_STATE", f"candles begin anew: {error}")
         if cursor is not None:
             await self._fold_again(cursor)

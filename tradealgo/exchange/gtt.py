@@ -66,7 +66,7 @@ def read(form: dict[str, str], instruments: InstrumentBook, trigger_id: int, now
     try:
         condition = msgspec.json.decode(form.get("condition", ""), type=Condition)
         legs = msgspec.json.decode(form.get("orders", ""), type=list[Leg])
-    except msgspec.MsgspecError as error:
+    except ValueError as error:
         raise bad_input(f"Invalid trigger: {error}.") from error
     if len(condition.trigger_values) != TYPES[kind] or len(legs) != TYPES[kind]:
         raise bad_input(f"A {kind} trigger needs {TYPES[kind]} trigger values and as many orders.")

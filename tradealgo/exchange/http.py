@@ -33,7 +33,7 @@ async def json_of(request: web.Request) -> Any:
     """The JSON body. Raises KiteError."""
     try:
         return msgspec.json.decode(await request.read())
-    except msgspec.MsgspecError as error:
+    except ValueError as error:
         raise bad_input("The request's body is not JSON.") from error
 
 

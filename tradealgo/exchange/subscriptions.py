@@ -25,7 +25,7 @@ def read_request(text: str | bytes) -> tuple[str, str, list[int]]:
     try:
         message = msgspec.json.decode(text)
         action, value = message["a"], message["v"]
-    except (msgspec.MsgspecError, KeyError, TypeError, UnicodeDecodeError):
+    except (ValueError, KeyError, TypeError):
         raise BadRequestError('Expected {"a": "subscribe"|"unsubscribe"|"mode", "v": …}.') from None
     mode = "quote"
     if action == "mode":

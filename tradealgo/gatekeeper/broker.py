@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Coroutine
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, quote_plus
 
 import msgspec
@@ -34,6 +34,7 @@ from tradealgo.gatekeeper.messages import (
 )
 from tradealgo.gatekeeper.rate import LANDED_NS, LAUNCH_NS, SECOND_NS, TRANSIT_NS
 
+T = TypeVar("T")
 #: An order call waits no longer for a connection, so that it lands while the rate budget counts it.
 CONNECT_S = (LANDED_NS - LAUNCH_NS - TRANSIT_NS) / SECOND_NS
 #: Connections that are opened beforehand: a basket's legs leave together, each on one of its own.
@@ -43,14 +44,34 @@ _ZIPPED = "Accept-Encoding: gzip\r\n"
 _is_plain = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 
+class Body(msgspec.Struct):
+    """Kite's JSON, its `data` not read yet."""
+
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    error_type: str | None = None
+    message: str | None = None
+
+
 class Answer(NamedTuple):
-    """An HTTP answer: `data` is Kite's, `error` its error_type and message; `second` the Date header's."""
+    """An HTTP answer: Kite's `data` as JSON, its error_type and message; `second` is the Date header's."""
 
     status: int
-    data: Any
+    data: msgspec.Raw
     error_type: str
     message: str
     second: int | None
+
+    @property
+    def order_id(self) -> str:
+        """Of the order that a call made or changed; empty if the answer names none that can be read."""
+        try:
+            content = msgspec.json.decode(self.data)
+        except ValueError:
+            return ""
+        return str(content.get("order_id") or "") if isinstance(content, dict) else ""
+
+
+_BODY, _ROWS = msgspec.json.Decoder(Body), msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Broker:
@@ -68,6 +89,7 @@ class Broker:
     ) -> None:  # fmt: skip
         self._login, self._timeout_s, self._clock = login, timeout_s, clock
         self._lines = Lines(rest_url)
+        self._orders, self._trades = Rows(kite.order_row), Rows(kite.trade_row)
 
     async def close(self) -> None:
         await self._lines.close()
@@ -109,7 +131,7 @@ class Broker:
         except OSError as error:  # TimeoutError is one
             return self._done(call, Outcome.UNKNOWN, f"{type(error).__name__}: {error}", sent)
         outcome, text = classify(answer)
-        order_id = str(answer.data["order_id"]) if outcome is Outcome.ACCEPTED else None
+        order_id = answer.order_id if outcome is Outcome.ACCEPTED else None
         return self._done(call, outcome, text, sent, order_id, answer.second)
 
     def _done(
@@ -142,9 +164,37 @@ class Broker:
             if answer.status != 200:
                 dead = answer.error_type == "TokenException"
                 return QueryFailed(query=query, text=f"HTTP {answer.status} {answer.message}", token_dead=dead)
-            return _event(query, answer, asked, self._clock())
+            return self._event(query, answer, asked)
         except (OSError, KeyError, ValueError, TypeError) as error:
             return QueryFailed(query=query, text=f"{type(error).__name__}: {error}")
+
+    def _event(self, query: Query, answer: Answer, asked: int) -> Event:
+        data, done = answer.data, self._clock()
+        if query is Query.ORDERS:
+            return OrdersSeen(rows=self._orders.of(data), asked=asked, ts_done=done, server_second=answer.second)
+        if query is Query.TRADES:
+            return TradesSeen(rows=self._trades.of(data), asked=asked)
+        content = msgspec.json.decode(data)
+        if query is Query.POSITIONS:
+            return PositionsSeen(rows=kite.position_rows(content), asked=asked)
+        return MarginsSeen(available=kite.available_cash(content), asked=asked)
+
+
+class Rows(Generic[T]):
+    """Reads the rows of a day's book. Those that the book before had in the very same bytes aren't read again: on a busy day
+    there are thousands, asked for every second while an order waits.
+    """
+
+    def __init__(self, read: Callable[[dict[str, Any]], T]) -> None:
+        self._read = read
+        self._known: dict[bytes, T] = {}
+
+    def of(self, data: msgspec.Raw) -> list[T]:
+        """All rows. Raises KeyError, ValueError or TypeError for one that can't be read."""
+        rows = [bytes(row) for row in _ROWS.decode(data)]
+        known = self._known
+        self._known = {row: known[row] if row in known else self._read(msgspec.json.decode(row)) for row in rows}
+        return [self._known[row] for row in rows]
 
 
 def _shape(call: Call) -> tuple[str, str, dict[str, str] | None]:
@@ -184,16 +234,14 @@ async def _raised(error: Exception) -> CallDone:
 def read_answer(status: int, body: bytes, date: str | None) -> Answer:
     """What an HTTP answer says; a body that isn't Kite's JSON has no data and no error type."""
     try:
-        content = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        content = None
-    if not isinstance(content, dict):
-        content = {"message": _words(body)}
+        content = _BODY.decode(body)
+    except ValueError:  # msgspec's own, or Unicode's
+        content = Body(message=_words(body))
     try:
         second = int(parsedate_to_datetime(date).timestamp()) if date else None
     except ValueError:
         second = None
-    return Answer(status, content.get("data"), content.get("error_type") or "", content.get("message") or "", second)
+    return Answer(status, content.data, content.error_type or "", content.message or "", second)
 
 
 def _words(page: bytes) -> str:
@@ -204,7 +252,7 @@ def _words(page: bytes) -> str:
 def classify(answer: Answer) -> tuple[Outcome, str]:
     """The outcome of an order call, and its text."""
     status, text = answer.status, answer.message
-    if status == 200 and isinstance(answer.data, dict) and answer.data.get("order_id"):
+    if status == 200 and answer.order_id:
         return Outcome.ACCEPTED, ""
     if status == 429:
         return Outcome.RATE_LIMITED, text
@@ -216,15 +264,3 @@ def classify(answer: Answer) -> tuple[Outcome, str]:
     if answer.error_type in ("NetworkException", "DataException"):
         return Outcome.UNKNOWN, f"HTTP {status} {text}"
     return Outcome.REJECTED, text
-
-
-def _event(query: Query, answer: Answer, asked: int, done: int) -> Event:
-    data = answer.data
-    if query is Query.ORDERS:
-        rows = [kite.order_row(r) for r in data]
-        return OrdersSeen(rows=rows, asked=asked, ts_done=done, server_second=answer.second)
-    if query is Query.TRADES:
-        return TradesSeen(rows=[kite.trade_row(r) for r in data], asked=asked)
-    if query is Query.POSITIONS:
-        return PositionsSeen(rows=kite.position_rows(data), asked=asked)
-    return MarginsSeen(available=kite.available_cash(data), asked=asked)

@@ -68,5 +68,5 @@ def holder(account: str) -> Holder | None:
     """Who wrote the lease last; it may be gone."""
     try:
         return msgspec.json.decode(lease_file(account).read_bytes(), type=Holder)
-    except (FileNotFoundError, msgspec.MsgspecError):
+    except (FileNotFoundError, ValueError):
         return None

@@ -130,7 +130,7 @@ def required(strategy: Strategy, interval: int) -> Promotion:
             f"{strategy!r} with this source and candles of {interval} s was never promoted: run a paper session of exactly "
             "it, then `tradealgo promote`; or launch with unpromoted=True (--unpromoted), if you mean it"
         ) from None
-    except msgspec.MsgspecError as error:
+    except ValueError as error:
         raise BadConfig(f"{file} can't be read ({error}): promote again") from None
 
 

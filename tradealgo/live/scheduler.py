@@ -72,7 +72,7 @@ def past_runs(schedule: Schedule) -> list[Run]:
     """All runs of a schedule's folder, oldest first."""
     found = []
     for path in sorted(schedule.runs.glob("*/*.json")):
-        with contextlib.suppress(msgspec.MsgspecError, OSError):
+        with contextlib.suppress(ValueError, OSError):
             found.append(msgspec.json.decode(path.read_bytes(), type=Run))
     return sorted(found, key=lambda run: run.started)
 

@@ -112,7 +112,7 @@ class Bot:
                 content = msgspec.json.decode(await reply.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise OSError(type(error).__name__) from None
-        except msgspec.DecodeError:
+        except ValueError:
             raise ValueError("an answer that isn't JSON") from None
         if not isinstance(content, dict) or not content.get("ok"):
             raise ValueError(f"{method} was refused") from None

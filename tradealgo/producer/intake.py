@@ -107,7 +107,7 @@ class Intake:
         try:
             message = msgspec.json.decode(data)
             kind, content = message["type"], message["data"]
-        except (msgspec.DecodeError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             self.counters.bad_text += 1
             return None
         if kind == "order" and isinstance(content, dict):
