@@ -75,11 +75,10 @@ class Book:
         self._pending: dict[tuple[int, Side], int] = {}
         self._booked: dict[str, int] = {}
         self._unbooked: dict[str, int] = {}
+        # By token, where there is any: the worst quantity as of the last sum, and what that is worth now
+        self._units: dict[int, int] = {}
         self._exposure: dict[int, float] = {}
-        self._gross = 0.0
-        self._units: dict[int, int] = {}  # worst quantity, by token, as of the last sum
         self._resized: set[int] = set()  # where it may be another by now
-        self._moved: set[int] = set()  # where the price is
         # Where an order filled or ended, or a position or a word changed, since the pursuit of exits looked
         self.unsettled: set[int] = set()
 
@@ -148,7 +147,7 @@ class Book:
 
     def take_prices(self, prices: Sequence[tuple[int, float, int]], ts_init: int) -> None:
         """Note ticks: token, last price in rupees, the exchange's time of it. A price that isn't positive is no price."""
-        seen, quotes, units, newest = self.prices, self.quotes, self._units, self.ts_event
+        seen, quotes, units, exposure, newest = self.prices, self.quotes, self._units, self._exposure, self.ts_event
         for token, last, ts_event in prices:
             if not last > 0:
                 continue
@@ -157,8 +156,8 @@ class Book:
                 quotes.pop(token, None)
             if ts_event > newest:
                 newest = ts_event
-            if units.get(token):
-                self._moved.add(token)
+            if token in units:
+                exposure[token] = units[token] * last
         self.portfolio.mark_all(prices)
         if newest > self.ts_event:
             self.ts_event = newest
@@ -176,7 +175,8 @@ class Book:
         self.quotes[token] = Price(last, self.ts_event, asked)
         if token in self._held:
             self.portfolio.mark(token, last)
-        self._moved.add(token)
+        if token in self._units:
+            self._exposure[token] = self._units[token] * last
 
     def is_blind(self, token: int, now: int) -> bool:
         """Whether the last tick is some seconds old, or there was none."""
@@ -275,20 +275,15 @@ class Book:
     @property
     def gross_exposure(self) -> float:
         """Rupees, worst case of all that works or is unknown, foreign orders included."""
-        if self._resized:
-            for token in self._resized:
-                self._units[token] = self.worst_quantity(token)
-            self._moved |= self._resized
-            self._resized.clear()
-        if self._moved:
-            exposure, quotes = self._exposure, self.quotes
-            for token in self._moved:
-                units, price = self._units.get(token), None if quotes else self.prices.get(token)
-                value = units * (price.last if price else self.last_price(token)) if units else 0.0
-                self._gross += value - exposure.get(token, 0.0)
-                exposure[token] = value
-            self._moved.clear()
-        return self._gross + sum([f.pending * f.price for f in self.foreign.values()]) if self.foreign else self._gross
+        units, exposure = self._units, self._exposure
+        for token in self._resized:
+            if worst := self.worst_quantity(token):
+                units[token], exposure[token] = worst, worst * self.last_price(token)
+            elif token in units:
+                del units[token], exposure[token]
+        self._resized.clear()
+        gross = sum(exposure.values())
+        return gross + sum([f.pending * f.price for f in self.foreign.values()]) if self.foreign else gross
 
     @property
     def mtm(self) -> int:
