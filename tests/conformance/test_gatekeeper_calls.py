@@ -7,7 +7,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -19,7 +19,7 @@ from tradealgo.config import BrokerSession
 from tradealgo.domain.orders import Intent, Order, Side
 from tradealgo.gatekeeper.broker import Broker
 from tradealgo.gatekeeper.kite import Query
-from tradealgo.gatekeeper.messages import Call, CallKind, Outcome
+from tradealgo.gatekeeper.messages import Call, CallDone, CallKind, Outcome
 
 ORDER = Order(
     tag="TABC", request_id="r", session_id="s", instrument_token=1, instrument="NFO:NIFTY26NOV25000CE", side=Side.BUY,
@@ -119,7 +119,7 @@ class Scripted:
     """A server that gives each request the next answer of a script; None drops the connection, "" never answers."""
 
     def __init__(self, *answers: str | None) -> None:
-        self.answers, self.heard = list(answers), list[str]()
+        self.answers, self.heard, self.connections = list(answers), list[str](), 0
 
     async def __aenter__(self) -> Scripted:
         self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
@@ -132,6 +132,7 @@ class Scripted:
         self._server.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):  # the client hung up
             await self._answer(reader, writer)
         writer.close()
@@ -184,15 +185,36 @@ async def test_a_call_whose_connection_is_not_made_in_time_was_not_sent() -> Non
         await broker.close()
 
 
-async def test_a_call_that_was_held_up_before_it_got_a_connection_was_not_sent() -> None:
+async def test_a_call_that_was_held_up_until_it_got_a_connection_was_not_sent() -> None:
     """By whatever else the loop had to do: it would land in a second in which it isn't counted."""
     async with Scripted(YES) as server:
         under_way = server.broker.perform(Call(call_id=1, kind=CallKind.PLACE, order=ORDER, admitted=time.time_ns()))
-        time.sleep(0.2)  # noqa: ASYNC251 (nothing else shall run)
+        time.sleep(0.9)  # noqa: ASYNC251 (nothing else shall run)
         done = await under_way
         assert (done.outcome, done.ts_sent) == (Outcome.NOT_SENT, 0)
         assert done.text.endswith("ms late")
-        assert not server.heard
+        assert await server.perform(CallKind.PLACE) is Outcome.ACCEPTED
+        assert len(server.heard) == 1
+
+
+async def test_a_call_that_is_refused_while_it_gets_a_connection_was_not_sent() -> None:
+    """The kill may come in the quarter of a second that TLS takes. The connection serves the next call."""
+    async with Scripted(YES) as server:
+        refusals = [""]
+        broker = Broker(server.url, lambda: LOGIN, 5.0, refuses=lambda call: refusals[-1])
+
+        def performed() -> Coroutine[Any, Any, CallDone]:
+            return broker.perform(Call(call_id=1, kind=CallKind.PLACE, order=ORDER, admitted=time.time_ns()))
+
+        under_way = performed()
+        refusals.append("the kill switch is TRIPPED")
+        done = await under_way
+        assert (done.outcome, done.ts_sent, done.text) == (Outcome.NOT_SENT, 0, "not sent: the kill switch is TRIPPED")
+        assert (await performed()).outcome is Outcome.NOT_SENT
+        refusals.append("")
+        assert (await performed()).outcome is Outcome.ACCEPTED
+        assert (len(server.heard), server.connections) == (1, 1)
+        await broker.close()
 
 
 async def test_a_call_does_not_wait_for_answers_to_others() -> None:

@@ -12,7 +12,7 @@ from certificates import certificate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tradealgo.gatekeeper.lines import LONGEST_HEAD, Answer, BadReply, Lines, NoConnection
+from tradealgo.gatekeeper.lines import LONGEST_HEAD, Answer, Asked, BadReply, Lines, NoConnection
 
 BODY = b'{"status": "success", "data": {"order_id": "1"}}'
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
@@ -131,7 +131,13 @@ class Server:
             writer.close()
 
     async def ask(self) -> bytes:
-        return (await self.lines.answer(self.lines.write("GET", "/orders", "A: b\r\n", b""), 5.0)).body
+        return await self.answered(self.lines.write("GET", "/orders", "A: b\r\n", b""))
+
+    async def answered(self, asked: Asked) -> bytes:
+        if asked.line is None:
+            asked = await self.lines.connect(asked, 5.0)
+            self.lines.send(asked)
+        return (await self.lines.answer(asked)).body
 
 
 async def test_a_connection_is_kept_and_takes_the_next_request() -> None:
@@ -160,7 +166,7 @@ async def test_connections_that_are_ready_take_requests() -> None:
         await server.lines.be_ready(3, 5.0)
         asked = [server.lines.write("GET", "/orders", "", b"") for _ in range(3)]
         assert all(a.line is not None for a in asked)
-        assert [(await server.lines.answer(a, 5.0)).body for a in asked] == [BODY] * 3
+        assert [await server.answered(a) for a in asked] == [BODY] * 3
         assert server.connections == 3
 
 
@@ -209,7 +215,7 @@ async def test_nobody_listens() -> None:
     """Not a byte was sent, and the error says so."""
     lines = Lines("http://127.0.0.1:9")
     with pytest.raises(NoConnection, match="Connect call failed"):
-        await lines.answer(lines.write("POST", "/orders", "", b"x"), 5.0)
+        await lines.connect(lines.write("POST", "/orders", "", b"x"), 5.0)
 
 
 @pytest.fixture

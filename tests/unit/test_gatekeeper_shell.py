@@ -9,11 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 from gate_world import CALL, INFY, SECOND, World
 
 from tradealgo.config import BrokerSession, Manifest, Mode, SessionDir
-from tradealgo.domain.orders import OrderState, Side
+from tradealgo.domain.orders import Intent, OrderState, Side
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Action, KillState, SessionState, TradingState
 from tradealgo.gatekeeper import emergency
@@ -32,6 +33,8 @@ CONTENTS: dict[str, Callable[[Path], object]] = {
     "a link to nothing": lambda path: path.symlink_to("nowhere"),
     "much": lambda path: path.write_text('{"reason": "' + "x" * 1_000_000 + '"}'),
 }
+
+LOGIN = BrokerSession(account="A", user_id="U", api_key="key", access_token="token", created=0, expires=0)
 
 
 @pytest.fixture
@@ -75,30 +78,33 @@ async def test_the_timer_s_end_is_the_process_s_end(shell: Shell, monkeypatch: p
     assert raised.group_contains(RuntimeError, match="no timer")
 
 
-async def test_an_entry_of_the_batch_that_trips_does_not_leave(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request and a kill at the same moment: the trip is on the disk first, so the entry stays here and is denied."""
-    sent: list[m.Call] = []
-
-    async def perform(call: m.Call) -> m.CallDone:
-        sent.append(call)
-        return m.CallDone(call_id=call.call_id, outcome=m.Outcome.UNKNOWN)
-
+@pytest.mark.parametrize(
+    ("action", "why"), [(Action.KILL, "the kill switch is CANCELLING"), (Action.HALT, "trading is HALTED")]
+)
+async def test_an_entry_of_the_batch_that_stops_trading_does_not_leave(
+    action: Action, why: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request and a person's word at the same moment: the word is on the disk first, so the entry stays here and is denied."""
+    sent: list[object] = []
     world = World(3)
     world.advance(3 * SECOND)
     world.tick_all()
     commands: list[m.Command] = []
     monkeypatch.setattr(world, "perform", commands.extend)
     world.ask(INFY, 10)
-    world.say(Action.KILL)
-    (entry,) = [c for c in commands if isinstance(c, m.Call)]
+    world.say(action)
+    (entry,) = [c for c in commands if isinstance(c, m.Call) and c.kind is m.CallKind.PLACE]
     monkeypatch.setattr(shell, "gate", world.gate)
-    monkeypatch.setattr(shell.broker, "perform", perform)
-    await shell._perform(commands, [])
-    await asyncio.sleep(0.05)
+    monkeypatch.setattr(shell.broker, "_refuses", world.gate.refuses)
+    monkeypatch.setattr(shell.broker, "_clock", lambda: world.now)
+    monkeypatch.setattr(shell.broker, "_login", lambda: LOGIN)
+    monkeypatch.setattr(shell.broker._lines, "write", lambda *request: sent.append(request))
+    await shell._perform([c for c in commands if isinstance(c, m.Record) or c is entry], [])
+    await asyncio.gather(*shell._tasks)
     assert sent == []
     done, _ = shell._queue.get_nowait()
     assert isinstance(done, m.CallDone)
-    assert (done.call_id, done.outcome) == (entry.call_id, m.Outcome.NOT_SENT)
+    assert (done.call_id, done.outcome, done.text) == (entry.call_id, m.Outcome.NOT_SENT, f"not sent: {why}")
     world.give(done)
     assert world.gate.book.orders[entry.order.tag].state is OrderState.DENIED
 
@@ -140,10 +146,10 @@ async def test_a_call_or_question_that_breaks_inside_has_an_end(shell: Shell, mo
     def broken(*_: object) -> None:
         raise AttributeError("no such thing")
 
-    login = BrokerSession(account="A", user_id="U", api_key="key", access_token="token", created=0, expires=0)
-    monkeypatch.setattr(shell.broker, "_login", lambda: login)
+    monkeypatch.setattr(shell.broker, "_login", lambda: LOGIN)
     monkeypatch.setattr(shell.broker._lines, "write", broken)
-    order = World().gate.orders.killing("x", INFY.instrument_token, Side.BUY, 1, 1.0)
+    made = World().gate.orders.killing("x", INFY.instrument_token, Side.BUY, 1, 1.0)
+    order = msgspec.structs.replace(made, intent=Intent.EXIT)
     admitted = time.time_ns()
     call = m.Call(call_id=7, kind=m.CallKind.PLACE, order=order, admitted=admitted)
     await shell._perform([call, m.Ask(Query.ORDERS)], [])

@@ -81,13 +81,14 @@ class Broker:
         login: gives the account's present BrokerSession, or None while there is none.
         timeout_s: of an order call, and of a question.
         clock: whoever takes the outcomes must have the same one.
+        refuses: says why a call mustn't leave any more, or an empty string. Asked right before it is written.
     """
 
     def __init__(
         self, rest_url: str, login: Callable[[], BrokerSession | None], timeout_s: float,
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] = time.time_ns, refuses: Callable[[Call], str] = lambda call: "",
     ) -> None:  # fmt: skip
-        self._login, self._timeout_s, self._clock = login, timeout_s, clock
+        self._login, self._timeout_s, self._clock, self._refuses = login, timeout_s, clock, refuses
         self._lines = Lines(rest_url)
         self._orders, self._trades = Rows(kite.order_row), Rows(kite.trade_row)
 
@@ -117,15 +118,22 @@ class Broker:
         body = _encoded(form) if form else b""
         headers = self._headers(login) + (_FORM if form else "")
         sent = self._clock()
-        if late := _late(call, sent):
-            return _over(late)
+        if withheld := self._withheld(call, sent, LAUNCH_NS):
+            return _over(withheld)
         return self._outcome(call, sent, self._lines.write(method, route, headers, body))
 
     async def _outcome(self, call: Call, sent: int, asked: Asked) -> CallDone:
-        if asked.line is None and (late := _late(call, self._clock())):  # something held up the loop in between
-            return late
         try:
-            answer = await self._answer(asked, CONNECT_S)
+            async with asyncio.timeout(self._timeout_s):
+                if asked.line is None:
+                    asked = await self._lines.connect(asked, CONNECT_S)
+                    # What has come since it was admitted counts, and nothing comes between here and its bytes
+                    sent = self._clock()
+                    if withheld := self._withheld(call, sent, LANDED_NS - TRANSIT_NS):
+                        self._lines.spare(asked)
+                        return withheld
+                    self._lines.send(asked)
+                answer = await self._answer(asked)
         except NoConnection as error:
             return self._done(call, Outcome.NOT_SENT, f"no connection: {error}", sent)
         except OSError as error:  # TimeoutError is one
@@ -142,9 +150,16 @@ class Broker:
             ts_done=self._clock(), server_second=second,
         )  # fmt: skip
 
-    async def _answer(self, asked: Asked, connect_s: float) -> Answer:
-        async with asyncio.timeout(self._timeout_s):
-            reply = await self._lines.answer(asked, connect_s)
+    def _withheld(self, call: Call, now: int, within_ns: int) -> CallDone | None:
+        """That a call isn't sent, because its time has passed or it is no longer wanted; None if it may leave."""
+        late = now - call.admitted
+        why = f"{late / 1e6:.0f} ms late" if late > within_ns else self._refuses(call)
+        if not why:
+            return None
+        return CallDone(call_id=call.call_id, outcome=Outcome.NOT_SENT, text=f"not sent: {why}", ts_done=now)
+
+    async def _answer(self, asked: Asked) -> Answer:
+        reply = await self._lines.answer(asked)
         return read_answer(reply.status, reply.body, reply.headers.get(b"date", b"").decode("latin-1"))
 
     def _headers(self, login: BrokerSession) -> str:
@@ -160,7 +175,11 @@ class Broker:
             return QueryFailed(query=query, text="not logged in", token_dead=True)
         try:
             question = self._lines.write("GET", query.value, self._headers(login) + _ZIPPED, b"")
-            answer = await self._answer(question, self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                if question.line is None:
+                    question = await self._lines.connect(question, self._timeout_s)
+                    self._lines.send(question)
+                answer = await self._answer(question)
             if answer.status != 200:
                 dead = answer.error_type == "TokenException"
                 return QueryFailed(query=query, text=f"HTTP {answer.status} {answer.message}", token_dead=dead)
@@ -213,14 +232,6 @@ def _encoded(form: dict[str, str]) -> bytes:
     if _is_plain("".join(form.values())):
         return "&".join([f"{k}={v}" for k, v in form.items()]).encode()
     return "&".join([f"{k}={quote_plus(v)}" for k, v in form.items()]).encode()
-
-
-def _late(call: Call, now: int) -> CallDone | None:
-    """That a call isn't sent because its time has passed; None while it hasn't."""
-    if now - call.admitted <= LAUNCH_NS:
-        return None
-    text = f"not sent: {(now - call.admitted) / 1e6:.0f} ms late"
-    return CallDone(call_id=call.call_id, outcome=Outcome.NOT_SENT, text=text, ts_done=now)
 
 
 async def _over(outcome: CallDone) -> CallDone:

@@ -34,7 +34,7 @@ from tradealgo.gatekeeper.intake import Intake
 from tradealgo.gatekeeper.killer import Killer
 from tradealgo.gatekeeper.kite import KNOWN, BrokerOrder, BrokerTrade, Query
 from tradealgo.gatekeeper.lifecycle import Lifecycle
-from tradealgo.gatekeeper.messages import Command, Event, Kind
+from tradealgo.gatekeeper.messages import Call, Command, Event, Kind
 from tradealgo.gatekeeper.meter import Meter
 from tradealgo.gatekeeper.orders import Orders
 from tradealgo.gatekeeper.overrides import Overrides
@@ -240,6 +240,16 @@ class Gate:
         state.breaker_passes, state.breaker_failures = breaker.passes, breaker.failures
         state.calls_today = self.calls.budget.day_count(self.context.now)
         return state
+
+    def refuses(self, call: Call) -> str:
+        """Why an admitted call mustn't leave any more, or an empty string. Asked right before its bytes are written: a kill or a
+        halt may have come since, in the same batch or while a connection was made.
+        """
+        if call.kind is m.CallKind.PLACE:
+            return self._refuses(call.order)
+        if call.kind is m.CallKind.CANCEL or self.killer.is_armed or call.order.intent in (KILL, EXIT):
+            return ""
+        return f"the kill switch is {self.killer.status.state}"
 
     def _refuses(self, order: Order) -> str:
         """Why a queued order may not leave any more. Asked right before it would."""

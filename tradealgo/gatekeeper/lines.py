@@ -71,16 +71,26 @@ class Lines:
             asked.line.send(asked.text)
         return asked
 
-    async def answer(self, asked: Asked, connect_s: float) -> Reply:
-        """Send what hasn't left yet, and wait for the answer. Raises NoConnection, BadReply, OSError.
-
-        Args:
-            connect_s: seconds that getting a connection may take.
+    async def connect(self, asked: Asked, within_s: float) -> Asked:
+        """A connection for a request that has none. It hasn't left yet: `send` it, or `spare` its connection. Raises
+        NoConnection.
         """
+        return asked._replace(line=await self._connected(within_s))
+
+    def send(self, asked: Asked) -> None:
+        """Write a request that has got its connection."""
+        assert asked.line is not None
+        asked.line.send(asked.text)
+
+    def spare(self, asked: Asked) -> None:
+        """A request won't be sent after all: keep its connection for another."""
+        assert asked.line is not None
+        self._idle.append((asked.line, time.monotonic()))
+
+    async def answer(self, asked: Asked) -> Reply:
+        """Wait for the answer to a request that has left. Raises BadReply, OSError."""
         line = asked.line
-        if line is None:
-            line = await self._connected(connect_s)
-            line.send(asked.text)
+        assert line is not None
         try:
             reply = await line.answer()
         except BaseException:
@@ -130,6 +140,8 @@ class Lines:
                 )
         except OSError as error:
             raise NoConnection(str(error) or f"none within {within_s:g} s") from error
+        if not line.is_free:
+            raise NoConnection("the server hung up at once")
         return line
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from tradealgo.bus.redis_bus import Bus
 from tradealgo.config import BrokerSession, Manifest, SessionDir, token_file
 from tradealgo.domain.instruments import Instrument
-from tradealgo.domain.orders import Intent
 from tradealgo.domain.state import Action, Control
 from tradealgo.gatekeeper.broker import Broker
 from tradealgo.gatekeeper.clock import Clock
@@ -28,7 +27,6 @@ from tradealgo.gatekeeper.messages import (
     BusChanged,
     Call,
     CallDone,
-    CallKind,
     Command,
     ControlReceived,
     Event,
@@ -89,7 +87,8 @@ class Shell:
         self.gate = Gate(terms, manifest.limits, instruments)
         self.clock = Clock(after=journal.last_ts)
         timeout_s = manifest.limits.call_timeout_s
-        self.broker = Broker(manifest.rest_url, LoginFile(manifest.account), timeout_s, self.clock)
+        login = LoginFile(manifest.account)
+        self.broker = Broker(manifest.rest_url, login, timeout_s, self.clock, self.gate.refuses)
         self.inbox: Inbox | None = None
         self.outbox: Outbox | None = None
         self.commit_ms = 0.0  # the slowest commit since the last look
@@ -200,25 +199,11 @@ class Shell:
 
     async def _call(self, calls: list[Call]) -> None:
         """Begin order calls; they are on their way before anybody is told and before the next event is looked at."""
-        begun: list[tuple[Call, Coroutine[Any, Any, Event]]] = []
-        for call in calls:
-            if self._is_too_late(call):
-                text = "not sent: the kill switch has tripped"
-                self.put(CallDone(call_id=call.call_id, outcome=Outcome.NOT_SENT, text=text, ts_done=self.clock()))
-            else:
-                begun.append((call, self.broker.perform(call)))
+        begun = [(call, self.broker.perform(call)) for call in calls]
         for call, outcome in begun:  # all have left before any is waited for
             self._keep(self._do(call, outcome))
         if calls:
             await asyncio.sleep(0)
-
-    def _is_too_late(self, call: Call) -> bool:
-        """Whether a later event of the same batch tripped the kill, which this call mustn't follow."""
-        if self.gate.killer.is_armed or call.kind is CallKind.CANCEL:
-            return False
-        if call.order.intent in (Intent.ENTRY, Intent.PROTECT):
-            return True
-        return call.kind is CallKind.PLACE and call.order.intent is Intent.EXIT
 
     def _write(self, records: list[Record]) -> int:
         """Have records on the disk; returns the first one's sequence number. Nothing else goes on meanwhile: all that this
