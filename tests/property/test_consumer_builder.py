@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradealgo.consumer.builder import CandleBuilder
-from tradealgo.consumer.fold_compiled import loop
 from tradealgo.domain.candles import MINUTE_NS, SECOND_NS, ClosedCandle
 from tradealgo.domain.errors import BadConfig, BadFrame
 from tradealgo.domain.hours import market_hours
@@ -373,8 +371,3 @@ def test_a_tick_behind_its_instruments_open_candle_is_late() -> None:
     builder.fold(ticks_of([(0, 10, 100, 1, 0), (0, 180, 100, 2, 0), (0, 179, 500, 2, 0)]), 1, 2)
     assert builder.late() == {TOKENS[0]: 1}
     assert [c.high for c in builder.flush(2)] == [100.0]
-
-
-def test_the_loop_is_cached_by_all_that_it_is_made_of() -> None:
-    """numba's cache takes what a function encloses into its key: the stamp of the rules' text is enclosed, and used."""
-    assert inspect.getclosurevars(loop(7)).nonlocals == {"stamp": 7}

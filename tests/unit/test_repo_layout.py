@@ -16,10 +16,10 @@ SHARED = {"config", "control", "process"}
 ALLOWED = {
     "domain": set(),
     "bus": {"domain", "config"},
-    "strategies": {"domain", "config"},
+    "strategies": {"domain", "config", "sources"},
     "sentinel": {"domain", "bus"} | SHARED,
-    "producer": {"domain", "bus"} | SHARED,
-    "consumer": {"domain", "bus", "strategies"} | SHARED,
+    "producer": {"domain", "bus", "sources"} | SHARED,
+    "consumer": {"domain", "bus", "strategies", "sources"} | SHARED,
     "gatekeeper": {"domain", "bus"} | SHARED,
     "journal": {"domain", "bus"} | SHARED,
     "monitor": {"domain", "bus"} | SHARED,

@@ -6,8 +6,6 @@ Nearly every tick goes into a candle that is open: those are folded by a loop of
 from __future__ import annotations
 
 import itertools
-import zlib
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -15,8 +13,8 @@ import numpy as np
 from numba.extending import register_jitable
 
 from tradealgo.consumer import fold as source
-from tradealgo.domain import ticks as tick_source
 from tradealgo.domain.ticks import TICK
+from tradealgo.sources import stamp
 
 for _helper in (
     source.put_out, source.into_longer, source.close_candle, source.close_longer, source.close_due, source.open_candle,
@@ -81,19 +79,12 @@ def outlet(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-def _stamp() -> int:
-    """Of the text of the modules that the loop is made of besides this one; not 0."""
-    return 1 | zlib.crc32(b"".join(Path(str(m.__file__)).read_bytes() for m in (source, tick_source)))
-
-
-def loop(stamp: int) -> Any:
-    """The loop, to be compiled. What a function encloses is part of its name in numba's cache on disk, which by itself sees
-    changes of this file only: a change of `fold` alone would go on with the machine code of the one before.
-    """
+def _loop(made_of: int) -> Any:
+    """The loop, to be compiled. What a function encloses is part of its name in numba's cache on disk."""
 
     def fold_ticks(ticks: Any, memory: Any, out: Any) -> int:
         i = _fold_plain(0, ticks, memory)
-        return _fold_rest(i, ticks, memory, out) if i < len(ticks) and stamp else 0
+        return _fold_rest(i, ticks, memory, out) if i < len(ticks) and made_of else 0
 
     return fold_ticks
 
@@ -178,4 +169,4 @@ _SIGNATURE = numba.int64(_TICKS, _WORDS, _WORDS)
 #: Folds a TICK array, with a Memory's `whole` and an `outlet` with room for what it closes; how many candles that is.
 #: Without numba's look at each argument's type, which takes longer than a hundred ticks. Who calls it answers
 #: for them: one-dimensional arrays, of TICK and twice of int64 without gaps; anything else would be read and written as that.
-fold_ticks = numba.njit(_SIGNATURE, cache=True)(loop(_stamp())).get_overload(_SIGNATURE)
+fold_ticks = numba.njit(_SIGNATURE, cache=True)(_loop(stamp(__name__))).get_overload(_SIGNATURE)

@@ -9,9 +9,11 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.extending import register_jitable
 
 from tradealgo.domain.ticks import FLAG_INDEX, TICK
 from tradealgo.producer.packets_plain import INDEX_SEGMENT, DecodeCounts
+from tradealgo.sources import stamp
 
 _SECOND_NS = 1_000_000_000
 _SHORTEST = 10  # an ltp packet with its length
@@ -136,6 +138,7 @@ def _ltp_or_index(data: Any, p: int, length: int, tick: Any) -> None:
     tick.close = _u32(data, p + 20) / divisor if index else 0.0
 
 
+@register_jitable
 def _decode_into(data: Any, ticks: Any) -> tuple[int, int, int, int, int]:
     """Fill `ticks`, which are enough, from `data`; returns the ticks filled and the fields of DecodeCounts."""
     end = len(data)
@@ -165,5 +168,16 @@ def _decode_into(data: Any, ticks: Any) -> tuple[int, int, int, int, int]:
 _BYTES = numba.types.MemoryView(numba.uint8, 1, "C", readonly=True)  # bytes are taken as well
 _TICKS = numba.types.Array(numba.from_dtype(TICK), 1, "C")
 _SIGNATURE = numba.types.UniTuple(numba.int64, 5)(_BYTES, _TICKS)
-#: `_decode_into` without numba's look at the types of its arguments, which `decode_frame` vouches for.
-_decode = numba.njit(_SIGNATURE, cache=True)(_decode_into).get_overload(_SIGNATURE)
+
+
+def _decoder(made_of: int) -> Any:
+    """`_decode_into`, to be compiled. What a function encloses is part of its name in numba's cache on disk."""
+
+    def decode(data: Any, ticks: Any) -> tuple[int, int, int, int, int]:
+        return _decode_into(data, ticks) if made_of else (0, 0, 0, 0, 0)
+
+    return decode
+
+
+#: Without numba's look at the types of its arguments, which `decode_frame` vouches for.
+_decode = numba.njit(_SIGNATURE, cache=True)(_decoder(stamp(__name__))).get_overload(_SIGNATURE)

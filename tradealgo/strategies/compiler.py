@@ -29,6 +29,7 @@ from numba.core import errors, ir
 from tradealgo.domain.candles import Candle
 from tradealgo.domain.errors import NotCompilable
 from tradealgo.domain.signals import Signal
+from tradealgo.sources import stamp
 from tradealgo.strategies import reasons, structs
 from tradealgo.strategies.base import EXITS, Strategy
 from tradealgo.strategies.guard import Guard
@@ -137,7 +138,7 @@ class Compiled:
             "init_guard": self._guard.methods["__init__"], "release": structs.release,
             "Candle": Candle, "inf": np.inf, "njit": njit, **_globals_of(source),
         }  # fmt: skip
-        prints = [self._fingerprint, text, str(signature), _code_print(source) if source else ""]
+        prints = [self._fingerprint, text, str(signature), str(stamp(source.__name__)) if source else ""]
         file = cache_folder() / f"{self.cls.__name__}_{name}_{_digest(*prints)}.py"
         if file.exists():
             return _jit(file, text, name, namespace, signature)
