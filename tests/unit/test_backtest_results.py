@@ -18,7 +18,7 @@ from tradealgo.domain.sizing import Sizing
 from tradealgo.research.backtest import backtest
 from tradealgo.research.parity import parity
 from tradealgo.research.report import write_report
-from tradealgo.strategies import EmaCross
+from tradealgo.strategies import EMA, FLAT, EmaCross, Strategy
 
 pytestmark = pytest.mark.timeout(300)
 OPEN = at(dt.date(2026, 11, 20), dt.time(9, 15))
@@ -156,6 +156,32 @@ def test_figures_show_every_entry_and_exit(result):
     orders = result.orders[result.orders["instrument"] == "NSE:TCS"]
     assert marks == {"buy": (orders["quantity"] > 0).sum(), "sell": (orders["quantity"] < 0).sum()}
     assert {t.yaxis for t in figure.data} == {"y", "y2", "y3"}
+
+
+class Typo(Strategy):
+    """Its mistake is met as soon as the close is above the average."""
+
+    def setup(self):
+        self.ema = EMA(5)
+
+    def on_candle(self, candle):
+        return LNG if self.ema.update(candle.close) < candle.close else FLAT  # noqa: F821
+
+
+def test_a_mistake_in_a_strategy_is_told_once_and_shown_first():
+    """One warning for all instruments, which names the line; the repr, the HTML and the figure's title begin with it."""
+    with pytest.warns(UserWarning, match="Typo raised") as caught:
+        found = backtest(Typo(), {"NSE:INFY": day(1), "NSE:TCS": day(2)})
+    (said,) = [str(w.message) for w in caught]
+    assert re.search(
+        r"Typo raised on NSE:INFY.*'LNG' is not defined, line \d+ of test_backtest_results.py: return LNG if", said
+    )
+    assert "(and 1 more in .errors)" in said
+    assert caught[0].filename == __file__
+    assert "RAISED" in repr(found).splitlines()[0]
+    assert "'LNG' is not defined" in repr(found)
+    assert re.match(r"<div style=.color:#d1495b.><b>Typo raised on .*&lt; candle.close", found._repr_html_())
+    assert re.match(r"<span style=.color:#d1495b.>RAISED</span> Typo", found.plot().layout.title.text)
 
 
 def test_parity_counts_and_names_differences(result):

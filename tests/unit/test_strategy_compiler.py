@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -115,10 +114,12 @@ def test_a_strategy_that_raises_is_stopped_as_in_a_session(strategy, words):
     array["open"] -= 0.01
     array["low"] -= 0.01
     array["open"][100] = array["close"][100]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pytest.warns(UserWarning, match=f"{strategy.__name__} raised on .*trades no more") as caught:
         result = backtest(strategy(), array)
+    assert len(caught) == 1
     assert words in result.errors[0]
+    assert repr(result).startswith("Backtest(RAISED, ")
+    assert result.errors[0] in repr(result)
     assert len(result.signal_records) == 100
     last = result.request_records[-1]
     assert (last.reason, last.position_after, last.start) == ("strategy raised", 0, int(array["start"][100]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tradealgo.domain.candles import CANDLE, MINUTE_NS
-from tradealgo.domain.errors import BadConfig
+from tradealgo.domain.errors import BadConfig, StrategyError
 from tradealgo.domain.hours import at
 from tradealgo.research.backtest import backtest
 from tradealgo.research.grid import points_of
@@ -106,10 +106,26 @@ def test_instruments_are_runs_of_their_own():
 
 def test_a_point_that_raises_is_named_and_the_others_have_their_figures():
     """Each is run by itself then; the sentence names the exception."""
-    found = sweep(Fragile, {"level": [0.0, 1.0, 2.0]}, day(), progress=False)
+    with pytest.warns(UserWarning, match="1 of 3 points raised, the first: Fragile raised") as caught:
+        found = sweep(Fragile, {"level": [0.0, 1.0, 2.0]}, day(), progress=False)
+    assert len(caught) == 1
     assert list(found.errors) == [0]
     assert "ZeroDivisionError" in found.errors[0]
-    assert found["orders"].tolist()[0] == 0 < found["orders"].tolist()[1]
+    assert "RAISED: 1 of 3 points" in repr(found)
+    assert found._repr_html_().startswith('<div style="color:#d1495b"><b>1 of 3 points raised')
+    assert found.done == len(found.table) == 3
+    assert found["orders"].isna().tolist() == found["final equity"].isna().tolist() == [True, False, False]
+    assert sorted(found.best()["level"]) == [1.0, 2.0]
+    assert found.best_strategy().level in (1.0, 2.0)
+
+
+def test_a_sweep_whose_points_all_raised_has_no_best():
+    """The sentence is the error, not an empty table's."""
+    with pytest.warns(UserWarning, match="2 of 2 points raised"):
+        found = sweep(Fragile, {"level": [0.0], "stop_loss": [0.0, 0.1]}, day(), progress=False)
+    assert not len(found.best())
+    with pytest.raises(StrategyError, match=r"2 of 2 points raised, the first: Fragile raised.*line"):
+        found.best_strategy()
 
 
 def test_a_class_that_cannot_be_compiled_is_swept_interpreted():

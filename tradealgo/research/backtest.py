@@ -6,6 +6,8 @@ Signals come from the same strategy and exits, and order requests from the same 
 from __future__ import annotations
 
 import datetime as dt
+import html
+import warnings
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -68,6 +70,9 @@ def backtest(
             `event.EventBacktest`).
         limits: the Gatekeeper's, for engine "event".
 
+    A strategy that raises is stopped and its position left, as in a session: a warning, the result's repr, figure and `errors`
+    name the line.
+
     Raises:
         BadCandles, BadConfig, UnknownInstrument: with what was received and the mend.
     """
@@ -83,9 +88,11 @@ def backtest(
             raise BadConfig(f"{type(strategy).__name__} is a basket, which sizes its own targets: leave sizing out")
         from tradealgo.research.basket import basket_backtest
 
-        return basket_backtest(
-            strategy, dict(paired(named, instruments)), capital, session_id, limits=limits, slippage=slippage,
-            intraday=intraday, interval=interval,
+        return _told(
+            basket_backtest(
+                strategy, dict(paired(named, instruments)), capital, session_id, limits=limits, slippage=slippage,
+                intraday=intraday, interval=interval,
+            )
         )  # fmt: skip
     chosen = sizing or default_sizing(len(named))
     runs = []
@@ -102,8 +109,18 @@ def backtest(
     if engine == "event":
         from tradealgo.research.event import event_backtest
 
-        return event_backtest(strategy, runs, capital, chosen, session_id, limits, slippage)
-    return Backtest(strategy, runs, capital, chosen, fill, session_id)
+        return _told(event_backtest(strategy, runs, capital, chosen, session_id, limits, slippage))
+    return _told(Backtest(strategy, runs, capital, chosen, fill, session_id))
+
+
+def _told(result: Backtest) -> Backtest:
+    """Itself, with one warning of what went wrong: that it raised, else that it isn't compiled."""
+    refused = next((r.signals.refused for r in result.runs if r.signals.refused), "")
+    if result.error_text:
+        warnings.warn(f"{result.error_text}; it trades no more from there on, as in a session", stacklevel=3)
+    elif refused:
+        warnings.warn(f"{refused}; it runs interpreted, which is slower and gives the same result", stacklevel=3)
+    return result
 
 
 def default_sizing(instruments: int) -> Sizing:
@@ -188,6 +205,12 @@ class Backtest:
     def errors(self) -> list[str]:
         """Of strategies that raised: one sentence an instrument."""
         return [r.signals.error for r in self.runs if r.signals.error]
+
+    @property
+    def error_text(self) -> str:
+        """The first of `errors`, and how many more there are; empty where nothing was raised."""
+        more = f" (and {len(self.errors) - 1} more in .errors)" if len(self.errors) > 1 else ""
+        return self.errors[0] + more if self.errors else ""
 
     @property
     def order_count(self) -> int:
@@ -282,10 +305,18 @@ class Backtest:
         return trades_figure(self)
 
     def __repr__(self) -> str:
-        return f"Backtest({self.strategy!r}, {len(self.runs)} instruments, {self.order_count} orders, {self.final_equity - self.capital:+,.2f})"
+        many = f"{len(self.runs)} instrument{'' if len(self.runs) == 1 else 's'}"
+        made = f"{self.strategy!r}, {many}, {self.order_count} orders, {self.final_equity - self.capital:+,.2f}"
+        return f"Backtest(RAISED, {made})\n{self.error_text}" if self.errors else f"Backtest({made})"
 
     def _repr_html_(self) -> str:
-        return f"<b>Backtest of {self.strategy!r}</b>" + self.stats().to_frame("").to_html(header=False)
+        head = f"<b>Backtest of {html.escape(repr(self.strategy))}</b>"
+        return red(self.error_text) + head + self.stats().to_frame("").to_html(header=False)
+
+
+def red(text: str) -> str:
+    """What went wrong, as HTML; nothing for nothing."""
+    return f'<div style="color:#d1495b"><b>{html.escape(text)}</b></div>' if text else ""
 
 
 def interval_ns(run: InstrumentRun) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tradealgo.domain.instruments import Kind
-from tradealgo.research.figures import DOWN, EQUITY, LOSS, PRICE, UP, add_line, label_times
+from tradealgo.research.figures import DOWN, EQUITY, LOSS, PRICE, UP, add_line, label_times, title_of
 from tradealgo.research.tables import times
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ def basket_figure(test: BasketBacktest) -> Any:
     figure.update_yaxes(title_text=run.instrument.tradingsymbol, row=1, col=1)
     figure.update_yaxes(title_text="equity, Rs", tickformat=",.0f", row=2, col=1)
     label_times(figure, equity.index)
-    name, made = type(test.strategy).__name__, test.final_equity - test.capital
     return figure.update_layout(
-        title=f"{name}: {test.order_count} orders, net {made:+,.0f} rupees", height=560, template="plotly_white",
+        title=title_of(test, type(test.strategy).__name__), height=560, template="plotly_white",
         margin={"l": 70, "r": 20, "t": 60, "b": 40}, hovermode="x",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
     )  # fmt: skip

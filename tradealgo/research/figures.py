@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from tradealgo.research.backtest import Backtest, InstrumentRun
 
 MOST_POINTS = 4_000
+_LONGEST = 150  # characters of a sentence in a title
 PRICE, UP, DOWN, EQUITY, LOSS = "#7a8799", "#1a9c6b", "#d1495b", "#2f6fde", "#d1495b"
 
 
@@ -44,12 +46,23 @@ def backtest_figure(test: Backtest, instrument: str | None = None) -> Any:
     figure.update_yaxes(title_text="equity, Rs", tickformat=",.0f", row=2, col=1)
     figure.update_yaxes(title_text="drawdown", ticksuffix=" %", row=3, col=1)
     label_times(figure, equity.index)
-    title = f"{test.strategy!r}: {test.order_count} orders, net {test.final_equity - test.capital:+,.0f} rupees"
+    title = title_of(test)
     figure.update_layout(
         title=title, height=640, margin={"l": 70, "r": 20, "t": 60, "b": 40}, template="plotly_white",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"}, hovermode="x",
     )  # fmt: skip
     return figure
+
+
+def title_of(test: Backtest, name: str = "") -> str:
+    """Strategy, orders and profit; if it raised, that first. In plotly's own kind of HTML."""
+    made = (
+        f"{name or repr(test.strategy)}: {test.order_count} orders, net {test.final_equity - test.capital:+,.0f} rupees"
+    )
+    if not test.errors:
+        return html.escape(made, quote=False)
+    shown = test.errors[0] if len(test.errors[0]) <= _LONGEST else test.errors[0][: _LONGEST - 1] + "…"
+    return f'<span style="color:{LOSS}">RAISED</span> {html.escape(made, quote=False)}<br><sup style="color:{LOSS}">{html.escape(shown, quote=False)}</sup>'
 
 
 def _chosen(test: Backtest, instrument: str | None) -> InstrumentRun:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +23,7 @@ class Signals:
         size: candles of the run.
         at: the candles that begin a span, with the span's `targets`, `stops` and `reasons` (codes of `texts`).
         error: the sentence of a strategy that raised at candle `said`; from there on it says nothing and is flat.
+        refused: why it can't be compiled, where that was asked for.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Signals:
         said: int,
         error: str | None,
         compiled: bool,
+        refused: str = "",
     ) -> None:
         self.size = size
         self.at, self.targets, self.stops, self.reasons = spans
@@ -41,6 +42,7 @@ class Signals:
         self.said = said
         self.error = error
         self.compiled = compiled
+        self.refused = refused
 
     def _by_candle(self, values: np.ndarray) -> np.ndarray:
         return np.repeat(values, np.diff(self.at, append=self.size))
@@ -72,16 +74,17 @@ class Signals:
 
 
 def run(strategy: Strategy, instrument: Instrument, data: Columns, *, intraday: bool, engine: str) -> Signals:
-    """The signals of one instrument. `engine`: "compiled" (interpreted where it can't be, with a warning) or "interpreted"."""
+    """The signals of one instrument. `engine`: "compiled" (interpreted where it can't be) or "interpreted"."""
+    refused = ""
     if engine == "compiled":
         try:
             found = _compiled(strategy, instrument, data, intraday)
         except NotCompilable as error:
-            warnings.warn(f"{error}; it runs interpreted, which is slower and gives the same result", stacklevel=4)
+            refused = str(error)
         else:
             if found is not None:
                 return found
-    return _interpreted(strategy, instrument, data, intraday)
+    return _interpreted(strategy, instrument, data, intraday, refused)
 
 
 def _compiled(strategy: Strategy, instrument: Instrument, data: Columns, intraday: bool) -> Signals | None:
@@ -104,7 +107,7 @@ def _compiled(strategy: Strategy, instrument: Instrument, data: Columns, intrada
     return Signals(n, (at, target, stop, reason), code.reasons, n, None, compiled=True)
 
 
-def _interpreted(strategy: Strategy, instrument: Instrument, data: Columns, intraday: bool) -> Signals:
+def _interpreted(strategy: Strategy, instrument: Instrument, data: Columns, intraday: bool, refused: str) -> Signals:
     codes: dict[str, int] = {"": 0}
     runner, error, said = Runner(strategy, instrument, data.interval, intraday=intraday), None, data.size
     rows: list[tuple[int, int, float, int]] = []
@@ -122,7 +125,7 @@ def _interpreted(strategy: Strategy, instrument: Instrument, data: Columns, intr
     columns = list(zip(*rows, strict=True))
     kinds = (np.int64, np.int8, np.float64, np.int64)
     spans = tuple(np.array(c, k) for c, k in zip(columns, kinds, strict=True))
-    return Signals(data.size, spans, {n: t for t, n in codes.items()}, said, error, compiled=False)
+    return Signals(data.size, spans, {n: t for t, n in codes.items()}, said, error, compiled=False, refused=refused)
 
 
 def _same(a: Signal, b: Signal) -> bool:

@@ -61,7 +61,8 @@ def sweep(
         on: a `dask.distributed.Client`: the points run on its cluster, with the same result.
 
     Returns:
-        A Sweep: one row a point and instrument.
+        A Sweep: one row a point and instrument. One whose strategy raised has nan for all figures; a warning, the Sweep's
+        repr and its `errors` name the line.
     """
     if not (isinstance(strategy_class, type) and issubclass(strategy_class, Strategy)):
         raise BadConfig(
@@ -77,6 +78,8 @@ def sweep(
     tasks = list(_tasks(len(runs), points))
     perform = _on_cluster if on is not None else _on_threads
     _collect(perform(job, tasks, on if on is not None else workers), result, progress)
+    if result.errors:
+        warnings.warn(result.error_text, stacklevel=2)
     return result
 
 
@@ -140,7 +143,8 @@ class Job:
                 sizing=o.sizing, charges=o.charges, slippage=o.slippage, fill=o.fill, intraday=o.intraday,
                 interval=data.interval,
             )  # fmt: skip
-        out[k] = test.raw_figures()
+        if not test.errors:  # what a strategy made before it raised says nothing of it
+            out[k] = test.raw_figures()
         return "; ".join(test.errors)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tradealgo.domain.errors import BadConfig
+from tradealgo.domain.errors import BadConfig, StrategyError
+from tradealgo.research.backtest import red
 from tradealgo.research.stats import DAYS_A_YEAR
 from tradealgo.strategies.base import Strategy
 
@@ -49,25 +50,45 @@ class Sweep:
 
     @property
     def done(self) -> int:
-        """Rows that have figures: all of them, unless the sweep was interrupted."""
-        return int(np.isfinite(self._raw[:, 0]).sum())
+        """Rows that were run: all of them, unless the sweep was interrupted."""
+        return int(self._is_done.sum())
+
+    @property
+    def _is_done(self) -> np.ndarray:
+        found = np.isfinite(self._raw[:, 0])
+        found[list(self.errors)] = True
+        return found
+
+    @property
+    def error_text(self) -> str:
+        """How many rows raised, and the first one's sentence; empty for none."""
+        if not self.errors:
+            return ""
+        return f"{len(self.errors)} of {len(self)} points raised, the first: {self.errors[min(self.errors)]}"
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """Parameters and figures of the rows that are done. Money in rupees, fractions of 1."""
+        """Parameters and figures of the rows that are done, nan where a strategy raised. Money in rupees, fractions of 1."""
         import pandas as pd
 
         keys = [{"instrument": i} for i in self.instruments] if len(self.instruments) > 1 else [{}]
         frame = pd.DataFrame([{**key, **point} for key in keys for point in self.points])
         frame = frame.assign(**_figures(self._raw, self.capital))
-        return frame[np.isfinite(self._raw[:, 0])]
+        frame = frame[self._is_done]
+        return frame if self.errors else frame.astype(dict.fromkeys(("orders", "trades"), np.int64))
 
     def best(self, n: int = 10, by: str = "Sharpe") -> pd.DataFrame:
-        """The `n` rows with the highest `by`."""
-        return self.table.sort_values(self._figure(by), ascending=False, kind="stable").head(n)
+        """The `n` rows with the highest `by`, of those that didn't raise."""
+        return (
+            self.table.drop(index=list(self.errors))
+            .sort_values(self._figure(by), ascending=False, kind="stable")
+            .head(n)
+        )
 
     def best_strategy(self, by: str = "Sharpe") -> Strategy:
-        """The best point as a strategy, to backtest or launch."""
+        """The best point as a strategy, to backtest or launch. Raises StrategyError if all of them raised."""
+        if len(self.errors) == len(self):
+            raise StrategyError(self.error_text)
         row = int(self.best(1, by).index[0])
         return self.cls(**self.points[row % len(self.points)])
 
@@ -98,13 +119,13 @@ class Sweep:
 
     def __repr__(self) -> str:
         of = f" of {len(self)}" if self.done < len(self) else ""
-        return f"Sweep({self.cls.__name__}, {self.done}{of} points)\n{self.best(5)}"
+        raised = f"\nRAISED: {self.error_text}" if self.errors else ""
+        return f"Sweep({self.cls.__name__}, {self.done}{of} points){raised}\n{self.best(5)}"
 
     def _repr_html_(self) -> str:
         of = f" of {len(self)}" if self.done < len(self) else ""
-        return (
-            f"<b>Sweep of {self.cls.__name__}: {self.done}{of} points</b>, the best by Sharpe:" + self.best().to_html()
-        )
+        head = f"<b>Sweep of {self.cls.__name__}: {self.done}{of} points</b>, the best by Sharpe:"
+        return red(self.error_text) + head + self.best().to_html()
 
 
 def _figures(raw: np.ndarray, capital: float) -> dict[str, Any]:
@@ -114,8 +135,7 @@ def _figures(raw: np.ndarray, capital: float) -> dict[str, Any]:
         spread = np.sqrt(np.maximum(squares - days * mean * mean, 0.0) / (days - 1.0))
         sharpe = np.where(spread > 1e-15, mean / spread * math.sqrt(DAYS_A_YEAR), np.nan)
         rate, factor = won / trades, np.where(sum_lost < 0.0, sum_won / -sum_lost, np.nan)
-    whole = [np.nan_to_num(c).astype(np.int64) for c in (orders, trades)]
     values = (
-        final - capital, final / capital - 1.0, sharpe, drawdown, *whole, rate, factor, charges, final,
+        final - capital, final / capital - 1.0, sharpe, drawdown, orders, trades, rate, factor, charges, final,
     )  # fmt: skip
     return dict(zip(FIGURES, values, strict=True))
