@@ -58,6 +58,16 @@ def test_another_database_is_no_journal(tmp_path: Path) -> None:
         open_readonly(path)
 
 
+def test_a_table_of_a_backup_tool_beside_ours_is_no_matter(tmp_path: Path) -> None:
+    """The emergency kill must still read it."""
+    path = tmp_path / "journal.sqlite"
+    Journal(path).close()
+    sqlite3.connect(path).execute("CREATE TABLE _litestream_seq (id INTEGER)")
+    db = open_readonly(path)
+    assert list(read(db)) == []
+    db.close()
+
+
 def test_a_new_journals_log_never_grows(tmp_path: Path) -> None:
     """It has its whole length from the start, so that a commit waits for its own bytes alone."""
     journal = Journal(tmp_path / "j.db")

@@ -10,8 +10,6 @@ import msgspec
 
 from tradealgo.domain.shown import Shown
 
-#: Kite's limit on `tag`: at most 20 characters, alphanumeric.
-TAG_LENGTH = 20
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 #: Two characters for each ten bits: the library's own base 32 takes many times as long.
 _PAIRS = [a + b for a in _BASE32 for b in _BASE32]
@@ -168,6 +166,10 @@ class Fill(Shown, msgspec.Struct, frozen=True, kw_only=True, gc=False):
     price: float
     ts_event: int
     ts_init: int = 0
+
+
+#: Codes of a Verdict that more than one part must know: let through; and not the first of its request id.
+SUBMIT, DUPLICATE = "SUBMIT", "DUPLICATE"
 
 
 class Verdict(Shown, msgspec.Struct, frozen=True, kw_only=True):

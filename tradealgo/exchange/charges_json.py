@@ -64,7 +64,7 @@ def _price(engine: Engine, leg: Leg, instrument: Instrument) -> int:
     return round((leg.average_price or leg.price) * 100) or engine.board.last_price(instrument.instrument_token)
 
 
-def charges_json(charges: Charges, instrument: Instrument) -> dict[str, Any]:
+def charges_json(charges: Charges) -> dict[str, Any]:
     """Charges by name."""
     gst = rupees(charges.gst)
     return {
@@ -99,7 +99,7 @@ def contract_note(engine: Engine, legs: list[Leg]) -> list[dict[str, Any]]:
                 "order_type": leg.order_type,
                 "quantity": int(leg.quantity),
                 "price": rupees(_price(engine, leg, instrument)),
-                "charges": charges_json(_charges(engine, leg, instrument), instrument),
+                "charges": charges_json(_charges(engine, leg, instrument)),
             }
         )
     return out
@@ -116,7 +116,7 @@ def _margin(engine: Engine, leg: Leg) -> dict[str, Any]:
     price = _price(engine, leg, instrument)
     total = engine.ledger.margin(instrument.instrument_token, leg.product, sign * int(leg.quantity), price)
     premium = instrument.is_option and sign > 0
-    charges = charges_json(_charges(engine, leg, instrument), instrument)
+    charges = charges_json(_charges(engine, leg, instrument))
     return _shape(
         instrument.exchange, instrument.tradingsymbol, total, charges,
         part="option_premium" if premium else "span" if instrument.is_derivative else "var",

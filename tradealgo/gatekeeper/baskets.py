@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tradealgo.domain.errors import IllegalTransition
-from tradealgo.domain.orders import Intent, Order, OrderRequest, Side, Verdict, tag_for
+from tradealgo.domain.orders import DUPLICATE, SUBMIT, Intent, Order, OrderRequest, Side, Verdict, tag_for
 from tradealgo.domain.state import KillState, Level, TradingState
 from tradealgo.gatekeeper.checks import decide
 from tradealgo.gatekeeper.messages import Kind
@@ -113,7 +113,7 @@ class Baskets:
         basket = self._groups.get(verdict.request_id)
         if basket is not None:
             basket.phase, basket.why = Phase.BROKEN, verdict.text
-        elif verdict.code != "DUPLICATE":
+        elif verdict.code != DUPLICATE:
             request = self._intake.state.seen.get(verdict.request_id)
             if request is not None and request.group in self._groups:
                 self._codes[verdict.request_id] = verdict.code
@@ -196,7 +196,7 @@ class Baskets:
         code = self._codes.get(leg.request_id)
         if code is None:
             return ""
-        if code != "SUBMIT":
+        if code != SUBMIT:
             return f"denied, {code}"
         short = next((o for o in self._orders(leg) if o.is_done and o.filled_quantity < o.quantity), None)
         return f"{short.state}, {short.filled_quantity} filled: {short.text or 'not in time'}" if short else ""

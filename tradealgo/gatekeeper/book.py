@@ -11,9 +11,7 @@ from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.orders import WORKING_STATES, Fill, Intent, Order, OrderState, Side
 from tradealgo.domain.portfolio import Portfolio, to_paise
 
-#: Not at the broker yet, and never will be unless we send it.
-UNSENT_STATES = frozenset({OrderState.NEW, OrderState.JOURNALED})
-#: On its way to the broker: an entry's time begins when it is there.
+#: On its way to the broker: there is nothing to look after in an entry yet.
 LEAVING_STATES = frozenset({OrderState.JOURNALED, OrderState.SUBMITTING})
 
 #: Read often (see `core`).

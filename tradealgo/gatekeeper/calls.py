@@ -101,10 +101,6 @@ class Calls:
         else:
             self.queued.append(queued)
 
-    def is_under_way(self, tag: str) -> bool:
-        """Whether a call of this order has left and not been answered."""
-        return any(q.tag == tag for q in self._under_way.values())
-
     # ------------------------------------------------------------------ out
 
     def pump(self) -> None:

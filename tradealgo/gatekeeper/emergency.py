@@ -89,7 +89,7 @@ def watch(folder: SessionDir) -> bool:
         time.sleep(0.05)
 
 
-def fence(folder: SessionDir, manifest: Manifest) -> None:
+def fence(manifest: Manifest) -> None:
     """End the process that holds the lease, if it is this session's Gatekeeper: then it can send nothing more."""
     other = holder(manifest.account)
     if other is None or other.session_id != manifest.session_id or other.pid == os.getpid():
@@ -158,7 +158,7 @@ def run(folder: SessionDir, flagged: bool = False) -> int:
         if watch(folder):
             say("the kill is done, and needed no help")
             return 0
-        fence(folder, manifest)
+        fence(manifest)
         try:
             asyncio.run(finish(folder, manifest))
         except LeaseHeld:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tradealgo.domain.errors import InvalidInput
 from tradealgo.domain.hours import IST, ist_text
-from tradealgo.domain.orders import Fill, Intent, Order, OrderRequest, Verdict
+from tradealgo.domain.orders import SUBMIT, Fill, Intent, Order, OrderRequest, Verdict
 from tradealgo.gatekeeper.journal import Row, open_readonly, read
 from tradealgo.gatekeeper.messages import AnswerRecord, CallRecord, Kind
 
@@ -104,7 +104,7 @@ def _request_lines(request: OrderRequest) -> list[str]:
 
 
 def _verdict_lines(ts: int, verdict: Verdict) -> list[str]:
-    said = "yes" if verdict.code == "SUBMIT" else f"no, {verdict.code}"
+    said = "yes" if verdict.code == SUBMIT else f"no, {verdict.code}"
     figures = ", ".join(f"{k} {v}" for k, v in verdict.figures.items())
     return [f"{_wall(ts)}  verdict  {said}: {verdict.text}", *([f"{' ' * 24}with {figures}"] if figures else [])]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tradealgo.domain.orders import Intent, OrderRequest, Verdict
+from tradealgo.domain.orders import DUPLICATE, SUBMIT, Intent, OrderRequest, Verdict
 from tradealgo.domain.state import KillState
 from tradealgo.gatekeeper.baskets import ROLLBACK, Baskets
 from tradealgo.gatekeeper.breaker import CLOSED, Breaker
@@ -19,9 +19,6 @@ from tradealgo.gatekeeper.orders import Orders
 from tradealgo.gatekeeper.situation import Denial, Deny, GateState, Submit
 
 SECOND_NS = 1_000_000_000
-#: The code of a verdict that isn't the first one's of its request id.
-DUPLICATE = "DUPLICATE"
-SUBMIT = "SUBMIT"
 #: Read often (see `core`).
 ENTRY, ARMED, REQUEST, VERDICT = Intent.ENTRY, KillState.ARMED, Kind.REQUEST, Kind.VERDICT
 #: Denials of what this session's strategy never said, or not today: no word of it.

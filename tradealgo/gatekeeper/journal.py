@@ -57,7 +57,7 @@ ROOM = 4_096_000
 
 
 class JournalError(TradeAlgoError):
-    """The hash chain doesn't hold: the file was changed by something else than the Gatekeeper."""
+    """The file is no journal, or its hash chain doesn't hold: something else than the Gatekeeper has changed it."""
 
 
 class Row(NamedTuple):
@@ -144,7 +144,7 @@ def open_readonly(path: Path | str) -> sqlite3.Connection:
     """
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if tables - {"records", "room"}:
+    if "records" not in tables and tables - {"room"}:  # a backup tool may keep tables of its own beside ours
         db.close()
         raise JournalError(f"{path} has the tables {', '.join(sorted(tables))}: it is no journal of a session")
     if "records" not in tables:

@@ -11,7 +11,7 @@ from collections import deque
 
 import msgspec
 
-from tradealgo.domain.hours import DAY_NS, IST_OFFSET_NS, ist_day
+from tradealgo.domain.hours import ist_day
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent
 
@@ -174,7 +174,7 @@ class RateBudget:
 
     def count_day(self, ts: int) -> None:
         """Count a call in its day."""
-        day = (ts + IST_OFFSET_NS) // DAY_NS
+        day = ist_day(ts)
         if day != self._day:
             self._day, self._day_count = day, 0
         self._day_count += 1
@@ -228,4 +228,4 @@ class RateBudget:
 
     def day_count(self, now: int) -> int:
         """Calls since midnight IST."""
-        return self._day_count if (now + IST_OFFSET_NS) // DAY_NS == self._day else 0
+        return self._day_count if ist_day(now) == self._day else 0

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tradealgo.domain.charges import Charges
-from tradealgo.domain.orders import OrderState
+from tradealgo.domain.orders import SUBMIT, OrderState
 from tradealgo.research.simulate import CHARGE_KINDS
 from tradealgo.research.tables import times
 
@@ -91,7 +91,7 @@ def denials(test: EventBacktest) -> pd.DataFrame:
     asked = {r.request_id: r for r in test.request_records}
     rows = []
     for v in test.verdicts:
-        if v.code != "SUBMIT":
+        if v.code != SUBMIT:
             r = asked.get(v.request_id)
             what = (r.side.value, r.quantity, r.intent.value) if r else ("", 0, "")
             rows.append((v.ts, v.instrument, *what, v.code, v.text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tradealgo.domain.limits import Limits
+from tradealgo.domain.orders import DUPLICATE
 from tradealgo.gatekeeper.book import Book
 from tradealgo.gatekeeper.situation import Denial, GateState, Proposal
 
@@ -13,7 +14,7 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
     if before is None or before is proposal.request:
         return None
     return Denial(
-        "DUPLICATE",
+        DUPLICATE,
         f"request {proposal.request.request_id} was here before: {before.side} {before.quantity} {before.instrument}",
         {"request_id": proposal.request.request_id},
     )
