@@ -83,11 +83,12 @@ def doctor(as_json: bool) -> None:
 
 @command()
 @click.option("--data", help="A candle file to replay instead of the simulated day.")
-def demo(data: str | None) -> None:
+@click.option("--symbol", help="What the file is of; else its symbol column or its name says, as infy.csv.")
+def demo(data: str | None, symbol: str | None) -> None:
     """Backtest, trade on paper, kill, compare: the quickstart notebook, run by papermill."""
     from tradealgo.live.demo import main as run
 
-    sys.exit(run(data=data))
+    sys.exit(run(data=data, symbol=symbol))
 
 
 @command()
@@ -141,8 +142,7 @@ def _stay(session: LiveSession) -> None:
         signal.signal(number, lambda *_: told.set())
     while session.is_running:
         if told.wait(1.0):
-            session.stop(source="cli")
-            click.echo(f"{session.id}: stopped")
+            _stop(session)
             return
     click.secho(f"{session.id} ended", fg="red", err=True)
     sys.exit(FAILED)
@@ -204,12 +204,25 @@ def kill(session: str | None, reason: str, flatten: bool, timeout_s: float) -> N
         found.wait(state="HALTED", timeout_s=timeout_s)
         click.echo(f"{found.id}: HALTED; positions stay as they are")
         return
+    if since := _flat_since(found):
+        click.echo(f"{found.id} has ended; it was VERIFIED_FLAT at {since}")
+        return
     began = time.monotonic()
     reached = found.kill(reason, source="cli")
     ways = [name for name in ("flag", "bus") if reached[name]] + (["signal"] if reached["signalled"] else [])
     click.echo(f"{found.id}: kill asked ({', '.join(ways)})")
     found.wait(state="VERIFIED_FLAT", timeout_s=timeout_s)
     click.secho(f"{found.id}: VERIFIED_FLAT in {time.monotonic() - began:.1f} s", fg="green")
+
+
+def _flat_since(session: LiveSession) -> str:
+    """Of a session that has ended: when its kill was verified with the broker; empty if it wasn't, or still runs."""
+    from tradealgo.domain.hours import ist_text
+    from tradealgo.live.leftovers import flat_since
+    from tradealgo.live.supervisor import has_ended
+
+    since = flat_since(session.folder)
+    return ist_text(since, "%d %b %H:%M:%S IST") if since and has_ended(session.folder) else ""
 
 
 @command()
@@ -251,10 +264,20 @@ def stop(session: str | None, every: bool) -> None:
 
     found = [LiveSession(f) for f in session_dirs() if session_processes(f)] if every else [_find(session)]
     for each in found:
-        each.stop(source="cli")
-        click.echo(f"{each.id}: stopped")
+        _stop(each)
     if not found:
         click.echo("no session is running")
+
+
+def _stop(session: LiveSession) -> None:
+    """End it, and say what it leaves."""
+    from tradealgo.live.leftovers import left_words
+    from tradealgo.live.supervisor import session_processes
+
+    ran = bool(session_processes(session.folder))
+    session.stop(source="cli")
+    said = "stopped" if ran else "it has ended already"
+    click.echo(f"{session.id}: {said}{left_words(session.folder, None if ran else time.time_ns())}")
 
 
 @command()

@@ -24,6 +24,7 @@ from tradealgo.bus.redis_bus import BlockingBus, connect_blocking
 from tradealgo.config import Mode, SessionDir
 from tradealgo.domain.errors import BadConfig, BusUnavailable
 from tradealgo.domain.state import Action, Control, Module
+from tradealgo.live import supervisor
 
 BUS_TIMEOUT_S = 1.0
 
@@ -92,9 +93,9 @@ def _publish(folder: SessionDir, control: Control) -> str | None:
 def _start_emergency(folder: SessionDir) -> bool:
     """Start the process that takes the kill over from a Gatekeeper that doesn't answer; whether there was need to.
 
-    A paper session that was stopped has neither positions nor an exchange; a live one may have both after a power cut.
+    A paper account ends with its exchange; a live session may have positions after a power cut.
     """
-    if not folder.has_sockets and folder.read_manifest().mode is Mode.PAPER:
+    if folder.read_manifest().mode is Mode.PAPER and supervisor.has_ended(folder):
         return False
     try:
         folder.logs.mkdir(parents=True, exist_ok=True)

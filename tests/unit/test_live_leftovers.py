@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
 import pytest
+from click.testing import CliRunner, Result
 
+from tradealgo import control
+from tradealgo.cli import main
 from tradealgo.config import Manifest, Mode, SessionDir
-from tradealgo.domain.errors import LeaseHeld
+from tradealgo.domain.errors import LeaseHeld, SessionNotFound
+from tradealgo.domain.hours import IST
 from tradealgo.domain.orders import Fill, Intent, Order, OrderState, Side
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import KillState, SessionState, TradingState
@@ -18,7 +28,7 @@ from tradealgo.gatekeeper.messages import Kind, Record
 from tradealgo.live import session as session_module
 from tradealgo.live import supervisor
 from tradealgo.live.launch import start
-from tradealgo.live.leftovers import check_leftovers, is_killing, kill_state, left_open
+from tradealgo.live.leftovers import check_leftovers, is_killing, kill_state, left_open, left_words
 from tradealgo.live.session import LiveSession
 
 ACCOUNT = "AB1234"
@@ -53,8 +63,8 @@ def order(state: OrderState) -> Record:
     ))  # fmt: skip
 
 
-def said(kill: KillState) -> Record:
-    return Record(Kind.STATE, SessionState(trading=TradingState.HALTED, kill=kill))
+def said(kill: KillState, ts_flat: int = 0) -> Record:
+    return Record(Kind.STATE, SessionState(trading=TradingState.HALTED, kill=kill, ts_flat=ts_flat))
 
 
 def session(home: Path, *records: Record, ts: int = 0, **changes: object) -> SessionDir:
@@ -177,3 +187,103 @@ def test_a_stop_without_a_kill_waits_for_nothing(
     LiveSession(session(home, fill(Side.BUY))).stop()
     assert stopped_at == [KillState.ARMED]
     assert not capsys.readouterr().err
+
+
+def tradealgo(*words: str) -> Result:
+    """A command, within this process."""
+    return CliRunner().invoke(main, words)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was started to see a kill through."""
+    found: list[str] = []
+    popen = SimpleNamespace(Popen=lambda words, **_: found.append(" ".join(words)), DEVNULL=subprocess.DEVNULL)
+    monkeypatch.setattr(control, "subprocess", popen)
+    return found
+
+
+def test_a_paper_account_ends_with_its_exchange(home: Path, started: list[str]) -> None:
+    """Its kill is refused at once, whatever was held; nothing is started and no flag is left, sockets or not."""
+    folder = session(home, fill(Side.BUY), mode=Mode.PAPER)
+    folder.sockets.rmdir()
+    for _ in range(2):
+        done = tradealgo("kill", "old")
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert "session old has ended, and its paper account with its exchange: nothing is left" in done.stderr
+        assert not folder.has_sockets
+    assert folder.sockets.is_dir()
+    assert tradealgo("kill", "old").exit_code == 1
+    assert not control._start_emergency(folder)  # nor by the desk's and Telegram's way
+    assert not started
+    assert not folder.kill_flag.exists()
+
+
+def test_a_paper_session_is_killed_while_its_exchange_or_a_process_lives(home: Path, started: list[str]) -> None:
+    """The exchange listens, wherever it runs; or it is being started again, as the supervisor is there."""
+    folder = session(home, fill(Side.BUY), mode=Mode.PAPER)
+    words = ["supervisor.supervisord", "-c", str(folder.supervisor_config)]
+    supervising = subprocess.Popen([sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 30
+        while not supervisor.session_processes(folder):  # until it has become python
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert LiveSession(folder).kill("drill")["watched"]
+    finally:
+        supervising.kill()
+        supervising.wait()
+    with pytest.raises(SessionNotFound, match="has ended"):
+        LiveSession(folder).kill("drill")
+    with socket.create_server(("127.0.0.1", 0)) as exchange:
+        there = msgspec.structs.replace(
+            folder.read_manifest(), rest_url=f"http://127.0.0.1:{exchange.getsockname()[1]}"
+        )
+        folder.manifest.write_bytes(msgspec.json.encode(there))
+        assert LiveSession(folder).kill("drill")["watched"]
+    assert len(started) == 2
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_kill_of_what_ended_flat_says_since_when(home: Path, mode: Mode, started: list[str]) -> None:
+    """Nobody asks the broker now, and nothing is started."""
+    at_noon = int(dt.datetime(2026, 11, 20, 12, 0, 5, tzinfo=IST).timestamp()) * 10**9
+    folder = session(home, fill(Side.BUY), said(KillState.LOCKED, at_noon), mode=mode)
+    done = tradealgo("kill", "old")
+    assert (done.exit_code, done.stdout) == (0, "old has ended; it was VERIFIED_FLAT at 20 Nov 12:00:05 IST\n")
+    assert not started
+    assert not folder.kill_flag.exists()
+
+
+@pytest.mark.parametrize("last", [KillState.ARMED, KillState.FLATTENING, KillState.VERIFIED_FLAT])
+def test_a_live_session_that_did_not_end_locked_is_killed(home: Path, last: KillState, started: list[str]) -> None:
+    """The emergency process takes it on."""
+    folder = session(home, fill(Side.BUY), said(last, ts_flat=1))
+    done = tradealgo("kill", "old", "--timeout", "0")
+    assert "old: kill asked (flag)" in done.stdout
+    assert len(started) == 1
+    assert folder.kill_flag.exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        (Mode.LIVE, "; it holds +75 NSE:INFY, still open at the broker: `tradealgo kill old` makes flat"),
+        (Mode.PAPER, "; +75 NSE:INFY ended with its paper exchange"),
+    ],
+)
+def test_a_stop_names_what_is_still_held(home: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode, words: str) -> None:
+    """Also what was bought before midnight; of a session that has ended already it says so."""
+    folder = session(home, fill(Side.BUY), mode=mode)
+    assert tradealgo("stop", "old").stdout == f"old: it has ended already{words}\n"
+    monkeypatch.setattr(supervisor, "session_processes", lambda _: [object()])
+    monkeypatch.setattr(LiveSession, "stop", lambda *_, **__: None)
+    assert tradealgo("stop", "old").stdout == f"old: stopped{words}\n"
+    assert left_words(folder, time.time_ns() + DAY_NS) == ""
+    assert left_words(folder) == words
+
+
+def test_a_stop_of_what_was_flat_adds_nothing(home: Path) -> None:
+    """Verified by the kill."""
+    session(home, fill(Side.BUY), said(KillState.LOCKED, 1))
+    assert tradealgo("stop", "old").stdout == "old: it has ended already\n"

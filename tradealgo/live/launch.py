@@ -26,6 +26,7 @@ from tradealgo.domain.hours import IST, ist_text
 from tradealgo.domain.instruments import InstrumentBook
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.sizing import Sizing
+from tradealgo.gatekeeper.lease import holder
 from tradealgo.live import manifest as checks
 from tradealgo.live import supervisor, watch
 from tradealgo.live.leftovers import check_leftovers
@@ -185,9 +186,10 @@ def _check_lease(account: str) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
+            held = holder(account)
             raise LeaseHeld(
                 f"account {account} is held by a Gatekeeper whose supervisor is gone: end its session with "
-                "`tradealgo stop SESSION` (see `tradealgo status --all`), and launch again"
+                f"`tradealgo stop {held.session_id if held else 'SESSION'}`, and launch again"
             ) from None
 
 

@@ -10,7 +10,7 @@ from tradealgo.config import Mode, SessionDir, session_dirs
 from tradealgo.domain.errors import BadConfig, LeaseHeld
 from tradealgo.domain.hours import ist_date
 from tradealgo.domain.orders import Order
-from tradealgo.domain.state import KillState
+from tradealgo.domain.state import KillState, SessionState
 from tradealgo.gatekeeper.journal import open_readonly, read
 from tradealgo.gatekeeper.messages import Kind
 
@@ -19,11 +19,22 @@ FLAT = frozenset({KillState.VERIFIED_FLAT, KillState.LOCKED})
 
 def kill_state(folder: SessionDir) -> KillState:
     """The kill's state as it was journaled last, by the Gatekeeper or by the emergency process; ARMED before any."""
+    state = _last_state(folder)
+    return state.kill if state is not None else KillState.ARMED
+
+
+def flat_since(folder: SessionDir) -> int:
+    """When the broker's positions were verified flat (UTC ns), if the journal ends LOCKED; else 0."""
+    state = _last_state(folder)
+    return state.ts_flat if state is not None and state.kill is KillState.LOCKED else 0
+
+
+def _last_state(folder: SessionDir) -> SessionState | None:
     if not folder.journal.exists():
-        return KillState.ARMED
+        return None
     with contextlib.closing(open_readonly(folder.journal)) as db:
-        states = [row.message.kill for row in read(db, kinds=(Kind.STATE,))]
-    return states[-1] if states else KillState.ARMED
+        states = [row.message for row in read(db, kinds=(Kind.STATE,))]
+    return states[-1] if states else None
 
 
 def is_killing(folder: SessionDir) -> bool:
@@ -32,10 +43,10 @@ def is_killing(folder: SessionDir) -> bool:
     return folder.kill_flag.exists() if state is KillState.ARMED else state is not KillState.LOCKED
 
 
-def left_open(folder: SessionDir, now: int) -> list[str]:
+def left_open(folder: SessionDir, now: int | None) -> list[str]:
     """Positions and working orders that the journal of today (IST) ends with, in words; none once verified flat.
 
-    Earlier days don't count: the broker squares intraday positions off, and day orders expire.
+    Earlier days don't count: the broker squares intraday positions off, and day orders expire. Without `now` all do.
     """
     if not folder.journal.exists():
         return []
@@ -43,7 +54,7 @@ def left_open(folder: SessionDir, now: int) -> list[str]:
     orders: dict[str, Order] = {}
     with contextlib.closing(open_readonly(folder.journal)) as db:
         for row in read(db, kinds=(Kind.STATE, Kind.ORDER, Kind.FILL)):
-            if ist_date(row.ts) != ist_date(now):
+            if now is not None and ist_date(row.ts) != ist_date(now):
                 continue
             if row.kind is Kind.STATE and row.message.kill in FLAT:  # the broker's own word
                 held.clear()
@@ -75,7 +86,18 @@ def check_leftovers(account: str, now: int) -> None:
                 )
 
 
-def _left_open(folder: SessionDir, now: int) -> list[str]:
+def left_words(folder: SessionDir, now: int | None = None) -> str:
+    """What a stopped session left open, for behind its "stopped": as `left_open`, and what becomes of it. May be empty."""
+    manifest = folder.read_manifest()
+    left = ", ".join(_left_open(folder, now))
+    if not left:
+        return ""
+    if manifest.mode is Mode.PAPER:
+        return f"; {left} ended with its paper exchange"
+    return f"; it holds {left}, still open at the broker: `tradealgo kill {manifest.session_id}` makes flat"
+
+
+def _left_open(folder: SessionDir, now: int | None) -> list[str]:
     try:
         return left_open(folder, now)
     except sqlite3.Error as error:

@@ -24,7 +24,7 @@ import redis
 from tradealgo import control
 from tradealgo.bus.keys import Stream, instruments_key
 from tradealgo.bus.redis_bus import BlockingBus, connect_blocking
-from tradealgo.config import SessionDir, session_dirs
+from tradealgo.config import Mode, SessionDir, session_dirs
 from tradealgo.domain.candles import ClosedCandle
 from tradealgo.domain.errors import BadConfig, InvalidInput, SessionNotFound, TradeAlgoError
 from tradealgo.domain.hours import IST, ist_text
@@ -327,7 +327,11 @@ class LiveSession:
 
     def kill(self, reason: str = "", source: str = "notebook") -> dict[str, Any]:
         """Trip the kill switch: cancel all, flatten, verify, lock. Returns what was reached; `wait(state="VERIFIED_FLAT")`
-        says when it is done."""
+        says when it is done. Raises SessionNotFound for a paper session that has ended, and its account with it."""
+        if self.manifest.mode is Mode.PAPER and supervisor.has_ended(self.folder):
+            raise SessionNotFound(
+                f"session {self.id} has ended, and its paper account with its exchange: nothing is left to make flat"
+            )
         return self._ask(Action.KILL, reason, source)
 
     def halt(self, reason: str = "", source: str = "notebook") -> dict[str, Any]:

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import xmlrpc.client
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -300,10 +301,31 @@ def emergencies(folder: SessionDir) -> list[Any]:
     return [p for p in _processes(folder) if EMERGENCY in p.info["cmdline"]]
 
 
+def has_ended(folder: SessionDir) -> bool:
+    """Whether nothing of a session is left: no process of its own, nor the exchange that a paper account lives in.
+
+    While a session's exchange is being started again its supervisor is there.
+    """
+    manifest = folder.read_manifest()
+    return not (manifest.mode is Mode.PAPER and _listens(manifest.rest_url)) and not session_processes(folder)
+
+
+def _listens(url: str) -> bool:
+    """Whether anything listens at an address with a port, as a paper exchange has one."""
+    where = urllib.parse.urlsplit(url)
+    if where.hostname is None or where.port is None:
+        return False
+    try:
+        socket.create_connection((where.hostname, where.port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
 def _processes(folder: SessionDir) -> list[Any]:
     import psutil
 
-    marks = (str(folder.path), str(folder.sockets))
+    marks = (str(folder.path), str(folder._sockets_path))  # to look for what is gone makes no folder
     return [
         p for p in psutil.process_iter(["cmdline", "uids"])
         if p.pid != os.getpid() and p.info["uids"] and p.info["uids"].real == os.getuid()
