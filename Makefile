@@ -6,8 +6,11 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.installed
-# A file of one-minute candles to replay in the demo instead of the simulated day.
+# A file of one-minute candles to replay in the demo instead of the simulated day, and what it is of (else its name says).
 DATA ?=
+SYMBOL ?=
+# The notebook that `make lab` opens: a copy that is yours, so that the demo goes on with the course's.
+MINE := mine/quickstart.ipynb
 # Every module in benchmarks/ that can be run.
 BENCHMARKS := $(filter-out report event_peers,$(patsubst benchmarks/%.py,%,$(shell grep -l __main__ benchmarks/*.py)))
 
@@ -33,11 +36,12 @@ else
 endif
 	@touch $(STAMP)
 
-demo: setup ## The main job: backtest, paper session, kill, parity; report in runs/<time>/ (DATA=candles.txt.gz replays a file)
-	@$(BIN)/tradealgo demo $(if $(DATA),--data "$(DATA)")
+demo: setup ## The main job: backtest, paper session, kill, parity; report in runs/<time>/ (DATA=infy.csv replays a file)
+	@$(BIN)/tradealgo demo $(if $(DATA),--data "$(DATA)") $(if $(SYMBOL),--symbol "$(SYMBOL)")
 
-lab: setup ## JupyterLab with the TradeAlgo kernels, opening the quickstart
-	$(BIN)/jupyter lab notebooks/01_quickstart.ipynb
+lab: setup ## JupyterLab with the TradeAlgo kernels, opening your copy of the quickstart
+	@test -e $(MINE) || { mkdir -p $(dir $(MINE)); cp notebooks/01_quickstart.ipynb $(MINE); }
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(MINE)
 
 test: setup ## All tests, the notebooks included
 	$(BIN)/python -m pytest -n auto --dist worksteal tests/unit tests/property tests/parity tests/conformance

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import shutil
+import sys
 from pathlib import Path
 
 import click
 
 from tradealgo.domain.errors import BadConfig, InvalidInput
+from tradealgo.live.review import run_name, symbol_of
 
 NOTEBOOK = "notebooks/01_quickstart.ipynb"
 #: papermill can wait for ever on a kernel that died: a hard end. The demo itself takes about a minute.
@@ -24,14 +26,15 @@ def find_notebook() -> Path:
     raise BadConfig(f"{NOTEBOOK} is not below {Path.cwd()}: run the demo from a checkout of TradeAlgo")
 
 
-def check_data(data: str | None) -> Path | None:
-    """The candle file that was asked for. Raises InvalidInput if there is none."""
+def check_data(data: str | None, symbol: str | None = None) -> dict[str, object]:
+    """The notebook's parameters for the candle file that was asked for. Raises InvalidInput for none, or a bad one."""
     if data is None:
-        return None
+        return {}
     path = Path(data).expanduser().resolve()
     if not path.is_file():
         raise InvalidInput(f"no candle file at {data}: expected one-minute candles as text, CSV or Parquet")
-    return path
+    symbol_of(path, symbol or "")
+    return {"data": str(path), "symbol": symbol or ""}
 
 
 def run_notebook(notebook: Path, out: Path, parameters: dict[str, object]) -> None:
@@ -53,22 +56,19 @@ def summary_text(folder: Path) -> str:
     return "\n".join(json.loads((folder / "summary.json").read_text())["lines"])
 
 
-def main(data: str | None = None, out: str | None = None) -> int:
+def main(data: str | None = None, out: str | None = None, symbol: str | None = None) -> int:
     """Run the demo into `runs/<time>/`; returns the exit code: 0 only if every step and the parity check held."""
-    source = check_data(data)
+    parameters = check_data(data, symbol)
     notebook = find_notebook()
-    folder = Path(out or notebook.parents[1] / "runs" / time.strftime("%Y%m%d-%H%M%S")).resolve()
+    folder = Path(out or notebook.parents[1] / "runs" / run_name()).resolve()
     folder.mkdir(parents=True)
     # The demo's sessions, leases and tokens live in its own folder: it never meets a session that trades.
     os.environ["TRADEALGO_HOME"] = str(folder / "home")
     click.echo(f"running {notebook.relative_to(notebook.parents[1])} into {os.path.relpath(folder)} …", err=True)
-    parameters: dict[str, object] = {"run_dir": str(folder)}
-    if source is not None:
-        parameters["data"] = str(source)
     import papermill.exceptions
 
     try:
-        run_notebook(notebook, folder / "01_quickstart.ipynb", parameters)
+        run_notebook(notebook, folder / "01_quickstart.ipynb", parameters | {"run_dir": str(folder)})
     except papermill.exceptions.PapermillExecutionError as error:
         click.echo(f"the demo failed in cell {error.cell_index}: {error.ename}: {error.evalue}", err=True)
         click.echo(f"the executed notebook is {os.path.relpath(folder / '01_quickstart.ipynb')}", err=True)
@@ -77,7 +77,13 @@ def main(data: str | None = None, out: str | None = None) -> int:
         stop_leftovers()
     click.echo(summary_text(folder))
     click.echo(f"report:  {os.path.relpath(folder / 'report.html')}")
+    click.echo(f"status:  TRADEALGO_HOME={os.path.relpath(folder / 'home')} {command()} status --all")
     return 0
+
+
+def command() -> str:
+    """`tradealgo` as it can be typed here."""
+    return "tradealgo" if shutil.which("tradealgo") else os.path.relpath(Path(sys.executable).with_name("tradealgo"))
 
 
 def stop_leftovers() -> None:

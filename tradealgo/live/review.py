@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tradealgo.config import Market
 from tradealgo.domain.candles import SECOND_NS
-from tradealgo.domain.errors import TradeAlgoError
+from tradealgo.domain.errors import BadCandles, TradeAlgoError
+from tradealgo.domain.hours import ist_text
 
 if TYPE_CHECKING:
     from tradealgo.live.session import LiveSession
@@ -20,39 +21,69 @@ if TYPE_CHECKING:
 #: What the quickstart trades unless it is given a file.
 SHARES = ("NSE:RELIANCE", "NSE:INFY", "NSE:TCS", "NSE:HDFCBANK", "NSE:ICICIBANK")
 
+#: The course's folder, and that of `make lab`'s copy.
+NOTEBOOKS = ("notebooks", "mine")
+
+
+def run_name() -> str:
+    """A run's name: the time in India, by which its session's id begins too."""
+    return ist_text(time.time_ns(), "%Y%m%d-%H%M%S")
+
 
 def run_folder(path: str | Path = "") -> Path:
     """Where a run's files go: `path`, else a new `runs/<time>` here, or beside the notebooks' folder from within it."""
     here = Path.cwd()
-    here = here.parent if here.name == "notebooks" else here
-    folder = Path(path or here / "runs" / time.strftime("%Y%m%d-%H%M%S")).resolve()
+    here = here.parent if here.name in NOTEBOOKS else here
+    folder = Path(path or here / "runs" / run_name()).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def choose_market(folder: Path, *, data: str, day: str, seed: int, speed: float) -> tuple[Market, list[str], str]:
+def choose_market(
+    folder: Path, *, data: str, day: str, seed: int, speed: float, symbol: str = ""
+) -> tuple[Market, list[str], str]:
     """What to play: a simulated day of five shares, or a file's day.
 
     An index can't be traded, so an index file is played as its month's future. `day` is ISO; of a file, empty is its
-    last one.
+    last one. `symbol` says what a file is of, or which of its several instruments to take; see `symbol_of`.
 
     Returns:
         The market, the instruments' keys, and a few words on what was read and mended.
     """
     if not data:
         return Market(day=day or "2026-11-20", seed=seed, speed=speed), list(SHARES), f"simulated day, seed {seed}"
-    from tradealgo.research.candle_files import read_raw
-    from tradealgo.research.history import as_future, days_of, read_candles, repairs_of, write_market
+    from tradealgo.research.history import as_traded, days_of, read_candles, repairs_of, write_market
 
-    frame = read_candles(data)
-    _, symbol = read_raw(Path(data))
-    replay = as_future(frame, symbol, day or days_of(frame)[-1])
+    name = symbol_of(Path(data), symbol)
+    frame = read_candles(data, symbol=symbol or None)
+    replay = as_traded(frame, name, day or days_of(frame)[-1])
     file = write_market(folder / "market.parquet", [replay])
     date = days_of(replay.candles)[0].isoformat()
     text = (
-        f"{Path(data).name}: {len(frame):,} candles of {symbol}; {date} as {replay.instrument.key}\n{repairs_of(frame)}"
+        f"{Path(data).name}: {len(frame):,} candles of {name}; {date} as {replay.instrument.key}\n{repairs_of(frame)}"
     )
     return Market(day=date, file=str(file), seed=seed, speed=speed), [replay.instrument.key], text
+
+
+def symbol_of(path: Path, symbol: str = "") -> str:
+    """What a candle file is of: `symbol`, else its symbol column, else the index or share that its name begins with.
+
+    Raises:
+        BadCandles: none of them says it, or the file holds several instruments and not this one.
+    """
+    from tradealgo.research.candle_files import read_raw
+    from tradealgo.research.history import known
+
+    _, name = read_raw(path, symbol or None)
+    if symbol or name != (stem := path.name.split(".")[0]):
+        return name
+    found = known(stem)
+    if found is None:
+        raise BadCandles(
+            f"{path.name} doesn't say which share or index it is of: name it after that, as infy.csv or nifty_2022.csv,"
+            f" or give the symbol: make demo DATA={path.name} SYMBOL=INFY"
+        )
+    return found
 
 
 def session_parity(result: Backtest, session: LiveSession) -> Parity:
@@ -129,8 +160,6 @@ def _round_trips(session: LiveSession) -> int:
 def _orders_table(session: LiveSession) -> Any:
     """Each order in a line: exchange time of its candle, what was wanted, what came of it."""
     import pandas as pd
-
-    from tradealgo.domain.hours import ist_text
 
     rows = [
         {

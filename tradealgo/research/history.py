@@ -9,6 +9,7 @@ write_market("march.parquet", [replay])          # Market(day="2022-03-07", file
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,7 +20,7 @@ import numpy as np
 from tradealgo.domain.candles import CANDLE, MINUTE_NS, SECOND_NS
 from tradealgo.domain.errors import BadCandles
 from tradealgo.domain.hours import DAY_NS, at, ist_date, previous_trading_day
-from tradealgo.domain.instruments import Instrument
+from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.research.candle_files import COLUMNS, INDIA, read_raw
 from tradealgo.research.kite_history import history
 from tradealgo.research.repair import DayHours, Repair, Repairs, mend, probe, starts_of
@@ -37,10 +38,12 @@ __all__ = [
     "as_future",
     "as_instrument",
     "as_recorded",
+    "as_traded",
     "candles",
     "day_of",
     "days_of",
     "history",
+    "known",
     "played",
     "read_candles",
     "repairs_of",
@@ -212,6 +215,38 @@ def as_future(frame: pd.DataFrame, name: str = "NIFTY", day: dt.date | str | Non
         raise BadCandles(f"{name!r} has no futures here: expected {' or '.join(u.name for u in UNDERLYINGS)}")
     level = float(replay.candles["close"].iloc[0])
     return replay._replace(instrument=future_instrument(found, expiring_months(date)[0], date, level))
+
+
+def as_traded(frame: pd.DataFrame, symbol: str, day: dt.date | str | None = None) -> Replay:
+    """A day replayed as what trades under a symbol: an index as its month's future, any other as the share `NSE:INFY`.
+
+    `known` tells which symbol a file's name means. Raises BadCandles for an index without futures, or a derivative.
+    """
+    from tradealgo.exchange.listing import SHARES, UNDERLYINGS, Share, share_instrument
+
+    bare = symbol.upper().rpartition(":")[2].strip()
+    index = next((u.name for u in UNDERLYINGS if bare in (u.name, u.tradingsymbol)), None)
+    if index is not None:
+        return as_future(frame, index, day)
+    if probe(bare).kind is not Kind.EQUITY:
+        raise BadCandles(
+            f"{symbol!r} can't be replayed: expected a share, or one of {', '.join(u.name for u in UNDERLYINGS)}"
+        )
+    replay = as_instrument(frame, probe(bare), day)
+    # A share that the paper exchange doesn't list gets a number of its own; the tick is that of the data's price.
+    share = next((s for s in SHARES if s.tradingsymbol == bare), Share(bare, 1, 0.0, 0.0, 0.0, 0))
+    price = float(replay.candles["close"].iloc[0])
+    return replay._replace(instrument=share_instrument(msgspec.structs.replace(share, base=price)))
+
+
+def known(name: str) -> str | None:
+    """The index or share that a file's name begins with: `infy_2022` is INFY. None for a name that says nothing."""
+    from tradealgo.exchange.listing import SHARES, UNDERLYINGS
+
+    indices = {text for u in UNDERLYINGS for text in (u.name, u.tradingsymbol)}
+    symbols = indices | {s.tradingsymbol for s in SHARES}
+    whole = name.upper()
+    return next((text for text in (whole, re.split(r"[\W_]", whole)[0]) if text in symbols), None)
 
 
 def as_recorded(folder: SessionDir | Path_) -> list[Replay]:
