@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -56,10 +57,14 @@ def _find(session: str | None) -> LiveSession:
     return attach(session)
 
 
-def _console() -> Any:
+def _show(session: LiveSession) -> None:
+    """A session's summary: as wide as the terminal, uncut where it goes elsewhere."""
     from rich.console import Console
 
-    return Console()
+    from tradealgo.live.terminal import UNCUT, summary
+
+    terminal = sys.stdout.isatty()
+    Console(width=None if terminal else UNCUT).print(summary(session, expand=terminal))
 
 
 @command()
@@ -154,11 +159,11 @@ def _stay(session: LiveSession) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, or a list without SESSION.")
 def status(session: str | None, past: bool, as_json: bool) -> None:
     """Running sessions, or one SESSION (its id, or the beginning of it)."""
-    from tradealgo.live.terminal import session_row, sessions_table, summary
+    from tradealgo.live.terminal import session_row, sessions_text
 
     if session is not None:
         found = _find(session)
-        click.echo(json.dumps(found.snapshot(), default=str)) if as_json else _console().print(summary(found))
+        click.echo(json.dumps(found.snapshot(), default=str)) if as_json else _show(found)
         return
     from tradealgo.config import session_dirs
     from tradealgo.live.session import LiveSession
@@ -168,7 +173,7 @@ def status(session: str | None, past: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, default=str))
     elif rows:
-        _console().print(sessions_table(rows))
+        click.echo(sessions_text(rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     else:
         click.echo("no session is running" + ("" if past else " (--all shows past ones)"))
 
@@ -178,11 +183,11 @@ def status(session: str | None, past: bool, as_json: bool) -> None:
 @click.option("--once", is_flag=True, help="Show it once and return.")
 def attach(session: str | None, once: bool) -> None:
     """Watch a session (the newest running one) until Ctrl-C, which leaves it running."""
-    from tradealgo.live.terminal import summary, watch
+    from tradealgo.live.terminal import watch
 
     found = _find(session)
     if once or found.is_past:
-        _console().print(summary(found))
+        _show(found)
     else:
         watch(found)
 

@@ -17,6 +17,11 @@ from tradealgo.live.session import LiveSession
 
 REFRESH_S = 0.25
 _ORDERS_SHOWN = 8
+#: Columns of the list of sessions: to the right, and those that a narrow terminal does without.
+FIGURES = ("MTM", "orders", "alerts")
+LEAST_USED = ("orders", "account", "status", "alerts")
+#: What is read by a program, or kept in a file, has lines as long as they come.
+UNCUT = 1_000
 
 
 def session_row(session: LiveSession) -> dict[str, Any]:
@@ -38,22 +43,33 @@ def session_row(session: LiveSession) -> dict[str, Any]:
     }
 
 
-def sessions_table(rows: list[dict[str, Any]]) -> Table:
-    """A line a session."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("session", "status", "mode", "account", "state", "MTM", "orders", "alerts"):
-        right = name in ("MTM", "orders", "alerts")
-        table.add_column(name, justify="right" if right else "left", no_wrap=name == "session")
-    for row in rows:
-        mtm = "" if row["mtm"] is None else f"{row['mtm']:,.2f}"
-        state = row["trading"] if row["kill"] in (None, "ARMED") else row["kill"]
-        words = (row["session_id"], row["status"], row["mode"], row["account"], state or "")
-        table.add_row(*words, mtm, str(row["orders"]), str(row["alerts"]))
-    return table
+def sessions_text(rows: list[dict[str, Any]], width: int | None = None) -> str:
+    """A line a session, under a heading. Nothing is cut: what is too wide loses columns, those of least use first."""
+    columns = {
+        "session": [r["session_id"] for r in rows],
+        "status": [r["status"] for r in rows],
+        "mode": [r["mode"] for r in rows],
+        "account": [r["account"] for r in rows],
+        "state": [(r["trading"] if r["kill"] in (None, "ARMED") else r["kill"]) or "" for r in rows],
+        "MTM": ["" if r["mtm"] is None else f"{r['mtm']:,.2f}" for r in rows],
+        "orders": [str(r["orders"]) for r in rows],
+        "alerts": [str(r["alerts"]) for r in rows],
+    }
+    padded = {name: _padded(name, cells) for name, cells in columns.items()}
+    for name in LEAST_USED:
+        if width is not None and sum(len(cells[0]) + 2 for cells in padded.values()) - 2 > width:
+            del padded[name]
+    return "\n".join("  ".join(line).rstrip() for line in zip(*padded.values(), strict=True))
 
 
-def summary(session: LiveSession) -> Panel:
-    """One session: state, health, positions, the last orders, alerts."""
+def _padded(name: str, cells: list[str]) -> list[str]:
+    """A column with its heading, figures to the right."""
+    width = max(len(text) for text in (name, *cells))
+    return [text.rjust(width) if name in FIGURES else text.ljust(width) for text in (name, *cells)]
+
+
+def summary(session: LiveSession, *, expand: bool = True) -> Panel:
+    """One session: state, health, positions, the last orders, alerts; over the whole width, or as wide as it needs."""
     shot = session.snapshot()
     parts: list[Any] = [_head(session, shot), _health(shot)]
     if shot["positions"]:
@@ -65,9 +81,8 @@ def summary(session: LiveSession) -> Panel:
         parts.append(_table("last orders", shot["orders"][:_ORDERS_SHOWN], names))
     parts += [Text(f"{a['level']} {a['module']}: {a['text']}", style="red") for a in shot["alerts"]]
     live = session.manifest.mode == "live"
-    return Panel(
-        Group(*parts), title=f"{'LIVE' if live else 'paper'} · {session.id}", border_style="yellow" if live else "blue"
-    )
+    title = f"{'LIVE' if live else 'paper'} · {session.id}"
+    return Panel(Group(*parts), title=title, border_style="yellow" if live else "blue", expand=expand)
 
 
 def _head(session: LiveSession, shot: dict[str, Any]) -> Text:
@@ -93,7 +108,8 @@ def _health(shot: dict[str, Any]) -> Text:
 def _table(title: str, rows: list[dict[str, Any]], names: tuple[str, ...]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in names:
-        table.add_column(name.replace("_", " "), justify="right" if isinstance(rows[0][name], (int, float)) else "left")
+        justify: Any = "right" if isinstance(rows[0][name], (int, float)) else "left"
+        table.add_column(name.replace("_", " "), justify=justify, overflow="fold")  # a figure is never cut
     for row in rows:
         table.add_row(*(f"{row[n]:,.2f}" if isinstance(row[n], float) else str(row[n]) for n in names))
     return table
