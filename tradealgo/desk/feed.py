@@ -18,6 +18,7 @@ from tradealgo.bus.redis_bus import Bus, connect
 from tradealgo.config import Manifest, Mode, SessionDir, session_dirs
 from tradealgo.domain.errors import TradeAlgoError
 from tradealgo.domain.instruments import Instrument, InstrumentBook
+from tradealgo.domain.state import Action
 from tradealgo.live.view import VIEW_STREAMS, SessionView
 
 log = logging.getLogger(__name__)
@@ -52,11 +53,13 @@ class Feed:
 
     @property
     def status(self) -> str:
-        """RUNNING, STARTING (no bus yet), LOST (the bus went away) or PAST."""
+        """RUNNING, STARTING (no bus yet), LOST (the bus went away), ENDED (it went as it was told to) or PAST."""
         if self.past:
             return "PAST"
         if self.connected:
             return "RUNNING"
+        if any(c.action is Action.STOP for c in self.view.controls):
+            return "ENDED"
         return "LOST" if self.view.beats else "STARTING"
 
     def close(self) -> None:
@@ -204,7 +207,7 @@ class Hub:
 def _supervised(folder: SessionDir) -> bool:
     """Whether the session's supervisor listens."""
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
-        return probe.connect_ex(str(folder.supervisor_socket)) == 0
+        return folder.has_sockets and probe.connect_ex(str(folder.supervisor_socket)) == 0
 
 
 def read_record(folder: SessionDir, view: SessionView) -> InstrumentBook | None:

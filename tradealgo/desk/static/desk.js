@@ -52,7 +52,7 @@ function header(el, id) {
   el.append(bar);
   return link.follow(id, ({ shot, heard }, news) => {
     if (!touches(news, HEADER)) return;
-    const linked = !link.connected ? ["no server", "bad"] : !heard ? ["looking…", ""] : { RUNNING: ["running", "good"], STARTING: ["starting", "busy"], LOST: ["bus lost", "bad"], PAST: ["past session", "past"] }[shot.status] ?? ["", ""];
+    const linked = !link.connected ? ["no server", "bad"] : !heard ? ["looking…", ""] : { RUNNING: ["running", "good"], STARTING: ["starting", "busy"], LOST: ["bus lost", "bad"], ENDED: ["session ended", "past"], PAST: ["past session", "past"] }[shot.status] ?? ["", ""];
     el.dataset.mode = shot.mode ?? "";
     el.dataset.link = link.connected ? shot.status ?? "" : "DOWN";
     fill(bar,

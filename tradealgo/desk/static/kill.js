@@ -41,6 +41,7 @@ export function says(model) {
   if (model.asked?.failed) return [`The kill was NOT delivered (${model.asked.failed}). In a terminal: ${terminal}`, "bad"];
   if (!model.heard) return ["Looking for the session…", ""];
   if (status === "PAST") return [`This session is over. It ended ${words(kill ?? "without a record of its kill state")}.`, ""];
+  if (status === "ENDED") return ["This session has ended.", ""];
   if (status === "LOST") return [`The session's bus can't be reached; what you see is old. The kill still works, by its flag and by signal.`, "bad"];
   if (model.asked) return ["Kill sent. Waiting for the Gatekeeper to confirm…", "busy"];
   if (!kill || kill === "ARMED") {

@@ -30,5 +30,5 @@ link.watch(({ sessions, connected }) => {
   const wanted = decodeURIComponent(location.hash.slice(1));
   if (!shown) show(sessions.find(s => s.session_id === wanted)?.session_id ?? sessions[0].session_id);
   fill(list, sessions.slice(0, 8).map(s => v("button", { type: "button", class: `ta-session ta-${s.mode}`, "aria-pressed": String(s.session_id === shown), "data-id": s.session_id },
-    v("b", {}, s.strategy), v("span", { class: trend(s.mtm?.mtm) }, money(s.mtm?.mtm)), v("small", {}, `${s.mode} · ${s.status === "PAST" ? "past" : words(s.kill && s.kill !== "ARMED" ? s.kill : s.trading ?? s.status).toLowerCase()}`))));
+    v("b", {}, s.strategy), v("span", { class: trend(s.mtm?.mtm) }, money(s.mtm?.mtm)), v("small", {}, `${s.mode} · ${s.status === "PAST" ? "past" : s.status === "ENDED" ? "ended" : words(s.kill && s.kill !== "ARMED" ? s.kill : s.trading ?? s.status).toLowerCase()}`))));
 });

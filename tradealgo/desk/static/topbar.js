@@ -72,8 +72,8 @@ export function topBar(el) {
     if (!connected) { fill(words_, v("span", { class: "bad" }, "✖ no Jupyter server")); return; }
     if (!first) { fill(words_); return; }
     const killed = first.kill && first.kill !== "ARMED";
-    const state = first.status === "LOST" ? "bus lost" : killed ? words(first.kill) : first.trading ?? "starting";
-    const tone = isFlat(first.kill) ? "good" : killed || first.status === "LOST" || first.trading === "HALTED" ? "bad" : first.trading === "REDUCING" ? "warn" : "";
+    const state = first.status === "LOST" ? "bus lost" : first.status === "ENDED" ? "session ended" : killed ? words(first.kill) : first.trading ?? "starting";
+    const tone = first.status === "ENDED" ? "" : isFlat(first.kill) ? "good" : killed || first.status === "LOST" || first.trading === "HALTED" ? "bad" : first.trading === "REDUCING" ? "warn" : "";
     fill(words_, v("span", { class: "ta-mode" }, first.mode === "live" ? "LIVE" : "PAPER"),
       v("a", { href: `${base}tradealgo/panel#${encodeURIComponent(first.session_id)}`, target: "_blank", style: "color:inherit", title: "open the panel" }, first.strategy),
       v("b", { class: trend(first.mtm?.mtm) }, money(first.mtm?.mtm)), v("span", { class: tone }, state), all.length > 1 ? v("span", {}, `+${all.length - 1}`) : "");

@@ -1,0 +1,50 @@
+"""What the desk says of a session whose bus went away: that it was ended, or that it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tradealgo.bus.keys import Stream
+from tradealgo.bus.redis_bus import Bus, connect
+from tradealgo.bus.server import EmbeddedServer
+from tradealgo.config import Manifest, Mode, SessionDir
+from tradealgo.desk.feed import Feed
+from tradealgo.domain.sizing import Sizing
+from tradealgo.domain.state import Action, Beat, Control, Module
+
+
+async def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(("asked", "status"), [(Action.STOP, "ENDED"), (Action.HALT, "LOST")])
+async def test_a_bus_that_went_away_is_lost_unless_a_stop_was_asked(tmp_path: Path, asked: Action, status: str) -> None:
+    """A stop reaches the desk by the control stream before the bus, which outlives all others, ends."""
+    folder = SessionDir(tmp_path / "ending")
+    with EmbeddedServer() as server:
+        manifest = Manifest(
+            session_id="ending", mode=Mode.PAPER, account="PAPER1", strategy="a:B", parameters={}, instruments=(),
+            capital=1.0, sizing=Sizing(units=1), bus_url=server.url, created=time.time_ns(),
+        )  # fmt: skip
+        folder.write_manifest(manifest)
+        bus = Bus(connect(server.url), "ending")
+        await bus.publish(Stream.HEALTH, Beat(module=Module.MONITOR, pid=1, ts=time.time_ns(), state="READY"))
+        await bus.publish(Stream.CONTROL, Control(action=asked, source="cli", ts=time.time_ns()))
+        await bus.close()
+        feed = Feed(folder, manifest)
+        try:
+            await until(lambda: feed.connected and feed.view.beats and feed.view.controls)
+            assert feed.status == "RUNNING"
+            server.stop()
+            await until(lambda: not feed.connected)
+            assert (feed.status, feed.row()["status"], feed.shot["status"]) == (status, status, status)
+        finally:
+            feed.close()
