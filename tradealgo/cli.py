@@ -108,10 +108,10 @@ def demo(data: str | None, symbol: str | None) -> None:
 @click.option("--lots", type=int, help="Lots for a target of 1.")
 @click.option("--fraction", type=float, help="Of the capital for a target of 1.")
 @click.option("--interval", type=int, default=60, show_default=True, help="Seconds a candle.")
-@click.option("--day", help="Paper: the day to play, as 2026-11-23. By default the last trading day.")
+@click.option("--day", help="Paper: the day to play, as 2026-11-23. By default the last trading day that has begun.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Paper: of the simulated day.")
 @click.option("--file", "file", help="Paper: a market file to replay.")
-@click.option("--speed", type=float, help="Paper: times real time.")
+@click.option("--speed", type=float, help="Paper: times real time; 60 by default.")
 @click.option("--account", help="The broker's user id; PAPER1 on paper.")
 @click.option("--port", type=int, help="Paper: of the exchange; a free one by default.")
 @click.option("--unpromoted", is_flag=True, help="Live: although `tradealgo promote` has not passed the strategy.")
@@ -339,7 +339,7 @@ def _newest(session: str | None) -> LiveSession:
 
 
 @command()
-@click.option("--day", help="The day to play, as 2026-11-23. By default the last trading day.")
+@click.option("--day", help="The day to play, as 2026-11-23. By default the last trading day that has begun.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--file", "file", help="A market file to replay.")
 @click.option("--speed", type=float, default=1.0, show_default=True, help="Times real time.")

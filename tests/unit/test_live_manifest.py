@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import socket
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tradealgo.config import Market, Mode
 from tradealgo.domain.errors import BadConfig, InvalidInput, UnknownInstrument
+from tradealgo.domain.hours import IST, is_trading_day, last_trading_day
 from tradealgo.domain.sizing import Sizing
 from tradealgo.live import manifest as checks
 from tradealgo.live.arguments import market_of, sizing_of, strategy_of
@@ -120,6 +122,45 @@ def test_a_day_that_is_no_date_and_a_file_that_isnt_there_are_refused() -> None:
         checks.market_instruments(Market(day="20 Nov"))
     with pytest.raises(InvalidInput, match=r"no market file at nowhere\.parquet"):
         checks.checked_market(Market(day="2026-11-20", file="nowhere.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("day", "sentence"),
+    [
+        ("2026-11-22", "Sunday 2026-11-22 is not a trading day of NSE: the nearest is 2026-11-23"),
+        ("2026-11-21", "Saturday 2026-11-21 is not a trading day of NSE: the nearest is 2026-11-20"),
+        ("2026-10-02", "Friday 2026-10-02 is not a trading day of NSE: the nearest is 2026-10-01"),
+    ],
+)
+def test_a_simulated_day_must_be_one_of_trading(day: str, sentence: str) -> None:
+    """Weekends and holidays name the nearest day; a special session on a Sunday is one, and a file has its own days."""
+    with pytest.raises(InvalidInput, match=sentence):
+        checks.checked_market(Market(day=day))
+    assert checks.checked_market(Market(day="2026-02-01")).day == "2026-02-01"
+    assert checks.checked_market(Market(day=day, file=__file__)).file == str(Path(__file__).resolve())
+
+
+@pytest.mark.parametrize(
+    ("now", "day"),
+    [
+        ("2026-11-23 02:54", "2026-11-20"),
+        ("2026-11-23 09:14", "2026-11-20"),
+        ("2026-11-23 09:15", "2026-11-23"),
+        ("2026-11-23 23:59", "2026-11-23"),
+        ("2026-11-22 12:00", "2026-11-20"),
+        ("2026-11-08 17:59", "2026-11-06"),  # the evening session of Diwali
+        ("2026-11-08 18:00", "2026-11-08"),
+    ],
+)
+def test_the_last_trading_day_has_begun(now: str, day: str) -> None:
+    """Before its open a day has no session to play; any time zone will do."""
+    instant = dt.datetime.fromisoformat(now).replace(tzinfo=IST).astimezone(dt.UTC)
+    assert last_trading_day(instant).isoformat() == day
+
+
+def test_the_default_day_is_one_that_can_be_played() -> None:
+    """At whatever hour, on whatever day."""
+    assert is_trading_day(dt.date.fromisoformat(checks.checked_market(None).day))
 
 
 def test_a_manifest_says_what_it_was_launched_with(monkeypatch: pytest.MonkeyPatch) -> None:

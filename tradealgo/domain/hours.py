@@ -13,6 +13,9 @@ IST = dt.timezone(dt.timedelta(hours=5, minutes=30), "IST")
 IST_OFFSET_NS = int(5.5 * 3600) * 1_000_000_000
 DAY_NS = 86_400 * 1_000_000_000
 
+#: Continuous trading begins, IST.
+OPEN = dt.time(9, 15)
+
 #: From this date shares with derivatives end in a closing auction and derivatives trade to 15:40.
 CLOSING_AUCTION_FROM = dt.date(2026, 8, 3)
 
@@ -91,6 +94,21 @@ def previous_trading_day(day: dt.date) -> dt.date:
     return day
 
 
+def last_trading_day(now: dt.datetime) -> dt.date:
+    """The newest trading day whose trading has begun by an instant."""
+    now = now.astimezone(IST)
+    opens, _ = SPECIAL_SESSIONS.get(now.date(), (OPEN, None))
+    return previous_trading_day(now.date() - dt.timedelta(days=now.time() < opens))
+
+
+def nearest_trading_day(day: dt.date) -> dt.date:
+    """`day` itself if it trades, else the trading day that is fewest days away; the earlier of two."""
+    before = after = day
+    while not is_trading_day(before) and not is_trading_day(after):
+        before, after = before - dt.timedelta(days=1), after + dt.timedelta(days=1)
+    return before if is_trading_day(before) else after
+
+
 def market_hours(instrument: Instrument, day: dt.date, *, has_derivatives: bool = True) -> MarketHours:
     """Trading hours of an instrument on a day that is taken to be a trading day.
 
@@ -105,7 +123,7 @@ def _hours_of(day: dt.date, is_derivative: bool, has_auction: bool) -> MarketHou
     if day in SPECIAL_SESSIONS:
         opens, closes = (at(day, t) for t in SPECIAL_SESSIONS[day])
         return MarketHours(day, opens, closes, closes - 600 * 1_000_000_000, closes)
-    opens, close = at(day, dt.time(9, 15)), at(day, dt.time(15, 30))
+    opens, close = at(day, OPEN), at(day, dt.time(15, 30))
     square_off = at(day, dt.time(15, 20))
     if day >= CLOSING_AUCTION_FROM:
         if is_derivative:

@@ -69,7 +69,7 @@ def launch(
         sizing: what a target of 1 means; by default a lot each, or of shares an equal part of the capital. Not for baskets.
         interval: the candle's, in seconds: whole minutes.
         limits: the Gatekeeper's; safe ones by default.
-        market: what the paper exchange plays; by default the last trading day, simulated, at 60 times real time.
+        market: what the paper exchange plays; by default the last trading day that has begun, simulated, at 60 times real time.
         account: the broker's user id, one session each; "PAPER1" on paper, KITE_USER_ID live.
         port: of the paper exchange; a free one by default.
         unpromoted: live: launch a strategy that `tradealgo promote` has not passed.

@@ -21,7 +21,7 @@ import msgspec
 
 from tradealgo.config import Manifest, Market, Mode, SessionDir, home
 from tradealgo.domain.errors import BadConfig, InvalidInput
-from tradealgo.domain.hours import IST, ist_text, previous_trading_day
+from tradealgo.domain.hours import IST, is_trading_day, ist_text, last_trading_day, nearest_trading_day
 from tradealgo.domain.instruments import Instrument, InstrumentBook, Kind
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.sizing import Sizing
@@ -41,9 +41,8 @@ INCIDENTAL = frozenset(
 
 
 def default_market() -> Market:
-    """The last trading day, simulated."""
-    today = dt.datetime.now(IST).date()
-    return Market(day=previous_trading_day(today).isoformat(), speed=DEFAULT_SPEED)
+    """The last trading day that has begun, simulated."""
+    return Market(day=last_trading_day(dt.datetime.now(IST)).isoformat(), speed=DEFAULT_SPEED)
 
 
 def checked_market(market: Market | None) -> Market:
@@ -52,6 +51,8 @@ def checked_market(market: Market | None) -> Market:
     if not (math.isfinite(market.speed) and 0.01 <= market.speed <= 10_000):
         raise InvalidInput(f"market speed {market.speed!r}: expected 0.01 to 10,000 times real time")
     if market.file is None:
+        if not is_trading_day(day := _date(market.day)):
+            raise InvalidInput(f"{day:%A} {day} is not a trading day of NSE: the nearest is {nearest_trading_day(day)}")
         return market
     path = Path(market.file).expanduser().resolve()
     if not path.is_file():
@@ -67,11 +68,14 @@ def market_instruments(market: Market) -> InstrumentBook:
         return load_market(market).instruments
     from tradealgo.exchange.listing import listing
 
+    return InstrumentBook(listing(_date(market.day)))
+
+
+def _date(day: str) -> dt.date:
     try:
-        day = dt.date.fromisoformat(market.day)
+        return dt.date.fromisoformat(day)
     except ValueError:
-        raise BadConfig(f"market day {market.day!r} is not a date: write it as 2026-11-23") from None
-    return InstrumentBook(listing(day))
+        raise BadConfig(f"market day {day!r} is not a date: write it as 2026-11-23") from None
 
 
 def checked_instruments(instruments: Iterable[str], book: InstrumentBook) -> list[Instrument]:
