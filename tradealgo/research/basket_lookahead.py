@@ -16,7 +16,7 @@ from tradealgo.domain.errors import StrategyError
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.signals import Signal
 from tradealgo.research.basket import basket_columns, hear
-from tradealgo.research.lookahead import COLUMNS, FACTORS, Finding, is_other, unheard
+from tradealgo.research.lookahead import COLUMNS, FACTORS, MEANING, Finding, is_other, unheard
 from tradealgo.strategies.basket import BasketStrategy
 
 BASKET_PROBES = ("again", "future")
@@ -82,5 +82,5 @@ class BasketBench:
             if is_other(was, became):
                 instrument = next(i for i in self.data if i.instrument_token == token)
                 row = int(np.searchsorted(self.data[instrument].start, start))
-                return Finding(probe, instrument.key, row, start, was, became)
+                return Finding(probe, instrument.key, row, start, was, became, MEANING[probe])
         return None

@@ -7,6 +7,10 @@ earlier run. Four probes run it again in a world where such a way shows:
 - future: what has not been heard is replaced, in the caller's own array or frame, and put right as it is heard.
 - date: the same candles, dated four weeks later: who looks prices up by time finds others, or none.
 - start: from later candles on: once warm, the targets are those of the full run. Who counts candles to look ahead never gets there.
+
+Few candles are no time to forget: an EMA(50) that starts at noon is a hair off at the close. Who differs late by the last
+probe is therefore asked two things apart. Does it count: the first candle, heard some times more, moves each count and hardly
+an average. Does it forget: one candle of another price, then thousands of the same.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tradealgo.domain.candles import Candle
+from tradealgo.domain.candles import SECOND_NS, Candle
 from tradealgo.domain.errors import BadConfig, StrategyError
 from tradealgo.domain.hours import DAY_NS, ist_text
 from tradealgo.domain.instruments import Instrument
@@ -37,14 +41,24 @@ FOUR_WEEKS_NS = 28 * DAY_NS  # keeps the day of the week
 _RAISED = 9  # no target: stands where a run ended
 FACTORS = (2.0, 0.5)  # up and down, so that who looks at a direction only is found as soon as it looks
 _STARTS = (8, 4, 2)  # later starts: after an eighth, a quarter, half of the candles
+_MORE = (1, 2, 4, 8, 16, 32)  # how often the first candle is heard again
+_ENOUGH = 180  # candles on which a count and a warm-up look different
+_LONG = 5_000  # candles after which what forgets at all has forgotten: an EMA(200) to 22 digits
+_ROUNDING = 0.01  # of candles that a rounding error may decide: prices have ticks, so averages are often equal
+COUNTS = "a later start changed it for good: it counts candles to look something up"
+KEEPS = "a later start changed it for good: it never forgets how it began"
+FEW = (
+    "a later start changed it, and {} candles are too few to judge whether it counts them to look something up, or was "
+    "only getting warm: give about {}"
+)
 COLUMNS = ("start", *PRICES, "volume", "oi")
 
-_MEANING = {
+MEANING = {
     "again": "a second run over the same candles gave another signal: it keeps state in the class or draws random numbers",
     "future": "candles after it were changed and its signal changed: it sees candles that it has not been given",
     "date": "the same candles dated four weeks later gave another signal: it looks something up by date. If that is a "
     "calendar of expiries or events, leave the probe out; if prices, it looks ahead",
-    "start": "a later start changed it for good: it counts candles to look something up, or never forgets how it began",
+    "start": "a later start changed it for longer than the warm-up that was allowed",
 }
 
 
@@ -57,16 +71,20 @@ class Finding(NamedTuple):
     start: int
     was: Signal
     became: Signal
+    meaning: str  # what it says of the strategy
 
     @property
     def text(self) -> str:
         when = ist_text(self.start, "%Y-%m-%d %H:%M")
         was, became = _words(self.was), _words(self.became)
-        return f"{self.instrument}, candle {self.candle} of {when} IST, {was} became {became}: {_MEANING[self.probe]}"
+        return f"{self.instrument}, candle {self.candle} of {when} IST, {was} became {became}: {self.meaning}"
 
 
 class LookaheadCheck(NamedTuple):
-    """What the probes found. `warm_up` is how many candles a later start took to say the same, by instrument."""
+    """What the probes found.
+
+    `warm_up` is how many candles a later start took to say the same, by instrument, where these candles were enough to see.
+    """
 
     strategy: str
     findings: list[Finding]
@@ -120,7 +138,8 @@ def check_lookahead(
         candles, instruments: as in `backtest`. While the future is probed, an array or frame given here is changed in
             place, so that a global which is the same data changes with it; it is put back whatever happens.
         cuts: how many places the future is probed at.
-        warm_up: candles that a later start may take; None for half of those that are left.
+        warm_up: candles that a later start may take; None for as many as it takes, as long as it forgets how it began and
+            doesn't count.
         probes: some of "again", "future", "date", "start"; of a basket, whose candles are a dict by instrument, the first two.
 
     Raises:
@@ -140,8 +159,9 @@ def check_lookahead(
         bench = _Bench(strategy, instrument, given, cuts, np.random.default_rng(seed))
         found = [f for p in probes if p != "start" for f in [getattr(bench, p)()] if f]
         if "start" in probes:
-            late, warm[instrument.key] = bench.start(warm_up)
+            late, took = bench.start(warm_up)
             found += [late] if late else []
+            warm.update({instrument.key: took} if took >= 0 else {})
         findings += found
         total += bench.data.size
     return LookaheadCheck(repr(strategy), findings, warm, total, tuple(probes))
@@ -187,7 +207,7 @@ class _Bench:
         return self._first_change("date", self._run(moved))
 
     def start(self, allowed: int | None) -> tuple[Finding | None, int]:
-        """The first target that never became the full run's, and the candles that the slowest start took."""
+        """The first target that never became the full run's, and the candles that the slowest start took; -1 for too many."""
         slowest = 0
         for cut in sorted({self.data.size // k for k in _STARTS} - {0}):
             part = self.data._replace(**{n: getattr(self.data, n)[cut:] for n in COLUMNS})
@@ -199,9 +219,50 @@ class _Bench:
             bound = part.size // 2 if allowed is None else allowed
             if took > bound:
                 first = next(i for i in wrong if i >= bound)
-                return self._finding("start", cut + first, later[first]), took
+                late = self._finding("start", cut + first, later[first])
+                if allowed is not None:
+                    return late, took
+                meaning = self._counts() or self._keeps()
+                return (late._replace(meaning=meaning), took) if meaning else (None, -1)
             slowest = max(slowest, took)
         return None, slowest
+
+    def _counts(self) -> str:
+        """COUNTS, FEW or nothing, by the late candles whose target changed as others came before the first.
+
+        Who is not warm yet changes once for each number of others, who counts changes all the time.
+        """
+        half, stretches = self.data.size // 2, 0
+        plain = np.array([s.target for s in self.said])
+        for more in _MORE:
+            targets = self._targets(repeated(self.data, more))
+            if targets is None:
+                return COUNTS
+            changed = targets[more:] != plain
+            stretches += int((np.diff(changed[half:].astype(int), prepend=0) > 0).sum())
+        size, few = self.data.size, len(_MORE) * (1 + _ROUNDING * half)
+        if not stretches or (size >= _ENOUGH and stretches <= few):
+            return ""
+        return COUNTS if size >= _ENOUGH and stretches > 2 * few else FEW.format(size, max(_ENOUGH, 2 * size))
+
+    def _keeps(self) -> str:
+        """KEEPS or nothing, by the candles whose target depends on the price of one that came thousands earlier."""
+        tiled, most = lengthened(self.data), 0
+        plain = self._targets(tiled)
+        for factor in FACTORS:
+            world = repeated(tiled, 1)
+            for name in PRICES:
+                getattr(world, name)[0] *= factor
+            other = self._targets(world)
+            if plain is None or other is None:
+                return COUNTS  # it ran out of what it looks up
+            most = max(most, int((other[1:] != plain)[-self.data.size :].sum()))
+        return KEEPS if most > 1 + 2 * _ROUNDING * self.data.size else ""
+
+    def _targets(self, data: Columns) -> np.ndarray | None:
+        """By candle; None where it raised."""
+        found = np.array([s.target for s in self._run(data)])
+        return None if found[-1] == _RAISED else found
 
     def _run(self, data: Columns, reveal: Callable[[int, int], None] | None = None) -> list[Signal]:
         """The signals; one of target _RAISED ends them where the strategy raised. `reveal` is told what is heard next."""
@@ -225,7 +286,7 @@ class _Bench:
         return None
 
     def _finding(self, probe: str, i: int, became: Signal) -> Finding:
-        return Finding(probe, self.instrument.key, i, int(self.data.start[i]), self.said[i], became)
+        return Finding(probe, self.instrument.key, i, int(self.data.start[i]), self.said[i], became, MEANING[probe])
 
     def _raise_plain(self) -> None:
         when = ist_text(int(self.data.start[len(self.said) - 1]), "%Y-%m-%d %H:%M")
@@ -233,6 +294,31 @@ class _Bench:
             f"{self.strategy!r} on {self.instrument.key}, candle of {when} IST, {self.said[-1].reason}: "
             "mend that first, then check again"
         )
+
+
+def repeated(data: Columns, count: int) -> Columns:
+    """The first candle `count` times, some whole weeks earlier, then all."""
+    early = np.repeat(data.start[:1], count) + np.arange(count) * data.interval * SECOND_NS
+    early -= _whole_weeks(count * data.interval * SECOND_NS)
+    heads = {n: np.repeat(getattr(data, n)[:1], count) for n in COLUMNS} | {"start": early}
+    return _with(data, {n: np.concatenate([head, getattr(data, n)]) for n, head in heads.items()})
+
+
+def lengthened(data: Columns) -> Columns:
+    """At least `_LONG` candles more: the same ones some whole weeks earlier, again and again, then all."""
+    times = -(-_LONG // data.size)
+    step = _whole_weeks(int(data.start[-1] - data.start[0]) + data.interval * SECOND_NS)
+    starts = np.concatenate([data.start - k * step for k in range(times, -1, -1)])
+    return _with(data, {n: np.tile(getattr(data, n), times + 1) for n in COLUMNS} | {"start": starts})
+
+
+def _with(data: Columns, arrays: dict[str, np.ndarray]) -> Columns:
+    return Columns(**arrays, days=data.days, interval=data.interval)
+
+
+def _whole_weeks(ns: int) -> int:
+    """Nanoseconds, rounded up to weeks."""
+    return -(-ns // (7 * DAY_NS)) * 7 * DAY_NS
 
 
 def _words(signal: Signal) -> str:
