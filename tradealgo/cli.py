@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 #: Exit codes: 1 what was asked for didn't happen, 2 the input is wrong (click's own code for it).
 FAILED, WRONG_INPUT = 1, 2
 
-SHIPPED = "tradealgo.strategies"
+#: What a notebook would call, and the command for it.
+CALLS = (
+    (r"\blaunch\(\)", "`tradealgo launch`"),
+    (r"\battach\('([^']+)'\)\.stop\(\)", r"`tradealgo stop \1`"),
+    (r"\battach\('([^']+)'\)", r"`tradealgo attach \1`"),
+    (r"\bsession\.logs\(…\)", "`tradealgo logs MODULE`"),
+)
 
 
 def in_one_sentence(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,10 +41,17 @@ def in_one_sentence(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*arguments, **options)
         except (TradeAlgoError, TimeoutError) as error:
-            click.secho(f"tradealgo: {error}", fg="red", err=True)
+            click.secho(f"tradealgo: {for_a_terminal(str(error))}", fg="red", err=True)
             sys.exit(WRONG_INPUT if isinstance(error, InvalidInput) else FAILED)
 
     return wrapped
+
+
+def for_a_terminal(text: str) -> str:
+    """A sentence whose advice is for a notebook, with the commands that do the same here."""
+    for call, instead in CALLS:
+        text = re.sub(call, instead, text)
+    return text
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

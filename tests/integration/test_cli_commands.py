@@ -62,7 +62,7 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         (("launch", "EmaCross", "NSE:INFI"), 2, "unknown instrument 'NSE:INFI': did you mean"),
         (("launch", "EmaCross", "NSE:INFY", "--day", "tomorrow"), 2, "write it as 2026-11-23"),
         (("launch", "EmaCross", "NSE:INFY", "--speed", "0"), 2, "market speed 0.0"),
-        (("launch", "EmaCross", "NSE:INFY", "-p", "fast=quick"), 2, "EmaCross.fast takes a int"),
+        (("launch", "EmaCross", "NSE:INFY", "-p", "fast=quick"), 2, "EmaCross.fast takes a whole number"),
         (("launch", "EmaCross", "NSE:INFY", "--file", "none.parquet"), 2, "no market file at none.parquet"),
         (("launch", "EmaCross", "NSE:INFY", "--lots", "1", "--units", "2"), 2, "exactly one|needs one positive value"),
         (("launch", "EmaCross", "NSE:INFY", "--mode", "live"), 2, "a live session needs KITE_USER_ID"),
@@ -70,6 +70,9 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         (("kill",), 1, "no session is running"),
         (("logs", "gatekeeper"), 1, "no session is running"),
         (("exchange", "--day", "2026-13-01"), 2, "is not a date"),
+        (("launch", "EmaCross", "NSE:INFY", "--day", "0226-11-20"), 2, "is not of this century"),
+        (("launch", "EmaCross", "NSE:INFY", "--day", "2026-11-22"), 2, "the nearest is 2026-11-23"),
+        (("exchange", "--fault", "nope"), 2, "fault nope: unknown fault 'nope'"),
     ],
 )
 def test_wrong_input_is_one_sentence_and_an_exit_code(

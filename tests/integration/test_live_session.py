@@ -217,7 +217,7 @@ def test_stop_leaves_no_process_and_a_readable_past(session: LiveSession) -> Non
     assert not past.view.open_alerts
     assert [p.instrument for p in past.positions]
     assert past.df("candles", "NSE:INFY").index.is_monotonic_increasing
-    with pytest.raises(SessionNotFound, match=f"no session is running: there are {session.id}"):
+    with pytest.raises(SessionNotFound, match=f"no session is running: past sessions are {session.id}"):
         attach()
 
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tradealgo import control
-from tradealgo.cli import main
+from tradealgo.cli import for_a_terminal, main
 from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.domain.errors import LeaseHeld, SessionNotFound
 from tradealgo.domain.hours import IST
@@ -287,3 +287,29 @@ def test_a_stop_of_what_was_flat_adds_nothing(home: Path) -> None:
     """Verified by the kill."""
     session(home, fill(Side.BUY), said(KillState.LOCKED, 1))
     assert tradealgo("stop", "old").stdout == "old: it has ended already\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "action"),
+    [
+        (("kill", "--halt-only", "old"), "HALT"),
+        (("rearm", "old", "--reason", "x"), "REARM"),
+        (("rearm", "old", "--reason", "x", "--settle", "T1"), "SETTLE"),
+    ],
+)
+def test_what_needs_a_running_session_says_so(home: Path, words: tuple[str, ...], action: str) -> None:
+    """One sentence, without a socket's path."""
+    session(home)
+    done = tradealgo(*words)
+    assert (done.exit_code, done.stderr) == (1, f"tradealgo: session old has ended: {action} needs one that runs\n")
+
+
+def test_the_command_line_advises_commands(home: Path) -> None:
+    """Where a notebook is told to call launch() or attach(…)."""
+    assert tradealgo("attach").stderr.endswith("none was ever launched in this home; `tradealgo launch` starts one\n")
+    assert for_a_terminal("watch it with attach('a-1'), end it with attach('a-1').stop(), or …") == (
+        "watch it with `tradealgo attach a-1`, end it with `tradealgo stop a-1`, or …"
+    )
+    session(home)
+    assert tradealgo("attach").stderr == "tradealgo: no session is running: past sessions are old\n"
+    assert tradealgo("attach", "new").stderr == "tradealgo: there is no session 'new': there are old\n"

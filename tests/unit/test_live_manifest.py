@@ -213,7 +213,7 @@ def test_words_of_a_command_line_become_a_strategy(tmp_path: Path) -> None:
     [
         ("Nope", [], "no strategy 'Nope' ships with TradeAlgo: expected EmaCross"),
         ("EmaCross", ["fast"], "expected NAME=VALUE"),
-        ("EmaCross", ["fast=x"], "EmaCross.fast takes a int"),
+        ("EmaCross", ["fast=x"], "EmaCross.fast takes a whole number"),
         ("EmaCross", ["quick=3"], "EmaCross has no parameter 'quick'"),
         ("nowhere.py:Mine", [], "can't be loaded"),
     ],

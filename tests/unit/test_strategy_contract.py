@@ -37,8 +37,8 @@ def test_parameters_have_defaults_and_are_taken_by_name():
     ("make", "words"),
     [
         (lambda: EmaCross(fats=5), "no parameter 'fats': it has stop_loss: float"),
-        (lambda: EmaCross(fast=5.5), "EmaCross.fast is 5.5 (float): it takes a int"),
-        (lambda: EmaCross(fast=True), "it takes a int"),
+        (lambda: EmaCross(fast=5.5), "EmaCross.fast is 5.5 (float): it takes an int"),
+        (lambda: EmaCross(fast=True), "it takes an int"),
         (lambda: EmaCross(5, 9), "takes its parameters by name"),
         (lambda: Threshold(level=math.nan), "finite"),
     ],

@@ -12,6 +12,8 @@ from tradealgo.domain.sizing import Sizing
 from tradealgo.live.manifest import default_market
 from tradealgo.strategies import BasketStrategy, Strategy, load
 
+#: What a parameter of a type takes, as people say it.
+_TAKES = {int: "a whole number", float: "a number", bool: "yes or no", str: "a text"}
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -53,9 +55,7 @@ def _pair(cls: type[Strategy], text: str) -> tuple[str, object]:
     try:
         return name, _TRUTH[value.lower()] if declared.kind is bool else declared.kind(value)
     except (ValueError, KeyError):
-        raise InvalidInput(
-            f"parameter {name}={value!r}: {cls.__name__}.{name} takes a {declared.kind.__name__}"
-        ) from None
+        raise InvalidInput(f"parameter {name}={value!r}: {cls.__name__}.{name} takes {_TAKES[declared.kind]}") from None
 
 
 def market_of(day: str | None, seed: int, file: str | None, speed: float | None) -> Market:

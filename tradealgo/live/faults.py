@@ -24,7 +24,7 @@ def fault_of(name: str, details: Iterable[str]) -> Fault:
         return msgspec.convert({"name": name, **given}, Fault, strict=False)
     except msgspec.ValidationError as error:
         known = ", ".join(f for f in Fault.__struct_fields__ if f != "name")
-        raise InvalidInput(f"fault {name!r} with {' '.join(details)}: {error}; its details are {known}") from error
+        raise InvalidInput(f"fault {' '.join([name, *details])}: {error}; its details are {known}") from error
 
 
 def session_exchange(session_id: str | None) -> str:

@@ -7,12 +7,13 @@ import sqlite3
 from collections import Counter
 
 from tradealgo.config import Mode, SessionDir, session_dirs
-from tradealgo.domain.errors import BadConfig, LeaseHeld
+from tradealgo.domain.errors import BadConfig, LeaseHeld, SessionNotFound
 from tradealgo.domain.hours import ist_date
 from tradealgo.domain.orders import Order
 from tradealgo.domain.state import KillState, SessionState
 from tradealgo.gatekeeper.journal import open_readonly, read
 from tradealgo.gatekeeper.messages import Kind
+from tradealgo.live import supervisor
 
 FLAT = frozenset({KillState.VERIFIED_FLAT, KillState.LOCKED})
 
@@ -67,6 +68,14 @@ def left_open(folder: SessionDir, now: int | None) -> list[str]:
     return [f"{quantity:+d} {key}" for key, quantity in held.items() if quantity] + [
         f"{count} working order{'s' * (count > 1)} in {key}" for key, count in working.items()
     ]
+
+
+def check_account_lives(folder: SessionDir) -> None:
+    """Raises SessionNotFound for a paper session that has ended, and its account with its exchange."""
+    if folder.read_manifest().mode is Mode.PAPER and supervisor.has_ended(folder):
+        raise SessionNotFound(
+            f"session {folder.path.name} has ended, and its paper account with its exchange: nothing is left to make flat"
+        )
 
 
 def check_leftovers(account: str, now: int) -> None:

@@ -73,9 +73,12 @@ def market_instruments(market: Market) -> InstrumentBook:
 
 def _date(day: str) -> dt.date:
     try:
-        return dt.date.fromisoformat(day)
+        found = dt.date.fromisoformat(day)
     except ValueError:
         raise BadConfig(f"market day {day!r} is not a date: write it as 2026-11-23") from None
+    if not 2000 <= found.year < 2100:
+        raise BadConfig(f"market day {day} is not of this century: write it as 2026-11-23")
+    return found
 
 
 def checked_instruments(instruments: Iterable[str], book: InstrumentBook) -> list[Instrument]:

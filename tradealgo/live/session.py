@@ -24,9 +24,9 @@ import redis
 from tradealgo import control
 from tradealgo.bus.keys import Stream, instruments_key
 from tradealgo.bus.redis_bus import BlockingBus, connect_blocking
-from tradealgo.config import Mode, SessionDir, session_dirs
+from tradealgo.config import SessionDir, session_dirs
 from tradealgo.domain.candles import ClosedCandle
-from tradealgo.domain.errors import BadConfig, InvalidInput, SessionNotFound, TradeAlgoError
+from tradealgo.domain.errors import BadConfig, BusUnavailable, InvalidInput, SessionNotFound, TradeAlgoError
 from tradealgo.domain.hours import IST, ist_text
 from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.domain.orders import Fill, Order, OrderRequest, Verdict
@@ -328,10 +328,7 @@ class LiveSession:
     def kill(self, reason: str = "", source: str = "notebook") -> dict[str, Any]:
         """Trip the kill switch: cancel all, flatten, verify, lock. Returns what was reached; `wait(state="VERIFIED_FLAT")`
         says when it is done. Raises SessionNotFound for a paper session that has ended, and its account with it."""
-        if self.manifest.mode is Mode.PAPER and supervisor.has_ended(self.folder):
-            raise SessionNotFound(
-                f"session {self.id} has ended, and its paper account with its exchange: nothing is left to make flat"
-            )
+        leftovers.check_account_lives(self.folder)
         return self._ask(Action.KILL, reason, source)
 
     def halt(self, reason: str = "", source: str = "notebook") -> dict[str, Any]:
@@ -344,15 +341,19 @@ class LiveSession:
 
     def rearm(self, reason: str, source: str = "notebook", *, force: bool = False) -> dict[str, Any]:
         """Trade again after a kill. Raises BadConfig without a reason."""
-        return self._ask(Action.REARM, reason, source, force)
+        return self._ask(Action.REARM, reason, source, force=force)
 
     def settle(self, order: str, reason: str, source: str = "notebook", *, found: str = "") -> dict[str, Any]:
         """Say what became of an order that an alert asks about, by its tag: it isn't at the broker, or is `found` there."""
-        said = Control(action=Action.SETTLE, source=source, reason=reason, order=order, found=found)
-        return control.request(self.folder, said)
+        return self._ask(Action.SETTLE, reason, source, order=order, found=found)
 
-    def _ask(self, action: Action, reason: str, source: str, force: bool = False) -> dict[str, Any]:
-        return control.request(self.folder, Control(action=action, source=source, reason=reason, force=force))
+    def _ask(self, action: Action, reason: str, source: str, **more: Any) -> dict[str, Any]:
+        try:
+            return control.request(self.folder, Control(action=action, source=source, reason=reason, **more))
+        except BusUnavailable:
+            if supervisor.has_ended(self.folder):
+                raise BusUnavailable(f"session {self.id} has ended: {action} needs one that runs") from None
+            raise
 
     def stop(self, source: str = "notebook") -> LiveSession:
         """End the session: nothing new leaves, positions stay as they are (to be flat first, `kill`), processes stop.
@@ -473,7 +474,7 @@ def attach(session_id: str | None = None) -> LiveSession:
         found = [f for f in folders if supervisor.is_running(f)]
         if found:
             return LiveSession(found[0])
-        raise SessionNotFound(f"no session is running: {_there_is(folders)}")
+        raise SessionNotFound(f"no session is running: {_there_is(folders, 'past sessions are')}")
     found = [f for f in folders if f.path.name.startswith(session_id)]
     exact = [f for f in found if f.path.name == session_id]
     if len(exact or found) == 1:
@@ -482,8 +483,8 @@ def attach(session_id: str | None = None) -> LiveSession:
     raise SessionNotFound(f"{problem} {session_id!r}: {_there_is(found or folders)}")
 
 
-def _there_is(folders: list[SessionDir], most: int = 5) -> str:
+def _there_is(folders: list[SessionDir], are: str = "there are", most: int = 5) -> str:
     if not folders:
         return "none was ever launched in this home; launch() starts one"
     names = ", ".join(f.path.name for f in folders[:most])
-    return f"there are {names}" + (f" and {len(folders) - most} older" if len(folders) > most else "")
+    return f"{are} {names}" + (f" and {len(folders) - most} older" if len(folders) > most else "")

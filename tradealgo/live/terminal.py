@@ -93,8 +93,12 @@ def _head(session: LiveSession, shot: dict[str, Any]) -> Text:
         words.append(f"{shot['trading']} · kill {shot['kill']}")
     if shot["mtm"]:
         words.append(f"MTM {shot['mtm']['mtm']:,.2f} (limit {shot['mtm']['limit']:,.0f})")
-    words.append(f"{shot['orders_count']} orders, {shot['fills_count']} fills")
+    words += [f"{_many(shot['orders_count'], 'order')}, {_many(shot['fills_count'], 'fill')}"]
     return Text("  ".join(words))
+
+
+def _many(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def _health(shot: dict[str, Any]) -> Text:

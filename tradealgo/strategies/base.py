@@ -118,7 +118,9 @@ def _checked(owner: str, name: str, kind: type, value: Any) -> Any:
     if kind is int and isinstance(value, float) and value.is_integer():  # a row of a table of results has only floats
         value = int(value)
     if type(value) is not kind:
-        raise BadConfig(f"{owner}.{name} is {value!r} ({type(value).__name__}): it takes a {kind.__name__}")
+        raise BadConfig(
+            f"{owner}.{name} is {value!r} ({type(value).__name__}): it takes {'an' if kind is int else 'a'} {kind.__name__}"
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise BadConfig(f"{owner}.{name} is {value!r}: it takes a finite number")
     return value
