@@ -158,6 +158,39 @@ def test_figures_show_every_entry_and_exit(result):
     assert {t.yaxis for t in figure.data} == {"y", "y2", "y3"}
 
 
+def test_each_instrument_can_be_chosen_in_the_figure(result):
+    """Its price and orders are shown, and the title and the axis say whose they are; equity and drawdown always are."""
+    figure = result.plot()
+    assert "in 2 instruments, shown: NSE:INFY" in figure.layout.title.text
+    buttons = figure.layout.updatemenus[0].buttons
+    assert [t.visible for t in figure.data] == [True] * 3 + [False] * 3 + [True] * 2
+    alone = {t.name: t for t in result.plot("NSE:TCS").data}
+    changed, layout = buttons[1].args
+    shown = [t for t, visible in zip(figure.data, changed["visible"], strict=True) if visible]
+    assert [t.name for t in shown] == ["close", "buy", "sell", "equity", "drawdown"]
+    assert all(np.array_equal(t.y, alone[t.name].y) for t in shown)
+    assert "shown: NSE:TCS" in layout["title.text"]
+    assert layout["yaxis.title.text"] == "TCS"
+    assert "shown" not in backtest(EmaCross(), day()).plot().layout.title.text
+
+
+@pytest.mark.parametrize(
+    ("count", "times"),
+    [
+        (1, ["09:15"]),
+        (20, ["09:16", "09:18", "09:20", "09:22", "09:24", "09:26", "09:28", "09:30", "09:32", "09:34"]),
+        (117, ["09:15", "09:30", "09:45", "10:00", "10:15", "10:30", "10:45", "11:00"]),
+        (360, ["10:00", "11:00", "12:00", "13:00", "14:00", "15:00"]),
+    ],
+)
+def test_times_are_round(count, times):
+    """On the axis, whose numbers count candles."""
+    axis = backtest(EmaCross(), day(count=count)).plot().layout.xaxis
+    assert list(axis.ticktext) == times
+    starts = pd.DatetimeIndex(day()["start"], tz="UTC").tz_convert("Asia/Kolkata")
+    assert [f"{starts[i]:%H:%M}" for i in axis.tickvals] == times
+
+
 class Typo(Strategy):
     """Its mistake is met as soon as the close is above the average."""
 
