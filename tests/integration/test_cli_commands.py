@@ -106,11 +106,15 @@ def test_status_of_nothing(tmp_path: Path) -> None:
 
 def test_doctor_says_what_is_there(tmp_path: Path) -> None:
     """Each finding has a name, a level and a text; the essentials are good where the tests run."""
-    found = {f["check"]: f for f in json.loads(run(tmp_path, "doctor", "--json").stdout)}
+    found = {f["check"]: f for f in json.loads(run(tmp_path, "doctor", "--json", KITE_USER_ID="A").stdout)}
     for name in ("python", "packages", "supervisor", "bus server", "disk", "sockets", "ports"):
         assert found[name]["level"] == "ok", found[name]
     assert "redis" in found["bus server"]["text"].lower() or "valkey" in found["bus server"]["text"].lower()
     assert found["sessions"]["text"].startswith("none running")
+    assert (found["broker"]["level"], found["broker"]["text"][:44]) == (
+        "note",
+        "KITE_API_KEY, KITE_API_SECRET not set: a liv",
+    )
 
 
 def test_doctor_finds_what_is_wrong(tmp_path: Path) -> None:

@@ -167,9 +167,12 @@ def _clock() -> tuple[str, str]:
 def _broker() -> tuple[str, str]:
     import os
 
-    names = [n for n in ("KITE_API_KEY", "KITE_API_SECRET", "KITE_USER_ID") if os.environ.get(n)]
-    if not names:
+    names = ("KITE_USER_ID", "KITE_API_KEY", "KITE_API_SECRET")
+    missing = [n for n in names if not os.environ.get(n)]
+    if len(missing) == len(names):
         return "ok", "no Kite credentials here: paper sessions only"
+    if missing:
+        return "note", f"{', '.join(missing)} not set: a live session needs all three of {', '.join(names)}"
     return "ok", f"{', '.join(names)} set"
 
 

@@ -65,7 +65,7 @@ def launch(
         strategy: an instance; its class may be one of this notebook.
         instruments: `EXCHANGE:SYMBOL`, or a symbol that only one exchange has. A basket chooses its own unless told.
         capital: rupees. The kill switch trips at a loss of 2 % of it (`Limits.max_loss_fraction`).
-        mode: "paper", or "live" with KITE_API_KEY and KITE_API_SECRET in the environment.
+        mode: "paper", or "live" with KITE_USER_ID, KITE_API_KEY and KITE_API_SECRET in the environment.
         sizing: what a target of 1 means; by default a lot each, or of shares an equal part of the capital. Not for baskets.
         interval: the candle's, in seconds: whole minutes.
         limits: the Gatekeeper's; safe ones by default.
