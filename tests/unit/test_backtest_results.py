@@ -1,6 +1,7 @@
 """What backtest() accepts, refuses and shows."""
 
 import datetime as dt
+import math
 import re
 import subprocess
 import sys
@@ -68,6 +69,30 @@ def test_a_day_squares_off_and_adds_up(result):
     assert set(late["reason"]) == {"square-off"}
     assert len(result.requests) == len(result.orders) == result.order_count
     assert "Backtest of EmaCross" in result._repr_html_()
+
+
+def test_figures_are_shown_with_their_units(result):
+    """Percent, rupees, candles, a dash for what a day can't tell; the values stay what they are."""
+    stats, text = result.stats(), result._repr_html_()
+    for words in (
+        "20 Nov 2026 09:15 IST", f"Rs {stats['net profit']:+,.2f}", f"{stats['return']:+.2%}", f"{stats['win rate']:.2%}",
+        f"{stats['average candles held']:.1f} candles", "Rs 1,000,000.00", "<td>720</td>",
+    ):  # fmt: skip
+        assert words in text
+    assert math.isnan(stats["return a year"])
+    assert re.search(r"<th>return a year</th>\s*<td>–</td>", text)
+
+
+@pytest.mark.parametrize(("days", "known"), [(20, False), (21, True)])
+def test_a_return_a_year_needs_a_month(days, known):
+    """Of 21 trading days; less says nothing of a year."""
+    candles = np.concatenate([day(seed) for seed in range(days)])
+    candles["start"] += np.repeat(np.arange(days), 360) * 86_400 * 10**9
+    stats = backtest(EmaCross(fast=5, slow=15), candles).stats()
+    assert stats["days"] == days
+    assert math.isfinite(stats["return a year"]) is known
+    if known:
+        assert stats["return a year"] == pytest.approx((1.0 + stats["return"]) ** (252 / days) - 1.0)
 
 
 def test_costs_make_it_worse():

@@ -199,6 +199,7 @@ def mtm_figure(session: LiveSession) -> Any:
 
 def review(session: LiveSession, result: Backtest, folder: Path, *, title: str = "TradeAlgo session") -> Parity:
     """Write `summary.json`, `report.html` and copies of the journal and the record into `folder`; returns the parity."""
+    from tradealgo.research import stats
     from tradealgo.research.report import write_report
 
     held = session_parity(result, session)
@@ -209,7 +210,7 @@ def review(session: LiveSession, result: Backtest, folder: Path, *, title: str =
         ("Session: mark-to-market", mtm_figure(session)),
         ("Session: tick to order, milliseconds by hop", session.latency()),
         ("Session: orders", _orders_table(session)),
-        ("Backtest: figures", result.stats()),
+        ("Backtest: figures", stats.shown(result.stats())),
         *((f"Backtest: {i.key}", result.plot(i.key)) for i in result.instruments),
     ]
     write_report(folder / "report.html", title, sections)

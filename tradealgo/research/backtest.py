@@ -276,7 +276,7 @@ class Backtest:
         return stats.raw(self)
 
     def stats(self) -> pd.Series:
-        """The figures that people ask for."""
+        """The figures that people ask for: rupees, fractions of 1. The result itself shows them with units."""
         return stats.summary(self)
 
     @cached_property
@@ -306,12 +306,12 @@ class Backtest:
 
     def __repr__(self) -> str:
         many = f"{len(self.runs)} instrument{'' if len(self.runs) == 1 else 's'}"
-        made = f"{self.strategy!r}, {many}, {self.order_count} orders, {self.final_equity - self.capital:+,.2f}"
+        made = f"{self.strategy!r}, {many}, {self.order_count} orders, net Rs {self.final_equity - self.capital:+,.2f}"
         return f"Backtest(RAISED, {made})\n{self.error_text}" if self.errors else f"Backtest({made})"
 
     def _repr_html_(self) -> str:
         head = f"<b>Backtest of {html.escape(repr(self.strategy))}</b>"
-        return red(self.error_text) + head + self.stats().to_frame("").to_html(header=False)
+        return red(self.error_text) + head + stats.shown(self.stats()).to_frame("").to_html(header=False)
 
 
 def red(text: str) -> str:

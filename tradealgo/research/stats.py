@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from tradealgo.research.backtest import Backtest
 
 DAYS_A_YEAR = 252
+#: Trading days below which a return isn't made one of a year: a day's 0.5 % would be 250 %.
+DAYS_A_MONTH = 21
+
+_PERCENT = ("return", "return a year", "max drawdown", "win rate")
+_RUPEES = ("capital", "final equity", "net profit", "charges", "average trade", "best trade", "worst trade")
+_SIGNED = ("return", "return a year", "net profit", "average trade", "best trade", "worst trade")
 
 
 def daily_returns(equity: pd.Series, capital: float) -> pd.Series:
@@ -33,11 +39,13 @@ def sortino(returns: pd.Series) -> float:
 
 
 def summary(test: Backtest) -> pd.Series:
-    """The figures that people ask for, by name. Money in rupees, fractions of 1, times in IST."""
+    """The figures that people ask for, by name. Money in rupees, fractions of 1, times in IST.
+
+    The return a year is nan for less than a month, `DAYS_A_MONTH`.
+    """
     equity, trades = test.equity, test.trades
     returns = daily_returns(equity, test.capital)
     growth = float(equity.iloc[-1]) / test.capital
-    years = len(returns) / DAYS_A_YEAR
     worst = float(test.drawdown.min())
     figures: dict[str, Any] = {
         "start": equity.index[0],
@@ -49,13 +57,39 @@ def summary(test: Backtest) -> pd.Series:
         "net profit": float(equity.iloc[-1]) - test.capital,
         "charges": test.charges["total"],
         "return": growth - 1.0,
-        "return a year": growth ** (1.0 / years) - 1.0 if growth > 0 else -1.0,
+        "return a year": _a_year(growth, len(returns)),
         "max drawdown": worst,
         "Sharpe": sharpe(returns),
         "Sortino": sortino(returns),
         **_of_trades(trades),
     }
     return pd.Series(figures, name=repr(test.strategy), dtype=object)
+
+
+def _a_year(growth: float, days: int) -> float:
+    if days < DAYS_A_MONTH:
+        return math.nan
+    return growth ** (DAYS_A_YEAR / days) - 1.0 if growth > 0 else -1.0
+
+
+def shown(figures: pd.Series) -> pd.Series:
+    """The figures of `summary` as people read them: with their units; – for what there isn't."""
+    return pd.Series({name: _shown(str(name), value) for name, value in figures.items()}, name=figures.name)
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, pd.Timestamp):
+        return f"{value:%d %b %Y %H:%M} IST"
+    if math.isnan(value):
+        return "–"
+    sign = "+" if name in _SIGNED else ""
+    if name in _PERCENT:
+        return f"{value:{sign}.2%}"
+    if name in _RUPEES:
+        return f"Rs {value:{sign},.2f}"
+    if name == "average candles held":
+        return f"{value:.1f} candles"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
 def _of_trades(trades: pd.DataFrame) -> dict[str, Any]:
