@@ -121,6 +121,10 @@ def demo(data: str | None, symbol: str | None) -> None:
 @click.option("--units", type=int, help="Units for a target of 1.")
 @click.option("--lots", type=int, help="Lots for a target of 1.")
 @click.option("--fraction", type=float, help="Of the capital for a target of 1.")
+@click.option(
+    "--max-loss", type=click.FloatRange(0, 1, min_open=True), default=0.02, show_default=True,
+    help="Of the capital: the loss at which the kill switch trips.",
+)  # fmt: skip
 @click.option("--interval", type=int, default=60, show_default=True, help="Seconds a candle.")
 @click.option("--day", help="Paper: the day to play, as 2026-11-23. By default the last trading day that has begun.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Paper: of the simulated day.")
@@ -132,20 +136,22 @@ def demo(data: str | None, symbol: str | None) -> None:
 @click.option("--foreground", is_flag=True, help="Stay until the session ends, and end it on SIGTERM or Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with the session's id.")
 def launch(
-    strategy: str, instruments: tuple[str, ...], parameters: tuple[str, ...], foreground: bool, as_json: bool,
-    **options: Any,
+    strategy: str, instruments: tuple[str, ...], parameters: tuple[str, ...], max_loss: float, foreground: bool,
+    as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Start a session: STRATEGY is a shipped class (EmaCross), module:Class or file.py:Class.
 
     A basket (Hybrid, StraddleManager, MomentumScanner) chooses its INSTRUMENTS itself, unless some are given.
     """
+    from tradealgo.domain.limits import Limits
     from tradealgo.live.arguments import market_of, sizing_of, strategy_of
     from tradealgo.live.launch import launch as start
 
     of_market = [options.pop(name) for name in ("day", "seed", "file", "speed")]
     sizing = sizing_of(*(options.pop(name) for name in ("units", "lots", "fraction")))
-    market = market_of(*of_market) if options["mode"] == "paper" else None
-    session = start(strategy_of(strategy, parameters), instruments or None, sizing=sizing, market=market, **options)
+    options["market"] = market_of(*of_market) if options["mode"] == "paper" else None
+    limits = Limits(max_loss_fraction=max_loss)
+    session = start(strategy_of(strategy, parameters), instruments or None, sizing=sizing, limits=limits, **options)
     click.echo(json.dumps({"session_id": session.id}) if as_json else repr(session))
     if foreground:
         _stay(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -165,5 +166,6 @@ def test_an_order_is_explained_from_request_to_fill(tmp_path: Path) -> None:
     ]
     assert places == sorted(places)
     assert "FAT_FINGER" in explain(path, denied.request_id)
+    assert re.search(r"exposure [\d.]+, mtm -?\d+\.\d+,", story)  # both in rupees
     with pytest.raises(InvalidInput, match="expected a tag"):
         explain(path, "nobody")

@@ -105,8 +105,15 @@ def _request_lines(request: OrderRequest) -> list[str]:
 
 def _verdict_lines(ts: int, verdict: Verdict) -> list[str]:
     said = "yes" if verdict.code == SUBMIT else f"no, {verdict.code}"
-    figures = ", ".join(f"{k} {v}" for k, v in verdict.figures.items())
+    figures = ", ".join(_figure(verdict.code, name, value) for name, value in verdict.figures.items())
     return [f"{_wall(ts)}  verdict  {said}: {verdict.text}", *([f"{' ' * 24}with {figures}"] if figures else [])]
+
+
+def _figure(code: str, name: str, value: object) -> str:
+    """A figure of a verdict as people read it: money in rupees. MTM and its line are kept in paise."""
+    if isinstance(value, int) and (name == "mtm" or (code, name) == ("MTM_LOSS", "limit")):
+        value = value / 100
+    return f"{name} {value}"
 
 
 def _order_lines(ts: int, before: Order | None, order: Order) -> list[str]:
