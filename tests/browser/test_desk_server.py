@@ -76,6 +76,7 @@ def test_status_lists_the_session_and_its_figures(server: Jupyter, written: Writ
     assert figures["positions"]
     assert figures["latency"]["count"] > 0
     assert figures["charts"][0]["instrument"] == "NSE:INFY"
+    assert figures["hours"][0] < figures["hours"][1]
     rows = server.http("GET", "/tradealgo/status", token=TOKEN)[1]["sessions"]
     assert written.id in [r["session_id"] for r in rows]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
 
 from tradealgo.bus.codec import TickFrame
@@ -17,6 +18,7 @@ from tradealgo.domain.state import Alert, Beat, KillState, Level, Module, MtmPoi
 from tradealgo.domain.ticks import empty_ticks
 from tradealgo.live import view as view_module
 from tradealgo.live.latency import percentile
+from tradealgo.live.session import health_frame
 from tradealgo.live.view import SessionView, thin
 
 INFY = Instrument(instrument_token=408065, exchange="NSE", tradingsymbol="INFY", kind=Kind.EQUITY)
@@ -93,6 +95,39 @@ def test_resolved_alerts_leave_and_repeats_are_one() -> None:
         )
         view.apply(Entry(Stream.ALERTS, b"%d-1" % number, alert))
         assert len(view.open_alerts) == (0 if resolved else 1)
+
+
+def test_an_alert_has_the_time_of_the_orders() -> None:
+    """On paper the exchange's at that moment, 0 before its first tick; live the wall clock's, which is the same."""
+    for mode, times in ((Mode.PAPER, [500, 0]), (Mode.LIVE, [20, 5])):
+        view = SessionView(msgspec.structs.replace(make_view().manifest, mode=mode))
+        view.apply(Entry(Stream.MTM, b"1-0", msgspec.structs.replace(make_point(10, 0), ts_event=500)))
+        for number, ts in enumerate((5, 20)):
+            alert = Alert(level=Level.INFO, module=Module.MONITOR, code=str(ts), text="said", ts=ts)
+            view.apply(Entry(Stream.ALERTS, b"%d-1" % number, alert))
+        assert [a["ts_event"] for a in view.snapshot()["alerts"]] == times
+
+
+def test_a_snapshot_says_when_the_market_is_closed() -> None:
+    """By the Producer's word; nobody knows before the first tick."""
+    view = make_view()
+    for ts_event, is_open, said in ((0, 0, None), (7, 1, True), (8, 0, False)):
+        figures = {"market_open": is_open}
+        beat = Beat(module=Module.PRODUCER, pid=7, ts=1, state="LIVE", ts_event=ts_event, figures=figures)
+        view.apply(Entry(Stream.HEALTH, b"%d-1" % ts_event, beat))
+        assert view.snapshot()["market_open"] is said
+
+
+def test_the_table_of_modules_has_a_figure_a_cell() -> None:
+    """The worst lag of each module, none where it has no stream; its own figures stay with its heartbeat."""
+    lags = {"frames": 4, "lag_ms_ticks": 2, "lag_ms_state": 9}
+    beats = [
+        Beat(module=Module.GATEKEEPER, pid=7, ts=10**9, state="READY", figures=lags),
+        Beat(module=Module.EXCHANGE, pid=8, ts=10**9, state="OPEN"),
+    ]
+    table = health_frame(beats)
+    assert table["lag_ms"].dropna().to_dict() == {"gatekeeper": 9}
+    assert table["state"].to_dict() == {"gatekeeper": "READY", "exchange": "OPEN"}
 
 
 def test_thinning_keeps_highs_lows_and_ends() -> None:

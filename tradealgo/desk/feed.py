@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 import os
 import socket
@@ -16,7 +17,9 @@ import redis
 from tradealgo.bus.keys import Stream, instruments_key
 from tradealgo.bus.redis_bus import Bus, connect
 from tradealgo.config import Manifest, Mode, SessionDir, session_dirs
+from tradealgo.desk.tab import chart_ms
 from tradealgo.domain.errors import TradeAlgoError
+from tradealgo.domain.hours import ist_date, market_hours
 from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.domain.state import Action
 from tradealgo.live.view import VIEW_STREAMS, SessionView
@@ -67,7 +70,8 @@ class Feed:
 
     def row(self) -> dict[str, Any]:
         """The session in a list of sessions."""
-        names = ("session_id", "mode", "account", "strategy", "parameters", "trading", "kill", "mtm", "ts_event")
+        names = ("session_id", "mode", "account", "strategy", "parameters", "trading", "kill", "mtm", "ts_event",
+                 "market_open")  # fmt: skip
         return {n: self.shot[n] for n in names} | {
             "status": self.status,
             "created": self.view.manifest.created,
@@ -76,7 +80,7 @@ class Feed:
 
     def _announce(self) -> None:
         shot = self.view.snapshot(0 if self.past else time.time_ns(), self.book)
-        self.shot = shot | {"status": self.status, "charts": self._charts()}
+        self.shot = shot | {"status": self.status, "charts": self._charts(), "hours": self._hours()}
 
     def _charts(self) -> list[dict[str, Any]]:
         """What can be charted: the session's instruments, and those it traded besides."""
@@ -85,6 +89,15 @@ class Feed:
         found = [self.book.find(key) for key in self.view.manifest.instruments if key in self.book]
         keys = {i.instrument_token: i.key for i in found} | {f.instrument_token: f.instrument for f in self.view.fills}
         return [{"instrument_token": token, "instrument": key} for token, key in keys.items()]
+
+    def _hours(self) -> list[int] | None:
+        """From the first open to the last close of what the session trades, for its charts; None until that is known."""
+        if self.book is None:
+            return None
+        market = self.view.manifest.market
+        day = dt.date.fromisoformat(market.day) if market else ist_date(self.view.manifest.created)
+        hours = [market_hours(i, day) for i in self.book]
+        return [chart_ms(min(h.open for h in hours)), chart_ms(max(h.close for h in hours))] if hours else None
 
     async def _run(self) -> None:
         while not self.past:

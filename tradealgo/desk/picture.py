@@ -40,7 +40,8 @@ def words(shot: dict[str, Any]) -> str:
     if shot["kill"] is None:
         return "not started yet"
     if shot["kill"] == "ARMED":
-        return f"{shot['trading']}, kill switch armed"
+        closed = ", market closed" if shot["market_open"] is False else ""
+        return f"{shot['trading']}{closed}, kill switch armed"
     flat = f" in {shot['flat_s']:.2f} s" if shot["flat_s"] is not None else ""
     return f"{shot['kill'].replace('_', ' ')}{flat}, tripped by {shot['cause'] or 'an order'}"
 

@@ -6,11 +6,12 @@ from bisect import bisect_right
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from tradealgo.config import Mode
 from tradealgo.domain.instruments import InstrumentBook
 from tradealgo.domain.latency import WHOLE, Latencies
 from tradealgo.domain.orders import Fill, Order
 from tradealgo.domain.portfolio import Position
-from tradealgo.domain.state import Alert, Beat, MtmPoint
+from tradealgo.domain.state import Alert, Beat, Module, MtmPoint
 
 if TYPE_CHECKING:
     from tradealgo.live.view import SessionView
@@ -44,6 +45,7 @@ def snapshot(view: SessionView, now: int, book: InstrumentBook | None) -> dict[s
         "ts_event_tripped": _event_time(view, state.ts_tripped) if state else 0,
         "flat_s": (state.ts_flat - state.ts_tripped) / 1e9 if state and state.ts_flat else None,
         "ts_event": view.ts_event,
+        "market_open": _market_open(view),
         "mtm": mtm_row(view.mtm[-1]) if view.mtm else None,
         "positions": [position_row(p) for p in view.portfolio(book).positions()] if book is not None else [],
         "orders": [order_row(o) for o in _shown_orders(view)],
@@ -57,7 +59,7 @@ def snapshot(view: SessionView, now: int, book: InstrumentBook | None) -> dict[s
         ],
         "signals": _signals(view),
         "health": {b.module.value: beat_row(b, now) for b in view.beats.values()},
-        "alerts": [alert_row(a) for a in view.open_alerts[: -ROWS - 1 : -1]],
+        "alerts": [alert_row(a, _alert_time(view, a.ts)) for a in view.open_alerts[: -ROWS - 1 : -1]],
         "latency": latency(view.latencies),
         "rates": next((dict(b.figures) for b in view.beats.values() if b.module == "gatekeeper"), {}),
     }
@@ -74,6 +76,18 @@ def _event_time(view: SessionView, ts: int) -> int:
     """The exchange time of the last MTM point at or before a wall-clock moment; 0 for none."""
     index = bisect_right(view.mtm, ts, key=lambda p: p.ts)
     return view.mtm[index - 1].ts_event if ts and index else 0
+
+
+def _alert_time(view: SessionView, ts: int) -> int:
+    """A wall-clock moment in the time that the session's orders have: on paper the exchange's, 0 before its first tick."""
+    return ts if view.manifest.mode is Mode.LIVE else _event_time(view, ts)
+
+
+def _market_open(view: SessionView) -> bool | None:
+    """Whether any instrument is in continuous trading, as the Producer says; None before the first tick."""
+    beat = view.beats.get(Module.PRODUCER)
+    said = beat.figures.get("market_open") if beat is not None and beat.ts_event else None
+    return None if said is None else bool(said)
 
 
 def _limits(view: SessionView) -> dict[str, float]:
@@ -142,10 +156,11 @@ def beat_row(beat: Beat, now: int) -> dict[str, Any]:
     }
 
 
-def alert_row(alert: Alert) -> dict[str, Any]:
-    """One alert."""
+def alert_row(alert: Alert, ts_event: int) -> dict[str, Any]:
+    """One alert; `ts` is the wall clock, `ts_event` the exchange time then."""
     return {
-        "level": alert.level.value, "module": alert.module.value, "code": alert.code, "text": alert.text, "ts": alert.ts
+        "level": alert.level.value, "module": alert.module.value, "code": alert.code, "text": alert.text, "ts": alert.ts,
+        "ts_event": ts_event,
     }  # fmt: skip
 
 

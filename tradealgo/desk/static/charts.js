@@ -137,7 +137,6 @@ function mtmTail(box, plot) {
   const dot = svg("circle", "ta-tail-dot"), on = axis => lines.filter(l => l.axis === axis).flatMap(l => l.elements);
   const panels = { yaxis: svg("svg", "", ...on("yaxis"), dot), yaxis2: svg("svg", "", ...on("yaxis2")) };
   box.append(svg("svg", "ta-tail", ...Object.values(panels)));
-  set(dot, { r: 3 });
   let until = Infinity, upto = null;  // what plotly has drawn, what the tail has; null before it began
   const grow = ({ mtm }) => {
     const axes = plot._fullLayout, { x } = mtm;
@@ -152,7 +151,7 @@ function mtmTail(box, plot) {
     }
     upto = x.at(-1);
     for (const line of lines) line.show(down[line.axis]);
-    set(dot, { cx: axes.xaxis.l2p(upto).toFixed(1), cy: down.yaxis(mtm.mtm.at(-1)) });
+    set(dot, { r: 3, cx: axes.xaxis.l2p(upto).toFixed(1), cy: down.yaxis(mtm.mtm.at(-1)) });
   };
   const again = model => {
     upto = null;
@@ -176,6 +175,13 @@ function mtmRange(model) {
   return [(Math.floor(low / step) - 0.4) * step, (Math.ceil(high / step) + 0.6) * step];
 }
 
+// What a chart shows before there is anything to show: the session's hours, no figures, and why.
+const dayOf = ({ shot }) => shot.hours ? { range: shot.hours.map(date), autorange: false } : { showticklabels: false };
+const note = ({ heard, shot }, what) => ({
+  xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false, font: { size: 13 },
+  text: !heard ? "" : /PAST|ENDED/.test(shot.status) ? `no ${what} was recorded` : `waiting for the first ${what}`,
+});
+
 function timeRange({ mtm: { x } }) {
   if (!x.length) return undefined;
   const span = x.at(-1) - x[0], step = 60000 * 2 ** Math.max(0, Math.ceil(Math.log2(span / 60000 / 16)));
@@ -185,14 +191,14 @@ function timeRange({ mtm: { x } }) {
 export function mtmChart(el, id, height = 300) {
   return chart(el, id, {
     height, rest: 500, tail: mtmTail,
-    key: model => [model.heard, model.shot.kill, model.shot.ts_event_tripped, limitOf(model.shot), mtmRange(model), timeRange(model)].join(),
+    key: model => [model.heard, model.shot.kill, model.shot.ts_event_tripped, limitOf(model.shot), mtmRange(model), timeRange(model), model.shot.hours, model.shot.status].join(),
     traces: (model, c) => {
       const { mtm, realised, drawdown } = model.mtm, x = model.mtm.x.slice();
       const line = (y, name, more) => ({ type: "scatter", mode: "lines", x, y: y.slice(), name, hovertemplate: "%{y:$,.0f}", ...more });
       return [
         line(mtm, "MTM", { line: { color: c.line, width: 2 }, fill: "tozeroy", fillcolor: c.area }),
         line(realised, "realised", { line: { color: c.second, width: 1.2, dash: "dot", shape: "hv" } }),
-        line(drawdown, "drawdown", { yaxis: "y2", line: { color: c.down, width: 1 }, fill: "tozeroy", fillcolor: `${c.down}33` }),
+        line(drawdown, "drawdown", { yaxis: "y2", showlegend: false, line: { color: c.down, width: 1 }, fill: "tozeroy", fillcolor: `${c.down}33` }),
       ];
     },
     layout: (model, c) => {
@@ -205,11 +211,14 @@ export function mtmChart(el, id, height = 300) {
         shapes.push({ type: "line", x0: at, x1: at, yref: "paper", y0: 0.26, y1: 1, line: { color: c.limit, width: 1.5 } });
         notes.push({ x: at, xanchor: "right", yref: "paper", y: 1, yanchor: "top", showarrow: false, text: "killed ", font: { color: c.limit, size: 11 } });
       }
+      const empty = !model.mtm.x.length;
+      if (empty) notes.push(note(model, "tick"));
       return {
         shapes, annotations: notes,
+        showlegend: true, legend: { orientation: "h", x: 1, xanchor: "right", y: 1, yanchor: "bottom", itemclick: false, itemdoubleclick: false },
         yaxis: { domain: [0.27, 1], range: mtmRange(model), tickformat: "$,.0f" },
-        yaxis2: { domain: [0, 0.19], gridcolor: c.grid, zerolinecolor: c.grid, rangemode: "tozero", nticks: 3, tickformat: "$,.0f", title: { text: "drawdown", font: { size: 10 }, standoff: 4 } },
-        xaxis: { anchor: "y2", range: timeRange(model)?.map(date) },
+        yaxis2: { domain: [0, 0.19], gridcolor: c.grid, zerolinecolor: c.grid, rangemode: "tozero", nticks: 3, showticklabels: !empty, tickformat: "$,.0f", title: { text: "drawdown", font: { size: 10 }, standoff: 4 } },
+        xaxis: { anchor: "y2", ...(empty ? dayOf(model) : { range: timeRange(model).map(date) }) },
       };
     },
   });
@@ -250,7 +259,7 @@ export function priceChart(el, id, height = 300) {
     height: height - 30, rest: 3000,
     key: model => {
       const held = heldOf(model), working = workingOf(model).map(o => `${o.tag} ${o.price} ${o.quantity}`);
-      return [model.heard, model.chart, model.candleCount, model.fillCount, held?.quantity, held?.average_price, working].join();
+      return [model.heard, model.shot.hours, model.shot.status, model.chart, model.candleCount, model.fillCount, held?.quantity, held?.average_price, working].join();
     },
     traces: (model, c) => {
       return [
@@ -261,13 +270,13 @@ export function priceChart(el, id, height = 300) {
       ];
     },
     layout: (model, c) => {
-      const held = heldOf(model), working = workingOf(model);
+      const held = heldOf(model), working = workingOf(model), empty = !model.candles.length;
       const level = (y, color, dash) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color, width: 1, dash } });
-      const note = (y, text, color) => ({ xref: "paper", x: 1, xanchor: "right", y, yanchor: "bottom", showarrow: false, text, font: { color, size: 10 } });
+      const label = (y, text, color) => ({ xref: "paper", x: 1, xanchor: "right", y, yanchor: "bottom", showarrow: false, text, font: { color, size: 10 } });
       return {
-        xaxis: { rangeslider: { visible: false } }, yaxis: { tickformat: ",.2f" },
+        xaxis: { rangeslider: { visible: false }, ...(empty ? dayOf(model) : { autorange: true }) }, yaxis: { tickformat: ",.2f", showticklabels: !empty },
         shapes: [...working.map(o => level(o.price, c.second, "dot")), ...(held ? [level(held.average_price, c.line, "dash")] : [])],
-        annotations: [...working.map(o => note(o.price, `${o.side} ${o.quantity}`, c.second)), ...(held ? [note(held.average_price, `holding ${held.quantity}`, c.line)] : [])],
+        annotations: [...working.map(o => label(o.price, `${o.side} ${o.quantity}`, c.second)), ...(held ? [label(held.average_price, `holding ${held.quantity}`, c.line)] : []), ...(empty ? [note(model, "candle")] : [])],
       };
     },
   });

@@ -8,20 +8,27 @@ import * as tables from "./tables.js";
 // Whether news are about any of some sections, or about all: a reconnect, a fresh start.
 const touches = (news, sections) => !news.type || news.full || sections.some(name => name in news || name in (news.set ?? {}));
 
-// A part that redraws when its sections change, at most every so many ms: what is built anew leaves garbage.
-const live = (every, draw, ...sections) => (el, id) => {
-  const box = h("div");
-  el.append(box);
-  let timer = null, frame = null, last = -every, model = null;
+// Draw when some sections of a session change, at most every so many ms: what is built anew leaves garbage. All that are drawn as often
+// are drawn together, and so show the same figures.
+export function follow(id, every, draw, sections) {
+  let timer = null, frame = null, first = true, model = null;
   const soon = () => {
-    frame = requestAnimationFrame(() => { timer = null; last = performance.now(); fill(box, draw(model)); });
+    frame = requestAnimationFrame(() => { timer = null; first = false; draw(model); });
   };
   const leave = link.follow(id, (now, news) => {
     model = now;
-    if (touches(news, sections)) timer ??= setTimeout(soon, Math.max(0, every - performance.now() + last));
+    if (touches(news, sections)) timer ??= setTimeout(soon, first ? 0 : every - performance.now() % every);
   });
   return () => { clearTimeout(timer); cancelAnimationFrame(frame); leave(); };
+}
+
+const live = (every, draw, ...sections) => (el, id) => {
+  const box = h("div");
+  el.append(box);
+  return follow(id, every, model => fill(box, draw(model)), sections);
 };
+
+export const FIGURES_MS = 300;
 
 const drawn = chart => (el, id) => {
   const drawing = Promise.resolve(chart(el, id));
@@ -30,7 +37,7 @@ const drawn = chart => (el, id) => {
 
 export const PARTS = {
   mtm: drawn(mtmChart), price: priceChart, kill_switch: killSwitch,
-  figures: live(300, tables.figures, "mtm", "capital"),
+  figures: live(FIGURES_MS, tables.figures, "mtm", "capital"),
   alerts: live(300, tables.alerts, "alerts"),
   positions: live(500, tables.positions, "positions"),
   orders: live(500, tables.orders, "orders"),
@@ -45,7 +52,7 @@ const TITLES = {
   alerts: "Alerts", latency: "Tick to order", risk: "Limits", strategy: "Strategy", figures: "Figures",
 };
 
-const HEADER = ["mode", "strategy", "account", "ts_event", "speed", "trading", "status"];
+const HEADER = ["mode", "strategy", "account", "ts_event", "speed", "trading", "market_open", "status"];
 
 function header(el, id) {
   const bar = h("header", { class: "ta-header" });
@@ -53,6 +60,7 @@ function header(el, id) {
   return link.follow(id, ({ shot, heard }, news) => {
     if (!touches(news, HEADER)) return;
     const linked = !link.connected ? ["no server", "bad"] : !heard ? ["looking…", ""] : { RUNNING: ["running", "good"], STARTING: ["starting", "busy"], LOST: ["bus lost", "bad"], ENDED: ["session ended", "past"], PAST: ["past session", "past"] }[shot.status] ?? ["", ""];
+    const closed = shot.market_open === false && shot.status === "RUNNING";
     el.dataset.mode = shot.mode ?? "";
     el.dataset.link = link.connected ? shot.status ?? "" : "DOWN";
     fill(bar,
@@ -61,7 +69,8 @@ function header(el, id) {
       v("span", { class: "ta-account", title: id }, shot.account ?? ""),
       v("span", { class: "ta-clock", title: "exchange time, IST" }, shot.ts_event ? `${new Date(shot.ts_event / 1e6 + 19800000).toISOString().slice(0, 10)} ${time(shot.ts_event)}` : "before the open"),
       shot.speed > 1 && v("span", { class: "ta-chip" }, `${shot.speed}× speed`),
-      v("span", { class: `ta-trading ta-${(shot.trading ?? "").toLowerCase()}` }, words(shot.trading) || "–"),
+      closed && v("span", { class: "ta-chip" }, "market closed"),
+      v("span", { class: `ta-trading ta-${closed ? "closed" : (shot.trading ?? "").toLowerCase()}` }, words(shot.trading) || "–"),
       v("span", { class: `ta-linked ${linked[1]}` }, linked[0]));
   });
 }

@@ -1,5 +1,5 @@
 // The page of its own: choose a session, watch it, kill it. For a phone, or when JupyterLab is blocked.
-import { mount } from "./desk.js";
+import { FIGURES_MS, follow, mount } from "./desk.js";
 import { link } from "./link.js";
 import { fill, h, money, trend, v, words } from "./look.js";
 
@@ -12,17 +12,25 @@ list.addEventListener("click", event => {
   if (chosen) { show(chosen.dataset.id); link.tell(); }
 });
 
-let shown = null, leave = null;
+let shown = null, leave = null, leaveFigures = null;
 function show(id) {
   if (id === shown) return;
-  leave?.();
-  shown = id;
+  leave?.(); leaveFigures?.();
+  shown = id; mtm = null;
   stage.replaceChildren();
   leave = mount(stage, { session: id });
+  leaveFigures = follow(id, FIGURES_MS, model => { mtm = model.shot.mtm; draw(link); }, ["mtm"]);
   history.replaceState(null, "", `#${encodeURIComponent(id)}`);
 }
 
-link.watch(({ sessions, connected }) => {
+const ENDS = { PAST: "past", ENDED: "ended" };
+const stateOf = s => ENDS[s.status] ?? words(s.kill && s.kill !== "ARMED" ? s.kill : s.trading === "ACTIVE" && s.market_open === false ? "market closed" : s.trading ?? s.status).toLowerCase();
+
+// The list is told once a second. Of the session that is shown newer figures are on the page, drawn as often: the two must agree.
+let mtm = null;
+const mtmOf = s => (s.session_id === shown && mtm || s.mtm)?.mtm;
+
+function draw({ sessions, connected }) {
   if (!sessions.length) {
     fill(list, v("p", { class: "ta-none" }, connected ? "No session yet: launch one from a notebook, or with tradealgo launch." : "Can't reach the Jupyter server. Sessions trade on, guarded. In a terminal: tradealgo status"));
     return;
@@ -30,5 +38,7 @@ link.watch(({ sessions, connected }) => {
   const wanted = decodeURIComponent(location.hash.slice(1));
   if (!shown) show(sessions.find(s => s.session_id === wanted)?.session_id ?? sessions[0].session_id);
   fill(list, sessions.slice(0, 8).map(s => v("button", { type: "button", class: `ta-session ta-${s.mode}`, "aria-pressed": String(s.session_id === shown), "data-id": s.session_id },
-    v("b", {}, s.strategy), v("span", { class: trend(s.mtm?.mtm) }, money(s.mtm?.mtm)), v("small", {}, `${s.mode} · ${s.status === "PAST" ? "past" : s.status === "ENDED" ? "ended" : words(s.kill && s.kill !== "ARMED" ? s.kill : s.trading ?? s.status).toLowerCase()}`))));
-});
+    v("b", {}, s.strategy), v("span", { class: trend(mtmOf(s)) }, money(mtmOf(s))), v("small", {}, `${s.mode} · ${stateOf(s)}`))));
+}
+
+link.watch(draw);

@@ -87,7 +87,7 @@ export function alerts({ shot }) {
   if (!rows.length) return none("Nothing to worry about.");
   const sign = { INFO: "●", WARNING: "◆", CRITICAL: "✖" };
   return v("ul", { class: "ta-alerts" }, rows.slice(0, 12).map(a =>
-    v("li", { class: a.level.toLowerCase() }, v("i", { "aria-label": a.level }, sign[a.level]), v("span", {}, a.text), settle(shot, a), v("small", {}, `${a.module} ${time(a.ts)}`))));
+    v("li", { class: a.level.toLowerCase() }, v("i", { "aria-label": a.level }, sign[a.level]), v("span", {}, a.text), settle(shot, a), v("small", {}, `${a.module} ${a.ts_event ? time(a.ts_event) : "before the first tick"}`))));
 }
 
 export function latency({ shot }) {
