@@ -246,8 +246,9 @@ def _flat_since(session: LiveSession) -> str:
     from tradealgo.live.leftovers import flat_since
     from tradealgo.live.supervisor import has_ended
 
-    since = flat_since(session.folder)
-    return ist_text(since, "%d %b %H:%M:%S IST") if since and has_ended(session.folder) else ""
+    if session.folder.has_sockets or not (since := flat_since(session.folder)) or not has_ended(session.folder):
+        return ""  # a kill of what runs is asked without a look at anything
+    return ist_text(since, "%d %b %H:%M:%S IST")
 
 
 @command()

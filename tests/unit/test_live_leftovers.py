@@ -24,10 +24,11 @@ from tradealgo.domain.orders import Fill, Intent, Order, OrderState, Side
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import KillState, SessionState, TradingState
 from tradealgo.gatekeeper.journal import Journal
+from tradealgo.gatekeeper.lease import Lease
 from tradealgo.gatekeeper.messages import Kind, Record
 from tradealgo.live import session as session_module
 from tradealgo.live import supervisor
-from tradealgo.live.launch import start
+from tradealgo.live.launch import _check_lease, start
 from tradealgo.live.leftovers import check_leftovers, is_killing, kill_state, left_open, left_words
 from tradealgo.live.session import LiveSession
 
@@ -313,3 +314,24 @@ def test_the_command_line_advises_commands(home: Path) -> None:
     session(home)
     assert tradealgo("attach").stderr == "tradealgo: no session is running: past sessions are old\n"
     assert tradealgo("attach", "new").stderr == "tradealgo: there is no session 'new': there are old\n"
+
+
+def test_a_journal_that_cannot_be_read_keeps_no_kill_back(home: Path, started: list[str]) -> None:
+    """It is asked for all the same; a stop says that nobody knows."""
+    folder = session(home)
+    folder.journal.write_bytes(b"not a database" * 100)
+    assert "old: kill asked (flag)" in tradealgo("kill", "old", "--timeout", "0").stdout
+    assert len(started) == 1
+    assert "what it holds isn't known, as its journal can't be read" in tradealgo("stop", "old").stdout
+
+
+def test_a_lease_without_a_supervisor_names_its_session(home: Path) -> None:
+    """And the command that ends it."""
+    lease = Lease(ACCOUNT, "old", str(home))
+    lease.acquire()
+    try:
+        with pytest.raises(LeaseHeld, match="end its session with `tradealgo stop old`, and launch again"):
+            _check_lease(ACCOUNT)
+    finally:
+        lease.release()
+    _check_lease(ACCOUNT)

@@ -7,7 +7,7 @@ import sqlite3
 from collections import Counter
 
 from tradealgo.config import Mode, SessionDir, session_dirs
-from tradealgo.domain.errors import BadConfig, LeaseHeld, SessionNotFound
+from tradealgo.domain.errors import BadConfig, LeaseHeld, SessionNotFound, TradeAlgoError
 from tradealgo.domain.hours import ist_date
 from tradealgo.domain.orders import Order
 from tradealgo.domain.state import KillState, SessionState
@@ -25,9 +25,11 @@ def kill_state(folder: SessionDir) -> KillState:
 
 
 def flat_since(folder: SessionDir) -> int:
-    """When the broker's positions were verified flat (UTC ns), if the journal ends LOCKED; else 0."""
-    state = _last_state(folder)
-    return state.ts_flat if state is not None and state.kill is KillState.LOCKED else 0
+    """When the broker's positions were verified flat (UTC ns), if the journal ends LOCKED; 0 too where it can't be read."""
+    with contextlib.suppress(sqlite3.Error, TradeAlgoError):
+        state = _last_state(folder)
+        return state.ts_flat if state is not None and state.kill is KillState.LOCKED else 0
+    return 0
 
 
 def _last_state(folder: SessionDir) -> SessionState | None:
@@ -98,7 +100,10 @@ def check_leftovers(account: str, now: int) -> None:
 def left_words(folder: SessionDir, now: int | None = None) -> str:
     """What a stopped session left open, for behind its "stopped": as `left_open`, and what becomes of it. May be empty."""
     manifest = folder.read_manifest()
-    left = ", ".join(_left_open(folder, now))
+    try:
+        left = ", ".join(left_open(folder, now))
+    except sqlite3.Error as error:
+        return f"; what it holds isn't known, as its journal can't be read ({error})"
     if not left:
         return ""
     if manifest.mode is Mode.PAPER:
@@ -106,7 +111,7 @@ def left_words(folder: SessionDir, now: int | None = None) -> str:
     return f"; it holds {left}, still open at the broker: `tradealgo kill {manifest.session_id}` makes flat"
 
 
-def _left_open(folder: SessionDir, now: int | None) -> list[str]:
+def _left_open(folder: SessionDir, now: int) -> list[str]:
     try:
         return left_open(folder, now)
     except sqlite3.Error as error:
