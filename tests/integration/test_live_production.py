@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,6 +119,9 @@ def test_the_strategy_is_promoted(place: Path) -> None:
         "parity",
         "trades",
     }
+    texts = {c["check"]: c["text"] for c in said["checks"]}
+    told = r"fills; the session made Rs [-+][\d,.]+ after charges, the backtest by then Rs [-+][\d,.]+; \d+ orders? filled Rs [\d,.]+ "
+    assert re.search(told + r"(worse|better) than in the backtest.*basis points", texts["trades"])
     (made,) = promotions()
     assert made.parameters == {"fast": 10, "slow": 40}
     assert made.text in tradealgo(place, "promote", "--list").stdout

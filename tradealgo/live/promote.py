@@ -140,7 +140,7 @@ def promote(session: LiveSession) -> tuple[list[Check], Promotion | None]:
     if not all(c.passed for c in checks):
         return checks, None
     from tradealgo.live import day
-    from tradealgo.live.review import session_parity
+    from tradealgo.live.review import profit_text, session_parity
 
     strategy = day.strategy_of(session)
     candles = day.heard_candles(session)
@@ -152,7 +152,7 @@ def promote(session: LiveSession) -> tuple[list[Check], Promotion | None]:
         Check("backtest", not failed, failed or repr(result)),
         _tried(lambda: _no_lookahead(strategy, candles)),
         Check("parity", not held.differences, held.text),
-        Check("trades", len(session.fills) > 1, f"{len(session.fills)} fills (a way in and a way out are asked for)"),
+        Check("trades", len(session.fills) > 1, _trades_text(len(session.fills), profit_text(session, result))),
     ]
     if not all(c.passed for c in checks):
         return checks, None
@@ -164,6 +164,11 @@ def _paper(session: LiveSession) -> Check:
     return Check(
         "mode", mode is Mode.PAPER, f"a {mode} session" + ("" if mode is Mode.PAPER else ": promote a paper one")
     )
+
+
+def _trades_text(fills: int, profit: str) -> str:
+    asked = "" if fills > 1 else " (a way in and a way out are asked for)"
+    return f"{fills} fill{'' if fills == 1 else 's'}{asked}" + (f"; {profit}" if profit else "")
 
 
 def _ended(session: LiveSession) -> Check:

@@ -127,6 +127,8 @@ def summary_lines(session: LiveSession, held: Parity, result: Backtest) -> list[
             f"trades:  {_round_trips(session)} round trips, P&L Rs {last.mtm / 100:,.2f} after charges"
             f" of Rs {last.charges / 100:,.2f} (backtest by then: Rs {_backtest_pnl(session, result):,.2f})"
         )
+    if filled := fills_text(session, result):
+        lines.append(f"fills:   {filled}")
     latency = session.latency()
     if len(latency):
         whole = latency.loc["tick to order"]
@@ -134,6 +136,35 @@ def summary_lines(session: LiveSession, held: Parity, result: Backtest) -> list[
             f"latency: tick to order p50 {whole.p50_ms:.2f} ms, p99 {whole.p99_ms:.2f} ms over {whole['count']:.0f}"
         )
     return [*lines, held.text, kill_text(session)]
+
+
+def profit_text(session: LiveSession, result: Backtest) -> str:
+    """What session and backtest made, and why they differ; empty for a session that was never marked to market."""
+    if not (points := session.mtm):
+        return ""
+    made = f"the session made Rs {points[-1].mtm / 100:+,.2f} after charges, the backtest by then Rs {_backtest_pnl(session, result):+,.2f}"
+    filled = fills_text(session, result)
+    return f"{made}; {filled}" if filled else made
+
+
+def fills_text(session: LiveSession, result: Backtest) -> str:
+    """How much worse the session's orders filled than the backtest's, as money and as slippage; empty if they share none."""
+    expected = {(row.instrument, int(row.signal.value)): row.price for row in result.orders.itertuples()}
+    pairs = [
+        (o.side.sign * o.filled_quantity, o.average_price, price)
+        for o in session.orders
+        if o.filled_quantity and (price := expected.get((o.instrument, o.start)))
+    ]
+    turnover = sum(abs(units) * price for units, _, price in pairs)
+    if not turnover:
+        return ""
+    worse = sum(units * (paid - price) for units, paid, price in pairs)
+    part = worse / turnover
+    text = (
+        f"{len(pairs)} order{'' if len(pairs) == 1 else 's'} filled Rs {abs(worse):,.2f} {'worse' if worse >= 0.0 else 'better'} than in the backtest, which takes the "
+        f"open and no spread: {abs(part) * 1e4:.1f} basis points of Rs {turnover:,.0f}"
+    )
+    return f"{text}, as slippage={part:.5f} would" if part >= 1e-5 else text
 
 
 def _backtest_pnl(session: LiveSession, result: Backtest) -> float:
