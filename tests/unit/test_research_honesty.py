@@ -10,7 +10,7 @@ from tradealgo.domain.candles import CANDLE, MINUTE_NS
 from tradealgo.domain.errors import BadConfig, StrategyError
 from tradealgo.domain.hours import at
 from tradealgo.research.backtest import backtest
-from tradealgo.research.deflated_sharpe import deflated_sharpe, deflated_sharpe_ratio, luckiest_sharpe
+from tradealgo.research.deflated_sharpe import DeflatedSharpe, deflated_sharpe, deflated_sharpe_ratio, luckiest_sharpe
 from tradealgo.research.history import to_frame
 from tradealgo.research.lookahead import check_lookahead
 from tradealgo.research.monte_carlo import curves, deepest, monte_carlo
@@ -249,6 +249,23 @@ def test_a_sweeps_best_point_is_deflated():
     assert "The best of 18 trials" in plain.reading
     with pytest.raises(BadConfig, match="at least 3 days"):
         deflated_sharpe(found, backtest(EmaCross, market(days=2)))
+
+
+@pytest.mark.parametrize(
+    ("probability", "shown", "words"),
+    [
+        (0.94996, "94.9%", "that is below 95 %"),
+        (0.95, "95.0%", "more than the luck"),
+        (0.9996, "99.9%", "more than the luck"),
+        (float("nan"), "nan%", "below 95 %"),
+    ],
+)
+def test_a_probability_reads_on_the_verdicts_side(probability, shown, words):
+    """Rounded up, a chance just below 95 % would read as the 95.0 % that it lacks."""
+    luck = DeflatedSharpe(probability, 2.0, 1.0, 10, 20, 0.0, 3.0, np.zeros(10))
+    assert f"is higher is {shown}; " in luck.reading
+    assert words in luck.reading
+    assert shown in luck._repr_html_()
 
 
 def test_figures_show_what_was_computed():

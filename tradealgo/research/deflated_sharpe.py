@@ -65,12 +65,19 @@ class DeflatedSharpe(NamedTuple):
         elif self.probability >= 0.95:
             verdict = "it is more than the luck of the search"
         else:
-            verdict = "below 95 % it may well be the luck of the search; more days, or fewer points, would tell"
+            verdict = (
+                "that is below 95 %, so it may well be the luck of the search; more days, or fewer points, would tell"
+            )
         return (
             f"The best of {self.trials} trials has a Sharpe ratio of {self.sharpe:.2f} over {self.days} days, and the luckiest of "
             f"as many without skill would have about {self.luckiest:.2f}: the chance that its true one is higher is "
-            f"{self.probability:.1%}; {verdict}."
+            f"{self.percent}; {verdict}."
         )
+
+    @property
+    def percent(self) -> str:
+        """The probability as text, cut and not rounded: what is below 95 % never reads as 95.0 %."""
+        return f"{self.probability if math.isnan(self.probability) else math.floor(self.probability * 1e3) / 1e3:.1%}"
 
     def plot(self) -> Any:
         """All points' Sharpe ratios, with the best and the luckiest to expect: a plotly Figure."""
@@ -82,7 +89,7 @@ class DeflatedSharpe(NamedTuple):
         return self.reading
 
     def _repr_html_(self) -> str:
-        return f"<b>Deflated Sharpe ratio: {self.probability:.1%}</b><br>{self.reading}"
+        return f"<b>Deflated Sharpe ratio: {self.percent}</b><br>{self.reading}"
 
 
 def deflated_sharpe(found: Sweep, test: Backtest, *, trials: int | None = None) -> DeflatedSharpe:

@@ -90,7 +90,7 @@ def deflated_sharpe_figure(result: DeflatedSharpe) -> Any:
     _mark(figure, result.luckiest, f"luckiest to expect {result.luckiest:.2f}", LOSS, position="top left")
     _mark(figure, result.sharpe, f"the best {result.sharpe:.2f}", UP)
     figure.update_layout(
-        title=f"Sharpe ratios of {len(result.sharpes)} points: {result.probability:.1%} that the best is more than luck",
+        title=f"Sharpe ratios of {len(result.sharpes)} points: {result.percent} that the best is more than luck",
         height=420, bargap=0.05, xaxis={"title": "Sharpe ratio, annualised"}, yaxis={"title": "points"}, **_LOOKS,
     )  # fmt: skip
     return figure

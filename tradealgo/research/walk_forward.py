@@ -256,7 +256,7 @@ class WalkForward:
             return "most of what training found was chance"
         if self.efficiency > 1.5:
             return "more than training promised is luck as well, so give it more windows before believing it"
-        return "most of it carried over, as a real edge does; see that it is not one window's doing"
+        return "most of it carried over, so these candles hold it; see that it is not one window's doing"
 
     def plot(self) -> Any:
         """The stitched equity by window, and profit a day in training beside the test's: a plotly Figure."""
