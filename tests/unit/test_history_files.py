@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tradealgo.domain.candles import CANDLE
-from tradealgo.domain.errors import BadCandles
+from tradealgo.domain.errors import BadCandles, InvalidInput
 from tradealgo.domain.hours import at
 from tradealgo.research.history import (
     candles,
@@ -216,6 +216,8 @@ def test_days_and_ranges(tmp_path: Path) -> None:
     assert len(candles(path, minutes=15)) == 75
     with pytest.raises(BadCandles, match="3 days from 2022-01-03 to 2022-01-05"):
         day_of(frame, dt.date(2022, 1, 6))
+    with pytest.raises(InvalidInput, match="day '04-01-2022' is not a date: write it as 2026-11-23"):
+        day_of(frame, "04-01-2022")
 
 
 def test_resampling_counts_from_the_open(tmp_path: Path) -> None:

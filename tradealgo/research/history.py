@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from tradealgo.domain.candles import CANDLE, MINUTE_NS, SECOND_NS
-from tradealgo.domain.errors import BadCandles
+from tradealgo.domain.errors import BadCandles, InvalidInput
 from tradealgo.domain.hours import DAY_NS, at, ist_date, previous_trading_day
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.research.candle_files import COLUMNS, INDIA, read_raw
@@ -111,7 +111,10 @@ def to_frame(array: np.ndarray) -> pd.DataFrame:
 
 
 def _date(day: dt.date | str) -> dt.date:
-    return dt.date.fromisoformat(day) if isinstance(day, str) else day
+    try:
+        return dt.date.fromisoformat(day) if isinstance(day, str) else day
+    except ValueError:
+        raise InvalidInput(f"day {day!r} is not a date: write it as 2026-11-23") from None
 
 
 def days_of(frame: pd.DataFrame) -> list[dt.date]:
