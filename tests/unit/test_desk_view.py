@@ -16,9 +16,9 @@ from tradealgo.domain.orders import Fill, Intent, Order, OrderState, Side
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Alert, Beat, KillState, Level, Module, MtmPoint, SessionState, TradingState
 from tradealgo.domain.ticks import empty_ticks
+from tradealgo.journal.frames import health_frame
 from tradealgo.live import view as view_module
 from tradealgo.live.latency import percentile
-from tradealgo.live.session import health_frame
 from tradealgo.live.view import SessionView, thin
 
 INFY = Instrument(instrument_token=408065, exchange="NSE", tradingsymbol="INFY", kind=Kind.EQUITY)

@@ -7,7 +7,7 @@ import pytest
 from tradealgo.domain.errors import BadCandles
 from tradealgo.exchange.market import market_from_file
 from tradealgo.live.demo import check_data
-from tradealgo.live.review import choose_market, run_folder
+from tradealgo.live.review import choose_market, report_link, run_folder
 from tradealgo.research.history import known, simulated
 
 
@@ -60,6 +60,15 @@ def test_a_file_that_does_not_say_what_it_is_of(tmp_path: Path) -> None:
 def test_what_a_files_name_means(name: str, symbol: str | None) -> None:
     """The whole name, or its first word."""
     assert known(name) == symbol
+
+
+def test_the_reports_link_is_seen_from_the_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As text its path from there, no absolute one; in a notebook a link that JupyterLab opens."""
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    link = report_link(tmp_path / "runs" / "20261123-024209")
+    assert repr(link) == "../runs/20261123-024209/report.html"
+    assert link._repr_html_() == f'<a href="{link}" target="_blank">{link}</a>'
 
 
 def test_a_run_is_named_by_the_time_in_india(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ from tradealgo.domain.errors import InvalidInput
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tradealgo.domain.state import Beat
+
 #: Columns in paise on the bus, in rupees in a frame.
 PAISE = {Stream.MTM: ("realised", "unrealised", "charges", "mtm", "drawdown", "limit")}
 
@@ -46,6 +48,15 @@ def frame(stream: Stream, rows: Iterable[msgspec.Struct | Mapping[str, Any]]) ->
         table[column] = table[column] / 100
     index = INDEX.get(stream)
     return table.set_index(index) if index else table
+
+
+def health_frame(beats: list[Beat]) -> pd.DataFrame:
+    """A row a module; `lag_ms` is how far it is behind the stream that it is furthest behind."""
+    lags = [[v for name, v in b.figures.items() if name.startswith("lag_ms")] for b in beats]
+    table = frame(Stream.HEALTH, beats).assign(lag_ms=[max(lag, default=None) for lag in lags])
+    for name in ("ts", "ts_event"):
+        table[name] = table[name].dt.floor("s")
+    return table.set_index("module")[["state", "lag_ms", "ts", "ts_event", "pid"]]
 
 
 def _times(column: Any) -> Any:

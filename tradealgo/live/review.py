@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from tradealgo.config import Market
 from tradealgo.domain.candles import SECOND_NS
 from tradealgo.domain.errors import BadCandles, TradeAlgoError
 from tradealgo.domain.hours import ist_text
+from tradealgo.live.rows import Link
 
 if TYPE_CHECKING:
     from tradealgo.live.session import LiveSession
@@ -226,6 +228,11 @@ def mtm_figure(session: LiveSession) -> Any:
         height=320, margin={"t": 30, "l": 60, "r": 20, "b": 30}, yaxis_title="Rs", template="plotly_white"
     )
     return figure
+
+
+def report_link(folder: Path) -> Link:
+    """The run's report, as a cell shows it: its path from the notebook."""
+    return Link(os.path.relpath(folder / "report.html"))
 
 
 def review(session: LiveSession, result: Backtest, folder: Path, *, title: str = "TradeAlgo session") -> Parity:

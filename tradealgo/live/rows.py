@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ class Text(str):
 
     def __repr__(self) -> str:
         return str(self)
+
+
+class Link(Text):
+    """A file's path, as a link to it in a notebook."""
+
+    def _repr_html_(self) -> str:
+        return f'<a href="{escape(self)}" target="_blank">{escape(self)}</a>'
 
 
 def some(keys: Sequence[str], most: int = 5) -> str:

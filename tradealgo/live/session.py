@@ -205,6 +205,8 @@ class LiveSession:
     @property
     def health(self) -> Rows[Beat]:
         """The last heartbeat of each module. Its own figures are in a row's `figures`; the table has the lag of them."""
+        from tradealgo.journal.frames import health_frame
+
         return Rows(self.view.beats.values(), health_frame)
 
     def _rows(self, stream: Stream, items: Any) -> Rows[Any]:
@@ -462,15 +464,6 @@ def _positions_frame(positions: list[Position]) -> pd.DataFrame:
 
     names = ["instrument", "quantity", "average_price", "last_price", "unrealised", "realised", "pnl"]
     return pd.DataFrame([position_row(p) for p in positions], columns=names)
-
-
-def health_frame(beats: list[Beat]) -> pd.DataFrame:
-    """A row a module; `lag_ms` is how far it is behind the stream that it is furthest behind."""
-    from tradealgo.journal.frames import frame
-
-    lags = [[v for name, v in b.figures.items() if name.startswith("lag_ms")] for b in beats]
-    table = frame(Stream.HEALTH, beats).drop(columns="figures").assign(lag_ms=[max(lag, default=None) for lag in lags])
-    return table.set_index("module")[["state", "lag_ms", "ts", "ts_event", "pid"]]
 
 
 def attach(session_id: str | None = None) -> LiveSession:
