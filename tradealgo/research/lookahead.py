@@ -83,7 +83,7 @@ class Finding(NamedTuple):
 class LookaheadCheck(NamedTuple):
     """What the probes found.
 
-    `warm_up` is how many candles a later start took to say the same, by instrument, where these candles were enough to see.
+    `warm_up` is how many candles a later start took to say the same, by instrument; empty where one had too few to show it.
     """
 
     strategy: str
@@ -161,10 +161,11 @@ def check_lookahead(
         if "start" in probes:
             late, took = bench.start(warm_up)
             found += [late] if late else []
-            warm.update({instrument.key: took} if took >= 0 else {})
+            warm[instrument.key] = took
         findings += found
         total += bench.data.size
-    return LookaheadCheck(repr(strategy), findings, warm, total, tuple(probes))
+    shown = warm if all(took >= 0 for took in warm.values()) else {}
+    return LookaheadCheck(repr(strategy), findings, shown, total, tuple(probes))
 
 
 def _check_basket(
