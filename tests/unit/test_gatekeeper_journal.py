@@ -59,6 +59,17 @@ def test_another_database_is_no_journal(tmp_path: Path) -> None:
         open_readonly(path)
 
 
+@pytest.mark.parametrize("payload", [b"\xc1", b"\x81\xa4code\xa1\xff"])
+def test_a_record_that_cannot_be_read_is_named(payload: bytes, tmp_path: Path) -> None:
+    """Noise, or text that isn't UTF-8."""
+    path = tmp_path / "journal.sqlite"
+    Journal(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("INSERT INTO records VALUES (1, 1, ?, ?, ?)", (Kind.NOTE.value, payload, b""))
+    with pytest.raises(JournalError, match="record 1 of the journal, a NOTE, can't be read"):
+        list(read(open_readonly(path)))
+
+
 def test_a_table_of_a_backup_tool_beside_ours_is_no_matter(tmp_path: Path) -> None:
     """The emergency kill must still read it."""
     path = tmp_path / "journal.sqlite"

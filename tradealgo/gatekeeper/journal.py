@@ -127,14 +127,18 @@ class Journal:
 
 
 def read(db: sqlite3.Connection, after: int = 0, kinds: Sequence[Kind] = ()) -> Iterator[Row]:
-    """Records of an open journal, in order. Kinds that this version doesn't know are left out."""
+    """Records of an open journal, in order. Kinds that this version doesn't know are left out. Raises JournalError."""
     decoders = {kind: msgspec.msgpack.Decoder(type_) for kind, type_ in TYPES.items()}
     wanted = set(kinds or Kind)
     for seq, ts, kind, payload in db.execute(
         "SELECT seq, ts, kind, payload FROM records WHERE seq > ? ORDER BY seq", (after,)
     ):
         if kind in wanted:
-            yield Row(seq, ts, Kind(kind), decoders[Kind(kind)].decode(payload))
+            try:
+                message = decoders[Kind(kind)].decode(payload)
+            except ValueError as error:
+                raise JournalError(f"record {seq} of the journal, a {kind}, can't be read: {error}") from error
+            yield Row(seq, ts, Kind(kind), message)
 
 
 def open_readonly(path: Path | str) -> sqlite3.Connection:

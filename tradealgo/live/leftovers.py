@@ -7,11 +7,11 @@ import sqlite3
 from collections import Counter
 
 from tradealgo.config import Mode, SessionDir, session_dirs
-from tradealgo.domain.errors import BadConfig, LeaseHeld, SessionNotFound, TradeAlgoError
+from tradealgo.domain.errors import BadConfig, LeaseHeld, SessionNotFound
 from tradealgo.domain.hours import ist_date
 from tradealgo.domain.orders import Order
 from tradealgo.domain.state import KillState, SessionState
-from tradealgo.gatekeeper.journal import open_readonly, read
+from tradealgo.gatekeeper.journal import JournalError, open_readonly, read
 from tradealgo.gatekeeper.messages import Kind
 from tradealgo.live import supervisor
 
@@ -26,7 +26,7 @@ def kill_state(folder: SessionDir) -> KillState:
 
 def flat_since(folder: SessionDir) -> int:
     """When the broker's positions were verified flat (UTC ns), if the journal ends LOCKED; 0 too where it can't be read."""
-    with contextlib.suppress(sqlite3.Error, TradeAlgoError):
+    with contextlib.suppress(sqlite3.Error, JournalError):
         state = _last_state(folder)
         return state.ts_flat if state is not None and state.kill is KillState.LOCKED else 0
     return 0
@@ -102,7 +102,7 @@ def left_words(folder: SessionDir, now: int | None = None) -> str:
     manifest = folder.read_manifest()
     try:
         left = ", ".join(left_open(folder, now))
-    except sqlite3.Error as error:
+    except (sqlite3.Error, JournalError) as error:
         return f"; what it holds isn't known, as its journal can't be read ({error})"
     if not left:
         return ""
@@ -114,5 +114,5 @@ def left_words(folder: SessionDir, now: int | None = None) -> str:
 def _left_open(folder: SessionDir, now: int) -> list[str]:
     try:
         return left_open(folder, now)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, JournalError) as error:
         return [f"nobody knows what, as its journal can't be read ({error}),"]
