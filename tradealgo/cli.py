@@ -244,7 +244,7 @@ def _flat_since(session: LiveSession) -> str:
     """Of a session that has ended: when its kill was verified with the broker; empty if it wasn't, or still runs."""
     from tradealgo.domain.hours import ist_text
     from tradealgo.live.leftovers import flat_since
-    from tradealgo.live.supervisor import has_ended
+    from tradealgo.running import has_ended
 
     if session.folder.has_sockets or not (since := flat_since(session.folder)) or not has_ended(session.folder):
         return ""  # a kill of what runs is asked without a look at anything
@@ -286,9 +286,9 @@ def stop(session: str | None, every: bool) -> None:
     """End a session. Positions stay as they are: kill it first to be flat."""
     from tradealgo.config import session_dirs
     from tradealgo.live.session import LiveSession
-    from tradealgo.live.supervisor import session_processes
+    from tradealgo.running import processes
 
-    found = [LiveSession(f) for f in session_dirs() if session_processes(f)] if every else [_find(session)]
+    found = [LiveSession(f) for f in session_dirs() if processes(f)] if every else [_find(session)]
     for each in found:
         _stop(each)
     if not found:
@@ -298,9 +298,9 @@ def stop(session: str | None, every: bool) -> None:
 def _stop(session: LiveSession) -> None:
     """End it, and say what it leaves."""
     from tradealgo.live.leftovers import left_words
-    from tradealgo.live.supervisor import session_processes
+    from tradealgo.running import processes
 
-    ran = bool(session_processes(session.folder))
+    ran = bool(processes(session.folder))
     session.stop(source="cli")
     said = "stopped" if ran else "it has ended already"
     click.echo(f"{session.id}: {said}{left_words(session.folder, None if ran else time.time_ns())}")

@@ -121,19 +121,20 @@ class SessionDir:
     pids = property(lambda self: self.path / "pids")
 
     @property
-    def _sockets_path(self) -> Path:
+    def sockets_path(self) -> Path:
+        """Where `sockets` are, if they are. Unlike it, makes nothing."""
         name = hashlib.blake2b(str(self.path).encode(), digest_size=6).hexdigest()
         return Path(tempfile.gettempdir()) / f"tradealgo-{os.getuid()}-{name}"
 
     @property
     def has_sockets(self) -> bool:
-        """Whether the sockets' folder is there, as it is while the session runs. Unlike `sockets`, makes nothing."""
-        return self._sockets_path.is_dir()
+        """Whether the sockets' folder is there, as it is while the session runs."""
+        return self.sockets_path.is_dir()
 
     @property
     def sockets(self) -> Path:
         """A private folder with a short name: a unix socket's path may have at most 104 characters on macOS, 108 on Linux."""
-        folder = self._sockets_path
+        folder = self.sockets_path
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
             raise BadConfig(f"{folder} is not private to this user: remove it, or set TMPDIR to a folder of your own")

@@ -24,7 +24,7 @@ from tradealgo.bus.redis_bus import BlockingBus, connect_blocking
 from tradealgo.config import Mode, SessionDir
 from tradealgo.domain.errors import BadConfig, BusUnavailable
 from tradealgo.domain.state import Action, Control, Module
-from tradealgo.live import supervisor
+from tradealgo.running import has_ended
 
 BUS_TIMEOUT_S = 1.0
 
@@ -95,7 +95,7 @@ def _start_emergency(folder: SessionDir) -> bool:
 
     A paper account ends with its exchange; a live session may have positions after a power cut.
     """
-    if folder.read_manifest().mode is Mode.PAPER and supervisor.has_ended(folder):
+    if folder.read_manifest().mode is Mode.PAPER and has_ended(folder):
         return False
     try:
         folder.logs.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tradealgo import running
 from tradealgo.config import SessionDir
 from tradealgo.live import supervisor
 from tradealgo.live.manifest import free_port
@@ -173,7 +174,7 @@ def test_a_foreground_launch_ends_its_session_when_told(tmp_path: Path) -> None:
         assert supervisor.is_running(folder)
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
-        assert not supervisor.session_processes(folder)
+        assert not running.processes(folder)
     finally:
         process.kill()
         for path in tmp_path.glob("sessions/*"):

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tradealgo import Limits, Market, Sizing, attach, launch
+from tradealgo import Limits, Market, Sizing, attach, launch, running
 from tradealgo.config import SessionDir, token_file
 from tradealgo.domain.errors import InvalidInput, LeaseHeld, SessionNotFound
 from tradealgo.domain.state import KillState, Module, TradingState
@@ -103,7 +103,7 @@ def test_a_paper_session_has_no_broker_secret(session: LiveSession) -> None:
     assert token_file("PAPER1").stat().st_mode & 0o077 == 0
     if not sys.platform.startswith("linux"):
         return
-    for process in supervisor.session_processes(session.folder):
+    for process in running.processes(session.folder):
         assert "must-not-reach" not in Path(f"/proc/{process.pid}/environ").read_text()
 
 
@@ -203,7 +203,7 @@ def test_a_rearm_needs_a_reason_and_trading_goes_on(session: LiveSession) -> Non
 
 def test_stop_leaves_no_process_and_a_readable_past(session: LiveSession) -> None:
     """All processes end, sockets go, and a new object reads everything from the record."""
-    pids = [p.pid for p in supervisor.session_processes(session.folder)]
+    pids = [p.pid for p in running.processes(session.folder)]
     assert len(pids) >= 9  # supervisord and eight programs
     fills = list(session.fills)
     session.stop()
@@ -264,7 +264,7 @@ def test_a_strategy_of_a_script_travels_as_source_and_its_error_is_seen(home: Pa
         session.kill("drill")
         session.stop()  # sees the kill through, which only the emergency process can finish now
         assert kill_state(session.folder) is KillState.LOCKED
-        assert not supervisor.emergencies(session.folder)
+        assert not running.emergencies(session.folder)
 
 
 class Stopped:
@@ -283,13 +283,13 @@ def test_a_session_whose_supervisor_was_killed_can_still_be_stopped(home: Path) 
     folder = session.folder
     with contextlib.closing(Stopped(session)):
         session.wait(lambda s: s.view.beats, timeout_s=START_S)
-        (daemon,) = [p for p in supervisor.session_processes(folder) if "supervisor.supervisord" in p.info["cmdline"]]
+        (daemon,) = [p for p in running.processes(folder) if "supervisor.supervisord" in p.info["cmdline"]]
         daemon.kill()
         daemon.wait(10)
         assert not supervisor.is_running(folder)
-        assert supervisor.session_processes(folder)
+        assert running.processes(folder)
         run = tradealgo("doctor")
         assert f"processes of {session.id} run without a supervisor" in run.stdout
         run = tradealgo("stop", session.id)
         assert run.returncode == 0, run.stderr
-        assert not supervisor.session_processes(folder)
+        assert not running.processes(folder)

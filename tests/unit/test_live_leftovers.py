@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from tradealgo import control
+from tradealgo import control, running
 from tradealgo.cli import for_a_terminal, main
 from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.domain.errors import LeaseHeld, SessionNotFound
@@ -227,7 +227,7 @@ def test_a_paper_session_is_killed_while_its_exchange_or_a_process_lives(home: P
     supervising = subprocess.Popen([sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE)
     try:
         deadline = time.monotonic() + 30
-        while not supervisor.session_processes(folder):  # until it has become python
+        while not running.processes(folder):  # until it has become python
             assert time.monotonic() < deadline
             time.sleep(0.01)
         assert LiveSession(folder).kill("drill")["watched"]
@@ -277,7 +277,7 @@ def test_a_stop_names_what_is_still_held(home: Path, monkeypatch: pytest.MonkeyP
     """Also what was bought before midnight; of a session that has ended already it says so."""
     folder = session(home, fill(Side.BUY), mode=mode)
     assert tradealgo("stop", "old").stdout == f"old: it has ended already{words}\n"
-    monkeypatch.setattr(supervisor, "session_processes", lambda _: [object()])
+    monkeypatch.setattr(running, "processes", lambda _: [object()])
     monkeypatch.setattr(LiveSession, "stop", lambda *_, **__: None)
     assert tradealgo("stop", "old").stdout == f"old: stopped{words}\n"
     assert left_words(folder, time.time_ns() + DAY_NS) == ""

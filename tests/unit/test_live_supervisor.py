@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tradealgo import running
 from tradealgo.config import Manifest, Market, Mode, SessionDir
 from tradealgo.domain.errors import BadConfig, SessionNotFound
 from tradealgo.domain.sizing import Sizing
@@ -106,11 +107,11 @@ def test_odd_folder_names_survive_and_impossible_ones_are_refused(tmp_path: Path
 def test_one_folders_processes_are_not_anothers() -> None:
     """Marks match whole paths: a session isn't the one whose name it begins with."""
     marks = ("/srv/s/a1", "/tmp/t-1")
-    assert supervisor._belongs(["py", "-m", "tradealgo.consumer", "--session-dir", "/srv/s/a1"], marks)
-    assert supervisor._belongs(["py", "-m", "supervisor.supervisord", "-c", "/srv/s/a1/supervisord.conf"], marks)
-    assert supervisor._belongs(["redis-server unixsocket:/tmp/t-1/bus.sock"], marks)
-    assert not supervisor._belongs(["py", "-m", "tradealgo.consumer", "--session-dir", "/srv/s/a12"], marks)
-    assert not supervisor._belongs(["vim", "/srv/s/a1/manifest.json"], marks)
+    assert running._belongs(["py", "-m", "tradealgo.consumer", "--session-dir", "/srv/s/a1"], marks)
+    assert running._belongs(["py", "-m", "supervisor.supervisord", "-c", "/srv/s/a1/supervisord.conf"], marks)
+    assert running._belongs(["redis-server unixsocket:/tmp/t-1/bus.sock"], marks)
+    assert not running._belongs(["py", "-m", "tradealgo.consumer", "--session-dir", "/srv/s/a12"], marks)
+    assert not running._belongs(["vim", "/srv/s/a1/manifest.json"], marks)
 
 
 @pytest.mark.parametrize("mode", list(Mode))
@@ -123,8 +124,8 @@ def test_a_stop_leaves_a_live_sessions_emergency_alone(tmp_path: Path, mode: Mod
     emergency = subprocess.Popen([*sleeper, "tradealgo.gatekeeper.emergency", *words])
     module = subprocess.Popen([*sleeper, "tradealgo.consumer", *words])
     try:
-        assert [p.pid for p in supervisor.session_processes(folder)] == [module.pid]
-        assert [p.pid for p in supervisor.emergencies(folder)] == [emergency.pid]
+        assert [p.pid for p in running.processes(folder)] == [module.pid]
+        assert [p.pid for p in running.emergencies(folder)] == [emergency.pid]
         assert supervisor.stop_session(folder)
         assert module.poll() is not None
         assert (emergency.poll() is None) == (mode is Mode.LIVE)

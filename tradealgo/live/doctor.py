@@ -87,7 +87,7 @@ def _disk() -> tuple[str, str]:
 
 def _sockets() -> tuple[str, str]:
     """A unix socket's path has a limit, which a long TMPDIR breaks."""
-    path = str(SessionDir(home() / "sessions" / "doctor")._sockets_path / "supervisor.sock.1234567")
+    path = str(SessionDir(home() / "sessions" / "doctor").sockets_path / "supervisor.sock.1234567")
     limit = 104 if sys.platform == "darwin" else 108
     if len(path.encode()) >= limit:
         return (
@@ -143,11 +143,12 @@ def _enabled(file: Path) -> dict[str, Any]:
 
 
 def _sessions() -> tuple[str, str]:
-    from tradealgo.live.supervisor import is_running, session_processes
+    from tradealgo.live.supervisor import is_running
+    from tradealgo.running import processes
 
     folders = session_dirs()
     running = [f.path.name for f in folders if is_running(f)]
-    orphaned = [f.path.name for f in folders if f.path.name not in running and session_processes(f)]
+    orphaned = [f.path.name for f in folders if f.path.name not in running and processes(f)]
     if orphaned:
         return (
             "bad",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import redis
 
-from tradealgo import control
+from tradealgo import control, running
 from tradealgo.bus.keys import Stream, instruments_key
 from tradealgo.bus.redis_bus import BlockingBus, connect_blocking
 from tradealgo.config import SessionDir, session_dirs
@@ -301,7 +301,7 @@ class LiveSession:
 
     def _has_ended(self) -> bool:
         """Whether nothing changes any more: neither its processes run nor an emergency process, which finishes a kill."""
-        return (self._past or not self.is_running) and not supervisor.emergencies(self.folder)
+        return (self._past or not self.is_running) and not running.emergencies(self.folder)
 
     def _kill_now(self) -> KillState | None:
         """As the Gatekeeper said last; of a session that has ended, as its journal has it, which a kill still writes."""
@@ -353,7 +353,7 @@ class LiveSession:
         try:
             return control.request(self.folder, Control(action=action, source=source, reason=reason, **more))
         except BusUnavailable:
-            if supervisor.has_ended(self.folder):
+            if running.has_ended(self.folder):
                 raise BusUnavailable(f"session {self.id} has ended: {action} needs one that runs") from None
             raise
 

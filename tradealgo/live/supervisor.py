@@ -11,7 +11,6 @@ import contextlib
 import http.client
 import io
 import os
-import re
 import resource
 import shutil
 import signal
@@ -19,7 +18,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.parse
 import xmlrpc.client
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from tradealgo import running
 from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.domain.errors import BadConfig, SessionNotFound, TradeAlgoError
 from tradealgo.domain.state import Module
@@ -57,9 +56,6 @@ BUS_USERS = "REDIS_URL_"
 #: What a notebook's kernel carries that a session has no use for; JPY_ and JUPYTER_ hold the server's token and its pid.
 #: Without bytecode each start of a module would compile its packages anew: seconds, of a restart as well.
 STRIPPED_PREFIXES = ("JPY_", "JUPYTER_", "COLAB_", "VSCODE_", "PYTHONDONTWRITEBYTECODE")
-
-#: The package that sees a kill through where the Gatekeeper doesn't.
-EMERGENCY = "tradealgo.gatekeeper.emergency"
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 45.0
@@ -255,7 +251,7 @@ def stop_session(folder: SessionDir, timeout_s: float = STOP_TIMEOUT_S) -> bool:
     import psutil
 
     paper = _is_paper(folder)
-    found = session_processes(folder)
+    found = running.processes(folder)
     with contextlib.suppress(SessionNotFound, xmlrpc.client.Fault), rpc(folder) as supervisor:
         supervisor.shutdown()
     deadline = time.monotonic() + timeout_s
@@ -264,7 +260,7 @@ def stop_session(folder: SessionDir, timeout_s: float = STOP_TIMEOUT_S) -> bool:
             break
         time.sleep(0.05)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        _signal_all(session_processes(folder) + (emergencies(folder) if paper else []), number)
+        _signal_all(running.processes(folder) + (running.emergencies(folder) if paper else []), number)
     psutil.wait_procs(found, timeout=2)  # also takes the supervisor's exit status, if this process started it
     shutil.rmtree(folder.sockets, ignore_errors=True)
     return bool(found)
@@ -289,55 +285,6 @@ def _signal_all(processes: list[Any], number: int) -> None:
         with contextlib.suppress(psutil.Error):
             process.send_signal(number)
     psutil.wait_procs(processes, timeout=5)
-
-
-def session_processes(folder: SessionDir) -> list[Any]:
-    """This user's processes (psutil) whose command line names the session's folder or its sockets, but `emergencies`."""
-    return [p for p in _processes(folder) if EMERGENCY not in p.info["cmdline"]]
-
-
-def emergencies(folder: SessionDir) -> list[Any]:
-    """The processes (psutil) that watch over a kill of the session, and finish it if need be."""
-    return [p for p in _processes(folder) if EMERGENCY in p.info["cmdline"]]
-
-
-def has_ended(folder: SessionDir) -> bool:
-    """Whether nothing of a session is left: no process of its own, nor the exchange that a paper account lives in.
-
-    While a session's exchange is being started again its supervisor is there.
-    """
-    manifest = folder.read_manifest()
-    return not (manifest.mode is Mode.PAPER and _listens(manifest.rest_url)) and not session_processes(folder)
-
-
-def _listens(url: str) -> bool:
-    """Whether anything listens at an address with a port, as a paper exchange has one."""
-    where = urllib.parse.urlsplit(url)
-    if where.hostname is None or where.port is None:
-        return False
-    try:
-        socket.create_connection((where.hostname, where.port), timeout=1.0).close()
-    except OSError:
-        return False
-    return True
-
-
-def _processes(folder: SessionDir) -> list[Any]:
-    import psutil
-
-    marks = (str(folder.path), str(folder._sockets_path))  # to look for what is gone makes no folder
-    return [
-        p for p in psutil.process_iter(["cmdline", "uids"])
-        if p.pid != os.getpid() and p.info["uids"] and p.info["uids"].real == os.getuid()
-        and _belongs(p.info["cmdline"] or (), marks)
-    ]  # fmt: skip
-
-
-def _belongs(command: list[str] | tuple[str, ...], marks: tuple[str, str]) -> bool:
-    """Whether a command line is one of ours: a module, the supervisor, or the bus server under its own title."""
-    line = " ".join(command)
-    ours = "--session-dir" in line or "supervisor.supervisord" in line or "unixsocket" in line
-    return ours and any(re.search(re.escape(mark) + r"(/|\s|$)", line) for mark in marks)
 
 
 class _UnixConnection(http.client.HTTPConnection):
