@@ -21,10 +21,10 @@ import msgspec
 import redis
 
 from tradealgo.bus.redis_bus import BlockingBus, connect_blocking
-from tradealgo.config import Mode, SessionDir
+from tradealgo.config import SessionDir
 from tradealgo.domain.errors import BadConfig, BusUnavailable
 from tradealgo.domain.state import Action, Control, Module
-from tradealgo.running import has_ended
+from tradealgo.running import account_is_gone
 
 BUS_TIMEOUT_S = 1.0
 
@@ -95,7 +95,7 @@ def _start_emergency(folder: SessionDir) -> bool:
 
     A paper account ends with its exchange; a live session may have positions after a power cut.
     """
-    if folder.read_manifest().mode is Mode.PAPER and has_ended(folder):
+    if account_is_gone(folder):
         return False
     try:
         folder.logs.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -31,6 +32,15 @@ def has_ended(folder: SessionDir) -> bool:
     """
     manifest = folder.read_manifest()
     return not (manifest.mode is Mode.PAPER and _listens(manifest.rest_url)) and not processes(folder)
+
+
+def account_is_gone(folder: SessionDir) -> bool:
+    """Whether a paper session has ended, and its account with its exchange. False where that can't be found out: a kill
+    waits for no look that fails.
+    """
+    with contextlib.suppress(Exception):
+        return folder.read_manifest().mode is Mode.PAPER and has_ended(folder)
+    return False
 
 
 def _listens(url: str) -> bool:

@@ -335,3 +335,21 @@ def test_a_lease_without_a_supervisor_names_its_session(home: Path) -> None:
     finally:
         lease.release()
     _check_lease(ACCOUNT)
+
+
+@pytest.mark.parametrize(("mode", "gone"), [(Mode.PAPER, True), (Mode.LIVE, False)])
+def test_a_kill_waits_for_no_look_that_fails(
+    home: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode, gone: bool
+) -> None:
+    """An ended paper account has nothing to make flat; who can't find out goes on with the kill."""
+    folder = session(home, mode=mode)
+    assert running.account_is_gone(folder) is gone
+
+    def fail(_: SessionDir) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(running, "processes", fail)
+    assert not running.account_is_gone(folder)
+    monkeypatch.undo()
+    folder.manifest.write_bytes(b"{")
+    assert not running.account_is_gone(folder)

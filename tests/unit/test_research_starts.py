@@ -3,6 +3,7 @@
 from functools import cache
 
 import pytest
+from test_research_honesty import Anchored
 
 from tradealgo.research.history import simulated, to_array
 from tradealgo.research.lookahead import COUNTS, KEEPS, check_lookahead
@@ -75,17 +76,6 @@ class Counts(Strategy):
         elif self.after == "flat" and at >= len(self.closes):
             return FLAT
         return LONG if self.closes[at % len(self.closes)] > candle.close else SHORT
-
-
-class Anchored(Strategy):
-    """Never forgets the first close that it heard."""
-
-    def setup(self):
-        self.first = 0.0
-
-    def on_candle(self, candle):
-        self.first = self.first or candle.close
-        return LONG if candle.close > self.first else SHORT
 
 
 @pytest.mark.parametrize(("fast", "slow"), [(10, 50), (20, 50), (5, 200)])

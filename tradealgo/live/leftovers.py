@@ -13,7 +13,7 @@ from tradealgo.domain.orders import Order
 from tradealgo.domain.state import KillState, SessionState
 from tradealgo.gatekeeper.journal import JournalError, open_readonly, read
 from tradealgo.gatekeeper.messages import Kind
-from tradealgo.running import has_ended
+from tradealgo.running import account_is_gone
 
 FLAT = frozenset({KillState.VERIFIED_FLAT, KillState.LOCKED})
 
@@ -74,7 +74,7 @@ def left_open(folder: SessionDir, now: int | None) -> list[str]:
 
 def check_account_lives(folder: SessionDir) -> None:
     """Raises SessionNotFound for a paper session that has ended, and its account with its exchange."""
-    if folder.read_manifest().mode is Mode.PAPER and has_ended(folder):
+    if account_is_gone(folder):
         raise SessionNotFound(
             f"session {folder.path.name} has ended, and its paper account with its exchange: nothing is left to make flat"
         )
