@@ -148,8 +148,12 @@ class Scripted:
             writer.write(answer.encode())
 
     async def perform(self, kind: CallKind) -> Outcome:
-        call = Call(call_id=1, kind=kind, order=ORDER, price=121.5, admitted=time.time_ns())
-        return (await self.broker.perform(call)).outcome
+        """Of a call that has left: where the machine stands still for most of a second, it is late and may not, so try again."""
+        while True:
+            call = Call(call_id=1, kind=kind, order=ORDER, price=121.5, admitted=time.time_ns())
+            outcome = (await self.broker.perform(call)).outcome
+            if outcome is not Outcome.NOT_SENT:
+                return outcome
 
 
 BODY = '{"status": "success", "data": {"order_id": "240101000000001"}}'
@@ -224,7 +228,8 @@ async def test_a_call_does_not_wait_for_answers_to_others() -> None:
         waiting.append(asyncio.create_task(server.perform(CallKind.PLACE)))
         while len(server.heard) < 41:  # noqa: ASYNC110 (another task's list)
             await asyncio.sleep(0.01)
-        assert server.heard[-1].startswith("POST")
+        assert sum(line.startswith("POST") for line in server.heard) == 1
+        assert server.connections >= 41
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
