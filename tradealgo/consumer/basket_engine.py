@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
+import numpy as np
 
 from tradealgo.config import Manifest
 from tradealgo.consumer.engine import EngineOutput
 from tradealgo.consumer.requests import RequestMaker
-from tradealgo.domain.candles import SECOND_NS, ClosedCandle
+from tradealgo.domain.candles import SECOND_NS, Candle, ClosedCandle
 from tradealgo.domain.errors import StrategyError
 from tradealgo.domain.hours import MarketHours, ist_date, market_hours
 from tradealgo.domain.instruments import Instrument, InstrumentBook
@@ -57,6 +58,17 @@ class BasketEngine:
         )
         self._gathered: dict[int, dict[int, ClosedCandle]] = {}  # by start, then by token
         self.stopped: dict[int, str] = {}  # why, by instrument token
+
+    def warm_up(self, candles: Mapping[str, np.ndarray]) -> None:
+        """Hear candles of before the session (`CANDLE` by instrument's key): nothing comes of them. Raises StrategyError."""
+        minutes: dict[int, dict[int, Candle]] = {}
+        for token, instrument in sorted(self._watched.items()):
+            if (rows := candles.get(instrument.key)) is not None:
+                for candle in map(Candle._make, rows.tolist()):
+                    minutes.setdefault(candle.start, {})[token] = candle
+        for start in sorted(minutes):
+            self._runner.on_candles(start, minutes[start])
+        self._runner.begin_flat()
 
     def is_due(self, watermark: int) -> bool:
         """Whether a minute can be heard although no candle closes now."""

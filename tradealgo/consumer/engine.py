@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
+import numpy as np
 
 from tradealgo.config import Manifest
 from tradealgo.consumer.requests import RequestMaker
-from tradealgo.domain.candles import ClosedCandle
+from tradealgo.domain.candles import Candle, ClosedCandle
 from tradealgo.domain.errors import StrategyError
 from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.domain.orders import OrderRequest
@@ -42,6 +43,13 @@ class StrategyEngine:
             manifest.session_id, strategy_class.__name__, manifest.sizing, manifest.capital, strategy
         )
         self.stopped: dict[int, str] = {}  # why, by instrument token
+
+    def warm_up(self, candles: Mapping[str, np.ndarray]) -> None:
+        """Hear candles of before the session (`CANDLE` by instrument's key): nothing comes of them. Raises StrategyError."""
+        for runner in self._runners.values():
+            rows = candles.get(runner.instrument.key)
+            if rows is not None:
+                runner.warm_up([*map(Candle._make, rows.tolist())])
 
     def is_due(self, watermark: int) -> bool:
         """Never: each candle is heard as it closes."""

@@ -25,6 +25,7 @@ from tradealgo.research import records, stats, tables
 from tradealgo.research.columns import Columns, columns
 from tradealgo.research.runs import Signals, run
 from tradealgo.research.simulate import Costs, Size, costs, equity_curve, last_value, simulated, size
+from tradealgo.research.warm_up import First, warm_up_columns
 from tradealgo.strategies.base import Strategy
 from tradealgo.strategies.basket import BasketStrategy
 
@@ -49,7 +50,7 @@ def backtest(
     strategy: Strategy | type[Strategy], candles: Any, *, instruments: Any = None, capital: float = 1_000_000.0,
     sizing: Sizing | None = None, charges: bool | float = True, slippage: float = 0.0, fill: str = "next_open",
     intraday: bool = True, interval: int | None = None, engine: str = "compiled", session_id: str = "backtest",
-    limits: Limits | None = None,
+    limits: Limits | None = None, warm_up: Any = None,
 ) -> Backtest:  # fmt: skip
     """Run a strategy over candles.
 
@@ -69,6 +70,8 @@ def backtest(
             limits and kill switch and the exchange's matching, with NSE's charges and fills at the next open (an
             `event.EventBacktest`).
         limits: the Gatekeeper's, for engine "event".
+        warm_up: earlier candles, given as `candles` are, which the strategy hears before and doesn't trade; of a session those
+            that it was launched with. After them it is flat.
 
     A strategy that raises is stopped and its position left, as in a session: a warning, the result's repr, figure and `errors`
     name the line.
@@ -82,7 +85,7 @@ def backtest(
         raise BadConfig(
             "the event engine charges what NSE and Zerodha do and fills at the next open: leave out charges and fill"
         )
-    named = candles if isinstance(candles, Mapping) else {only_key(instruments): candles}
+    given = by_instrument(candles, instruments)
     if isinstance(strategy, BasketStrategy):
         if sizing is not None:
             raise BadConfig(f"{type(strategy).__name__} is a basket, which sizes its own targets: leave sizing out")
@@ -90,19 +93,23 @@ def backtest(
 
         return _told(
             basket_backtest(
-                strategy, dict(paired(named, instruments)), capital, session_id, limits=limits, slippage=slippage,
-                intraday=intraday, interval=interval,
+                strategy, given, capital, session_id, limits=limits, slippage=slippage,
+                intraday=intraday, interval=interval, warm_up=warm_up,
             )
         )  # fmt: skip
-    chosen = sizing or default_sizing(len(named))
+    chosen = sizing or default_sizing(len(given))
+    read = {i: columns(c, i.key, interval) for i, c in given.items()}
+    earlier = warm_up_columns(warm_up, {i: First(d.start.item(0), d.interval) for i, d in read.items()})
     runs = []
-    for instrument, given in paired(named, instruments):
-        data = columns(given, instrument.key, interval)
+    for instrument, data in read.items():
         if intraday and data.interval >= 86_400:
             raise BadConfig(
                 f"{instrument.key} has candles of a day, which can't be traded intraday: pass intraday=False"
             )
-        signals = run(strategy, instrument, data, intraday=intraday, engine="compiled" if engine == "event" else engine)
+        signals = run(
+            strategy, instrument, data, intraday=intraday, engine="compiled" if engine == "event" else engine,
+            warm_up=earlier.get(instrument),
+        )  # fmt: skip
         how_much, cost = size(chosen, capital, instrument.lot_size), costs(instrument, charges, slippage)
         orders = simulated(data, signals.at, signals.targets, FILLS[fill], how_much, cost)
         runs.append(InstrumentRun(instrument, data, signals, orders, how_much, cost))
@@ -143,7 +150,13 @@ def check_options(strategy: Any, capital: float, fill: str, engine: str) -> None
         raise BadConfig(f"engine is {engine!r}: expected 'compiled', 'interpreted' or 'event'")
 
 
-def only_key(instruments: Any) -> str:
+def by_instrument(candles: Any, instruments: Any) -> dict[Instrument, Any]:
+    """Candles as `backtest` takes them, by instrument."""
+    named = candles if isinstance(candles, Mapping) else {_only_key(instruments): candles}
+    return dict(_paired(named, instruments))
+
+
+def _only_key(instruments: Any) -> str:
     if isinstance(instruments, Instrument):
         return instruments.key
     if instruments is not None and not isinstance(instruments, str) and len(found := list(instruments)) == 1:
@@ -151,7 +164,7 @@ def only_key(instruments: Any) -> str:
     return instruments if isinstance(instruments, str) else "NSE:CANDLES"
 
 
-def paired(named: Mapping[Any, Any], instruments: Any) -> Iterable[tuple[Instrument, Any]]:
+def _paired(named: Mapping[Any, Any], instruments: Any) -> Iterable[tuple[Instrument, Any]]:
     book = _book(instruments)
     for token, (key, given) in enumerate(named.items(), 1):
         if isinstance(key, Instrument):

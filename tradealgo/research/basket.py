@@ -37,6 +37,8 @@ from tradealgo.research.event_driver import Driver
 from tradealgo.research.event_timeline import CLOSE, OPEN
 from tradealgo.research.runs import Signals
 from tradealgo.research.simulate import ORDER, costs, size
+from tradealgo.research.tables import candle_array
+from tradealgo.research.warm_up import First, warm_up_columns
 from tradealgo.strategies import BasketStrategy
 
 if TYPE_CHECKING:
@@ -89,11 +91,13 @@ def _day(basket: BasketStrategy, market: Market) -> dict[Instrument, np.ndarray]
 def basket_backtest(
     basket: BasketStrategy, given: Mapping[Instrument, Any], capital: float, session_id: str, *,
     limits: Limits | None = None, slippage: float = 0.0, intraday: bool = True, interval: int | None = None,
-    every_candle: bool = False,
+    every_candle: bool = False, warm_up: Any = None,
 ) -> BasketBacktest:  # fmt: skip
     """Run sessions of a basket over candles by instrument; instruments without a candle are left out."""
     data, width = basket_columns(given, interval)
-    heard = hear(basket, data, capital, session_id, width, intraday=intraday)
+    begins = min(d.start.item(0) for d in data.values())
+    earlier = warm_up_columns(warm_up, dict.fromkeys(given, First(begins, width)))
+    heard = hear(basket, data, capital, session_id, width, intraday=intraday, warm_up=earlier)
     runs = [_run(i, d, capital, slippage) for i, d in data.items()]
     # As for strategies of one instrument: stops are judged on closed candles, and nothing rests at a broker between them
     limits = msgspec.structs.replace(limits or Limits(), protect_fraction=0.0, brackets=False)
@@ -120,6 +124,7 @@ def basket_columns(
 def hear(
     basket: BasketStrategy, data: Mapping[Instrument, Columns], capital: float, session_id: str, interval: int, *,
     intraday: bool = True, before: Callable[[int], None] | None = None,
+    warm_up: Mapping[Instrument, Columns] | None = None,
 ) -> Heard:  # fmt: skip
     """The Consumer's engine over candles, minute by minute; `before` is told the start of each that it hears next."""
     manifest = Manifest(
@@ -128,6 +133,8 @@ def hear(
     )  # fmt: skip
     engine = BasketEngine(manifest, type(basket), list(data), intraday=intraday)
     heard = Heard([], [], [])
+    if warm_up:
+        engine.warm_up({i.key: candle_array(c) for i, c in warm_up.items() if i in data})
     for closed in _minutes(data, interval):
         if before is not None:
             before(closed[0].start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -45,6 +46,16 @@ class Columns(NamedTuple):
     def arrays(self) -> tuple[np.ndarray, ...]:
         """In the order that compiled loops take them."""
         return self[:7]
+
+    @property
+    def candles(self) -> Iterator[Candle]:
+        """As a strategy hears them."""
+        return map(Candle, *(column.tolist() for column in self.arrays))
+
+    def after(self, earlier: Columns) -> Columns:
+        """Both in one, the earlier ones first."""
+        both = [np.concatenate(pair) for pair in zip(earlier.arrays, self.arrays, strict=True)]
+        return Columns._make((*both, np.concatenate([earlier.days, self.days + earlier.size]), self.interval))
 
 
 def columns(candles: Any, name: str = "candles", interval: int | None = None) -> Columns:

@@ -27,7 +27,7 @@ from tradealgo.domain.errors import BadConfig, StrategyError
 from tradealgo.domain.hours import DAY_NS, ist_text
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.signals import Signal
-from tradealgo.research.backtest import only_key, paired
+from tradealgo.research.backtest import by_instrument
 from tradealgo.research.columns import PRICES, Columns, columns
 from tradealgo.strategies.base import Strategy
 from tradealgo.strategies.basket import BasketStrategy
@@ -153,9 +153,8 @@ def check_lookahead(
         )
     if isinstance(strategy, BasketStrategy):
         return _check_basket(strategy, candles, cuts, probes, seed)
-    named = candles if isinstance(candles, Mapping) else {only_key(instruments): candles}
     findings, warm, total = [], {}, 0
-    for instrument, given in paired(named, instruments):
+    for instrument, given in by_instrument(candles, instruments).items():
         bench = _Bench(strategy, instrument, given, cuts, np.random.default_rng(seed))
         found = [f for p in probes if p != "start" for f in [getattr(bench, p)()] if f]
         if "start" in probes:

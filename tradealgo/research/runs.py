@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
-
 import numpy as np
 
-from tradealgo.domain.candles import Candle
 from tradealgo.domain.errors import NotCompilable, StrategyError
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.signals import Signal
@@ -72,30 +69,51 @@ class Signals:
         """The candles that changed the target."""
         return self.at[self.changed].tolist()
 
+    def since(self, k: int) -> Signals:
+        """Those of the candles from `k` on."""
+        if not k:
+            return self
+        first = int(np.searchsorted(self.at, k, side="right")) - 1  # the span that `k` is in
+        spans = (np.maximum(self.at[first:] - k, 0), self.targets[first:], self.stops[first:], self.reasons[first:])
+        said = max(self.said - k, 0)
+        return Signals(self.size - k, spans, self.texts, said, self.error, self.compiled, self.refused)
 
-def run(strategy: Strategy, instrument: Instrument, data: Columns, *, intraday: bool, engine: str) -> Signals:
-    """The signals of one instrument. `engine`: "compiled" (interpreted where it can't be) or "interpreted"."""
+
+def run(
+    strategy: Strategy, instrument: Instrument, data: Columns, *, intraday: bool, engine: str,
+    warm_up: Columns | None = None,
+) -> Signals:  # fmt: skip
+    """The signals of one instrument. `engine`: "compiled" (interpreted where it can't be) or "interpreted".
+
+    Args:
+        warm_up: earlier candles, which the strategy hears first; it is flat after them, as a session is when it begins.
+    """
     refused = ""
     if engine == "compiled":
         try:
-            found = _compiled(strategy, instrument, data, intraday)
+            found = _compiled(strategy, instrument, data, warm_up, intraday)
         except NotCompilable as error:
             refused = str(error)
         else:
             if found is not None:
                 return found
-    return _interpreted(strategy, instrument, data, intraday, refused)
+    return _interpreted(strategy, instrument, data, warm_up, intraday, refused)
 
 
-def _compiled(strategy: Strategy, instrument: Instrument, data: Columns, intraday: bool) -> Signals | None:
+def _compiled(
+    strategy: Strategy, instrument: Instrument, data: Columns, warm_up: Columns | None, intraday: bool
+) -> Signals | None:
     """None if the strategy raised or said what is no signal: the interpreted run says where."""
     from tradealgo.strategies.compiler import compiled
 
     code = compiled(strategy)
+    warm = warm_up.size if warm_up is not None else 0
+    data = data if warm_up is None else data.after(warm_up)
     n = data.size
     # Pages of these that no span reaches are never touched, which is most of them
     spans = np.empty(n, np.int64), np.empty(n, np.int8), np.empty(n), np.empty(n, np.int64)
     late = late_mask(data, instrument, intraday)
+    late[max(warm - 1, 0) : warm] = True
     loop = code.signals()
     try:
         count = loop(*data.arrays, late, *code.values(strategy), *spans)
@@ -104,24 +122,28 @@ def _compiled(strategy: Strategy, instrument: Instrument, data: Columns, intrada
     if count < 0:
         return None
     at, target, stop, reason = (s[:count] for s in spans)
-    return Signals(n, (at, target, stop, reason), code.reasons, n, None, compiled=True)
+    return Signals(n, (at, target, stop, reason), code.reasons, n, None, compiled=True).since(warm)
 
 
-def _interpreted(strategy: Strategy, instrument: Instrument, data: Columns, intraday: bool, refused: str) -> Signals:
+def _interpreted(
+    strategy: Strategy, instrument: Instrument, data: Columns, warm_up: Columns | None, intraday: bool, refused: str
+) -> Signals:
     codes: dict[str, int] = {"": 0}
     runner, error, said = Runner(strategy, instrument, data.interval, intraday=intraday), None, data.size
     rows: list[tuple[int, int, float, int]] = []
     last: Signal | None = None
-    for i, candle in enumerate(_candles(data)):
-        try:
+    i = 0
+    try:
+        if warm_up is not None:
+            runner.warm_up([*warm_up.candles])
+        for i, candle in enumerate(data.candles):
             signal = runner.on_candle(candle)
-        except StrategyError as raised:
-            error, said = str(raised), i
-            rows.append((i, 0, np.nan, 0))
-            break
-        if last is None or not _same(signal, last):
-            rows.append((i, signal.target, signal.stop, codes.setdefault(signal.reason, len(codes))))
-            last = signal
+            if last is None or not _same(signal, last):
+                rows.append((i, signal.target, signal.stop, codes.setdefault(signal.reason, len(codes))))
+                last = signal
+    except StrategyError as raised:
+        error, said = str(raised), i
+        rows.append((i, 0, np.nan, 0))
     columns = list(zip(*rows, strict=True))
     kinds = (np.int64, np.int8, np.float64, np.int64)
     spans = tuple(np.array(c, k) for c, k in zip(columns, kinds, strict=True))
@@ -133,6 +155,3 @@ def _same(a: Signal, b: Signal) -> bool:
         a.target == b.target and a.reason == b.reason and (a.stop == b.stop or (a.stop != a.stop and b.stop != b.stop))
     )
 
-
-def _candles(data: Columns) -> Any:
-    return map(Candle, *(column.tolist() for column in data.arrays))

@@ -14,7 +14,7 @@ import numpy as np
 from tradealgo.domain.errors import BadConfig, NotCompilable
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.sizing import Sizing
-from tradealgo.research.backtest import FILLS, backtest, check_options, default_sizing, only_key, paired
+from tradealgo.research.backtest import FILLS, backtest, by_instrument, check_options, default_sizing
 from tradealgo.research.columns import Columns, columns, late_mask
 from tradealgo.research.grid import Point, points_of
 from tradealgo.research.simulate import costs, size
@@ -70,8 +70,7 @@ def sweep(
         )
     check_options(strategy_class(), capital, fill, "compiled")
     points = points_of(strategy_class, grid, sample=sample, seed=seed)
-    named = candles if isinstance(candles, Mapping) else {only_key(instruments): candles}
-    runs = [(i, columns(c, i.key, interval)) for i, c in paired(named, instruments)]
+    runs = [(i, columns(c, i.key, interval)) for i, c in by_instrument(candles, instruments).items()]
     options = Options(capital, sizing or default_sizing(1), charges, slippage, fill, intraday)
     job = Job(strategy_class, runs, options)
     result = Sweep(strategy_class, [i.key for i, _ in runs], points, capital)

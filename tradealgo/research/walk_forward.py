@@ -22,11 +22,9 @@ import numpy as np
 from tradealgo.domain.errors import BadConfig
 from tradealgo.domain.hours import DAY_NS, IST_OFFSET_NS
 from tradealgo.domain.instruments import Instrument
-from tradealgo.research.backtest import FILLS, Backtest, InstrumentRun, backtest, only_key, paired
+from tradealgo.research.backtest import Backtest, backtest, by_instrument
 from tradealgo.research.columns import columns
 from tradealgo.research.grid import Point
-from tradealgo.research.runs import Signals
-from tradealgo.research.simulate import simulated
 from tradealgo.research.sweep import sweep
 from tradealgo.research.tables import candle_array
 from tradealgo.strategies.base import Strategy
@@ -94,8 +92,7 @@ def walk_forward(
 
     A position open at a window's end (only with intraday=False) is valued at the close, without an exit's charges.
     """
-    named = candles if isinstance(candles, Mapping) else {only_key(instruments): candles}
-    read = {i: columns(c, i.key, interval) for i, c in paired(named, instruments)}
+    read = {i: columns(c, i.key, interval) for i, c in by_instrument(candles, instruments).items()}
     options["interval"] = interval or min(d.interval for d in read.values())
     data = {i: candle_array(c) for i, c in read.items()}
     days = np.unique(np.concatenate([_day_numbers(c) for c in data.values()]))
@@ -140,24 +137,9 @@ def best_point(found: Sweep, by: str) -> Point:
 
 def _tested(strategy: Strategy, data: Candles, days: np.ndarray, window: Window, options: dict[str, Any]) -> Backtest:
     """The test days alone, by a strategy that has heard the embargo's candles."""
-    whole = _cut(data, days, range(window.embargo.start, window.test.stop))
-    first = {i: int(np.searchsorted(_day_numbers(c), days[window.test[0]])) for i, c in whole.items()}
-    whole = {i: c for i, c in whole.items() if first[i] < len(c)}
-    heard = backtest(strategy, whole, **options)
-    runs = [_without_warm_up(r, first[r.instrument], FILLS[heard.fill]) for r in heard.runs]
-    return Backtest(strategy, runs, heard.capital, heard.sizing, heard.fill, heard.session_id)
-
-
-def _without_warm_up(run: InstrumentRun, k: int, delay: int) -> InstrumentRun:
-    """The run from candle `k` on: it begins flat, and enters at once where the strategy already has a target."""
-    said = run.signals
-    first = int(np.searchsorted(said.at, k, side="right")) - 1  # the span that `k` is in
-    at = np.maximum(said.at[first:] - k, 0)
-    spans = at, said.targets[first:], said.stops[first:], said.reasons[first:]
-    signals = Signals(said.size - k, spans, said.texts, max(said.said - k, 0), said.error, said.compiled)
-    data = columns(candle_array(run.data)[k:], run.instrument.key, run.data.interval)
-    orders = simulated(data, signals.at, signals.targets, delay, run.size, run.costs)
-    return run._replace(data=data, signals=signals, orders=orders)
+    inside = _cut(data, days, window.test)
+    embargo = {i: c for i, c in _cut(data, days, window.embargo).items() if i in inside}
+    return backtest(strategy, inside, warm_up=embargo, **options)
 
 
 def _shown(windows: list[Window], progress: bool) -> Iterator[Window]:

@@ -69,6 +69,13 @@ class BasketRunner:
         found = [self._judged(i, candles.get(i.instrument_token), wanted.get(i, Target())) for i in concerned]
         return self._in_order([d for d in found if d is not None])
 
+    def begin_flat(self) -> None:
+        """Nothing is held any more, as a session begins; what the basket and its exits remember stays."""
+        for instrument in self.book.held:
+            self.book._hold(instrument, self._no_units(instrument))
+        for guard in self._guards.values():
+            guard.target = 0
+
     def _asked(self, candles: Mapping[int, Candle]) -> dict[Instrument, Target]:
         try:
             if self._strategy is None:

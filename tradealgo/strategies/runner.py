@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
+from collections.abc import Sequence
 
 from tradealgo.domain.candles import SECOND_NS, Candle
 from tradealgo.domain.errors import StrategyError
@@ -35,7 +36,13 @@ class Runner:
         self._strategy: Strategy | None = None
         self._made_from = strategy
 
-    def on_candle(self, candle: Candle) -> Signal:
+    def warm_up(self, candles: Sequence[Candle]) -> None:
+        """Hear candles of before the run. None is traded: after the last one it is flat, as a session is when it begins."""
+        last = len(candles) - 1
+        for i, candle in enumerate(candles):
+            self.on_candle(candle, square_off=i == last)
+
+    def on_candle(self, candle: Candle, square_off: bool = False) -> Signal:
         """The signal that counts after this candle. Raises StrategyError, which names candle, exception and line."""
         try:
             if self._strategy is None:
@@ -43,7 +50,7 @@ class Runner:
             wanted = checked(self._strategy.on_candle(candle))
         except Exception as error:
             raise StrategyError(self._sentence(candle, error)) from error
-        return self._guard.judge(candle, wanted, self._intraday and self._is_late(candle))
+        return self._guard.judge(candle, wanted, square_off or (self._intraday and self._is_late(candle)))
 
     def _is_late(self, candle: Candle) -> bool:
         end = candle.start + self._interval_ns
