@@ -130,6 +130,9 @@ def demo(data: str | None, symbol: str | None) -> None:
 @click.option("--seed", type=int, default=1, show_default=True, help="Paper: of the simulated day.")
 @click.option("--file", "file", help="Paper: a market file to replay.")
 @click.option("--speed", type=float, help="Paper: times real time; 60 by default.")
+@click.option(
+    "--warm-up", type=int, metavar="DAYS", help="Trading days that the strategy hears before: Kite's, or simulated."
+)
 @click.option("--account", help="The broker's user id; PAPER1 on paper.")
 @click.option("--port", type=int, help="Paper: of the exchange; a free one by default.")
 @click.option("--unpromoted", is_flag=True, help="Live: although `tradealgo promote` has not passed the strategy.")

@@ -60,7 +60,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     `strategy` is `module:Class`, or `strategy.py:Class` for a class of a notebook, whose source is beside the manifest.
     `identity` is the hash of the strategy's source, parameters and interval that a promotion is of. `interval` is the
-    candle's, in seconds. `bus_url` is empty where it is the environment's REDIS_URL, which may hold
+    candle's, in seconds. `warm_up` is the hash of the candles that the strategy hears before the session's own. `bus_url` is empty where it is the environment's REDIS_URL, which may hold
     a password and so is never written down.
     """
 
@@ -75,6 +75,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     interval: int = 60
     market: Market | None = None
+    warm_up: str = ""
     api_key: str = "paper"
     rest_url: str = "https://api.kite.trade"
     ws_url: str = "wss://ws.kite.trade"
@@ -106,6 +107,8 @@ class SessionDir:
 
     manifest = property(lambda self: self.path / "manifest.json")
     strategy_source = property(lambda self: self.path / "strategy.py")
+    #: Candles of before the session, where it was launched with any (`consumer.warm_up`).
+    warm_up = property(lambda self: self.path / "warm_up.npz")
     #: Written to kill without a bus: its presence trips the kill, and stays until a re-arm.
     kill_flag = property(lambda self: self.path / "kill.json")
     #: The Gatekeeper's write-ahead journal (SQLite); only the Gatekeeper writes it.

@@ -4,11 +4,13 @@ What a frame of ticks gives rise to is published in one transaction together wit
 requests go out just before it, so that they don't wait for a hundred candles to be written; a run that ended between
 the two makes the same requests again under the same ids, and those that are on the bus already are left out. Every few
 seconds the candle builder's whole state goes into a second key. A restart takes that state, folds the frames up to the
-cursor again in silence, hears all published candles to rebuild the strategy, and goes on.
+cursor again in silence, hears all published candles to rebuild the strategy, and goes on. What the session was launched to
+hear of the days before comes first at every start.
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import gc
 import time
@@ -25,6 +27,7 @@ from tradealgo.config import Manifest, Mode
 from tradealgo.consumer.basket_engine import BasketEngine
 from tradealgo.consumer.builder import CandleBuilder
 from tradealgo.consumer.engine import EngineOutput, StrategyEngine
+from tradealgo.consumer.warm_up import read_warm_up
 from tradealgo.domain.candles import ClosedCandle
 from tradealgo.domain.errors import BadFrame
 from tradealgo.domain.hours import ist_date
@@ -209,12 +212,14 @@ def engine_of(manifest: Manifest, strategy: type[Strategy], book: InstrumentBook
 
 
 async def consume(process: Process) -> None:
-    """Run until cancelled. Raises BadConfig for a strategy that can't be loaded."""
+    """Run until cancelled. Raises BadConfig for a strategy or warm-up candles that can't be loaded."""
     manifest = process.manifest
     strategy = load(manifest.strategy, process.folder)
     book = await process.instruments()
     day = dt.date.fromisoformat(manifest.market.day) if manifest.market else ist_date(time.time_ns())
-    consumer = Consumer(process, CandleFlow(manifest, book, engine_of(manifest, strategy, book), day))
+    engine = engine_of(manifest, strategy, book)
+    await asyncio.to_thread(engine.warm_up, read_warm_up(process.folder, manifest))  # heartbeats go on meanwhile
+    consumer = Consumer(process, CandleFlow(manifest, book, engine, day))
     try:
         await consumer.recover()
         gc.freeze()  # numba and what else was loaded: to look through it again would take a tenth of a second

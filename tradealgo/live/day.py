@@ -82,7 +82,8 @@ def heard_candles(session: LiveSession) -> dict[Instrument, pd.DataFrame]:
 
 
 def day_backtest(session: LiveSession) -> Backtest:
-    """The backtest of a session's own strategy, size and candles."""
+    """The backtest of a session's own strategy, size, candles and warm-up. Raises BadConfig where its files are gone."""
+    from tradealgo.consumer.warm_up import read_warm_up
     from tradealgo.research.backtest import backtest
     from tradealgo.strategies import BasketStrategy
 
@@ -91,7 +92,9 @@ def day_backtest(session: LiveSession) -> Backtest:
     if isinstance(strategy, BasketStrategy):
         of_kind = {"engine": "event", "limits": manifest.limits}
     candles = heard_candles(session)
-    return backtest(strategy, candles, capital=manifest.capital, interval=manifest.interval, **of_kind)
+    heard = {i.key for i in candles}
+    earlier = {key: rows for key, rows in read_warm_up(session.folder, manifest).items() if key in heard}
+    return backtest(strategy, candles, capital=manifest.capital, interval=manifest.interval, warm_up=earlier, **of_kind)
 
 
 def left_open(session: LiveSession) -> list[str]:

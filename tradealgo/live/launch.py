@@ -7,7 +7,11 @@ import datetime as dt
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tradealgo.config import (
     BrokerSession,
@@ -21,18 +25,25 @@ from tradealgo.config import (
     session_dirs,
     token_file,
 )
-from tradealgo.domain.errors import BadConfig, InvalidInput, LeaseHeld
+from tradealgo.consumer.warm_up import digest, write_warm_up
+from tradealgo.domain.errors import BadConfig, InvalidInput, LeaseHeld, StrategyError
 from tradealgo.domain.hours import IST, ist_text
-from tradealgo.domain.instruments import InstrumentBook
+from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.sizing import Sizing
 from tradealgo.gatekeeper.lease import holder
 from tradealgo.live import manifest as checks
 from tradealgo.live import supervisor, watch
+from tradealgo.live import warm_up as warm_ups
 from tradealgo.live.leftovers import check_leftovers
 from tradealgo.live.promote import required
 from tradealgo.live.session import LiveSession
 from tradealgo.strategies import Strategy
+
+if TYPE_CHECKING:
+    from kiteconnect import KiteConnect
+
+NO_CANDLES: Mapping[str, np.ndarray] = MappingProxyType({})
 
 #: Of whose listing a basket chooses: shares and indices, and their derivatives.
 BASKET_EXCHANGES = ("NSE:", "NFO:")
@@ -51,6 +62,7 @@ def launch(
     interval: int = 60,
     limits: Limits | None = None,
     market: Market | None = None,
+    warm_up: Any = None,
     account: str | None = None,
     port: int | None = None,
     unpromoted: bool = False,
@@ -70,6 +82,8 @@ def launch(
         interval: the candle's, in seconds: whole minutes.
         limits: the Gatekeeper's; safe ones by default.
         market: what the paper exchange plays; by default the last trading day that has begun, simulated, at 60 times real time.
+        warm_up: candles of the days before, which the strategy hears first and doesn't trade: as `backtest` takes them, or a number
+            of trading days, simulated on paper and read from Kite live. Without, it begins the day as if it were its first.
         account: the broker's user id, one session each; "PAPER1" on paper, KITE_USER_ID live.
         port: of the paper exchange; a free one by default.
         unpromoted: live: launch a strategy that `tradealgo promote` has not passed.
@@ -89,23 +103,41 @@ def launch(
     if chosen is Mode.PAPER:
         played = checks.checked_market(market)
         book, day = checks.market_instruments(played), dt.date.fromisoformat(played.day)
-        closes = watch.paper_closes(played)
+        closes, minutes, begins = watch.paper_closes(played), warm_ups.paper_minutes(played), warm_ups.day_begins(day)
     else:
         if market is not None or port is not None:
             raise InvalidInput("market and port are of a paper session: leave them out, or launch with mode='paper'")
         api_key, day = _required("KITE_API_KEY"), dt.datetime.now(IST).date()
         if not unpromoted:
             print(required(instance, interval).text)
-        book, closes = _live_instruments(account, api_key, instruments)
+        book, closes, kite = _live_instruments(account, api_key, instruments)
+        minutes, begins = warm_ups.live_minutes(kite, day), time.time_ns()
     found = watch.watched(instance, instruments, book, day, closes)
+    earlier = warm_ups.warm_up_candles(warm_up, found, interval, begins, minutes)
+    if warm_up is not None:
+        print(warm_ups.warm_up_text(earlier, found))
     manifest, source = checks.build(
         instance, found, mode=chosen, account=account, capital=capital, sizing=sizing, interval=interval,
-        limits=limits, market=played, port=port, api_key=api_key,
+        limits=limits, market=played, port=port, api_key=api_key, warm_up=digest(earlier),
     )  # fmt: skip
-    return start(manifest, source)
+    if earlier:
+        _check_warm_up(manifest, instance, found, earlier)
+    return start(manifest, source, earlier)
 
 
-def start(manifest: Manifest, source: str | None) -> LiveSession:
+def _check_warm_up(
+    manifest: Manifest, strategy: Strategy, instruments: list[Instrument], earlier: dict[str, np.ndarray]
+) -> None:
+    """Hear it as the Consumer will: a strategy that raises must be refused before anything starts. Raises InvalidInput."""
+    from tradealgo.consumer.shell import engine_of
+
+    try:
+        engine_of(manifest, type(strategy), InstrumentBook(instruments)).warm_up(earlier)
+    except StrategyError as error:
+        raise InvalidInput(f"warm_up: {error}") from error
+
+
+def start(manifest: Manifest, source: str | None, warm_up: Mapping[str, np.ndarray] = NO_CANDLES) -> LiveSession:
     """Start the session of a checked manifest, or attach to its like.
 
     Raises LeaseHeld, also where an earlier session of today left something open on a live account.
@@ -123,6 +155,7 @@ def start(manifest: Manifest, source: str | None) -> LiveSession:
         folder.path.mkdir(parents=True)
         if source is not None:
             folder.strategy_source.write_text(source)
+        write_warm_up(folder, warm_up)
         folder.write_manifest(manifest)
         supervisor.start(folder, manifest)
         return LiveSession(folder)
@@ -195,9 +228,10 @@ def _check_lease(account: str) -> None:
 
 def _live_instruments(
     account: str, api_key: str, instruments: Iterable[str] | None
-) -> tuple[InstrumentBook, watch.PreviousClose]:
+) -> tuple[InstrumentBook, watch.PreviousClose, KiteConnect]:
     """Log in if need be, and read today's dump: an unknown name must be refused before anything starts."""
     from tradealgo.sentinel.dump import download
+    from tradealgo.sentinel.login import client
 
     named = [instruments] if isinstance(instruments, str) else list(instruments or BASKET_EXCHANGES)
     provisional = Manifest(
@@ -206,7 +240,7 @@ def _live_instruments(
         capital=1.0, sizing=Sizing(lots=1), api_key=api_key,
     )  # fmt: skip
     token = logged_in(provisional).access_token
-    return download(provisional, token), watch.live_closes(provisional, token)
+    return download(provisional, token), watch.live_closes(provisional, token), client(provisional, token)
 
 
 def logged_in(manifest: Manifest, timeout_s: float = LOGIN_TIMEOUT_S) -> BrokerSession:

@@ -214,7 +214,7 @@ def lock_hash(folder: Path) -> str:
 def build(
     strategy: Strategy, instruments: list[Instrument], *, mode: Mode, account: str, capital: float,
     sizing: Sizing | None, interval: int, limits: Limits | None, market: Market | None, port: int | None,
-    api_key: str = "paper", now: int | None = None,
+    api_key: str = "paper", warm_up: str = "", now: int | None = None,
 ) -> tuple[Manifest, str | None]:  # fmt: skip
     """The manifest of checked arguments, and the strategy's source where it must travel as one. Raises BadConfig."""
     now = now or time.time_ns()
@@ -229,7 +229,7 @@ def build(
     manifest = Manifest(
         session_id=session_id, mode=mode, account=account, strategy=path, parameters=strategy.parameters,
         instruments=tuple(i.key for i in instruments), capital=capital, sizing=sizing or default_sizing(instruments),
-        limits=limits or Limits(), interval=interval, market=market, api_key=api_key,
+        limits=limits or Limits(), interval=interval, market=market, warm_up=warm_up, api_key=api_key,
         identity=identity(path, source, strategy.parameters, interval), created=now,
         git_sha=git_sha(Path.cwd()), lock_hash=lock_hash(Path.cwd()), python=platform.python_version(), **where,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+
 import numpy as np
 
 from tradealgo.domain.errors import NotCompilable, StrategyError
@@ -154,4 +155,3 @@ def _same(a: Signal, b: Signal) -> bool:
     return (
         a.target == b.target and a.reason == b.reason and (a.stop == b.stop or (a.stop != a.stop and b.stop != b.stop))
     )
-
