@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,37 +97,49 @@ async def run_for(process: Process, seconds: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """URL of a real PostgreSQL server on a unix socket; skips where there is none."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = shutil.which("initdb") or (str(found[-1]) if found else None)
     if initdb is None or (os.getuid() == 0 and shutil.which("runuser") is None):
         pytest.skip("no PostgreSQL server here")
     pytest.importorskip("psycopg")
-    folder = tmp_path_factory.mktemp("pg")
     as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    if as_user:
-        for path in (folder, *list(folder.parents)[:2]):
-            path.chmod(0o755)
-        shutil.chown(folder, "postgres")
-    subprocess.run(
-        [*as_user, initdb, "-D", f"{folder}/data", "-A", "trust", "-U", "t", "-N"],
-        check=True,
-        cwd="/",
-        capture_output=True,
-    )
-    server = subprocess.Popen(
-        [*as_user, str(Path(initdb).parent / "postgres"), "-D", f"{folder}/data", "-k", str(folder), "-h", "", "-F"],
-        cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    url = f"postgresql://t@/postgres?host={folder}"
-    deadline = time.monotonic() + 30
-    while not (folder / ".s.PGSQL.5432").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(0.5)
-    yield url
-    server.terminate()
-    server.wait(20)
+    # Not in pytest's folders, which are closed to other users
+    with tempfile.TemporaryDirectory(prefix="tradealgo-pg-", ignore_cleanup_errors=True) as folder:
+        if as_user:
+            shutil.chown(folder, "postgres")
+        subprocess.run(
+            [*as_user, initdb, "-D", f"{folder}/data", "-A", "trust", "-U", "t", "-N"],
+            check=True,
+            cwd="/",
+            capture_output=True,
+        )
+        server = subprocess.Popen(
+            [*as_user, str(Path(initdb).parent / "postgres"), "-D", f"{folder}/data", "-k", folder, "-h", "", "-F"],
+            cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            url = f"postgresql://t@/postgres?host={folder}"
+            wait_until_it_answers(url, server)
+            yield url
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def wait_until_it_answers(url: str, server: subprocess.Popen[bytes]) -> None:
+    """It refuses while it starts."""
+    import psycopg
+
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def check_round_trip(store: Record) -> None:
