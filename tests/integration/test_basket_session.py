@@ -22,6 +22,7 @@ from tradealgo.live.day import day_backtest, day_report
 from tradealgo.live.promote import promote, required
 from tradealgo.live.session import LiveSession
 from tradealgo.research.basket import basket_candles
+from tradealgo.research.history import simulated
 from tradealgo.strategies import Hybrid, StraddleManager
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
@@ -45,9 +46,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def session(home: Path) -> LiveSession:
-    """The Hybrid's day, launched without naming an instrument; nothing is denied for the replay's pace."""
+    """The Hybrid's day after another, launched without naming an instrument; nothing is denied for the replay's pace."""
     limits = Limits(stale_price_s=1e6, entry_max_age_s=1e3, option_fat_finger_fraction=10.0)
-    return launch(Hybrid(lookback=20), market=Market(day=DAY, seed=SEED, speed=SPEED), limits=limits)
+    return launch(Hybrid(lookback=20), market=Market(day=DAY, seed=SEED, speed=SPEED), limits=limits, warm_up=1)
 
 
 def kill_consumer(session: LiveSession) -> None:
@@ -66,7 +67,8 @@ def test_a_day_of_the_hybrid_is_its_backtest(session: LiveSession) -> None:
         kill_consumer(session)
     session.wait(until="15:39", timeout_s=DAY_S)
     basket = Hybrid(lookback=20)
-    test = backtest(basket, basket_candles(basket, DAY, SEED), engine="event")
+    candles = basket_candles(basket, DAY, SEED)
+    test = backtest(basket, candles, engine="event", warm_up=simulated("2026-11-19", SEED, [i.key for i in candles]))
     session.wait(until=lambda s: len(s.signals) >= len(test.signal_records), timeout_s=DAY_S)
     found = parity(test, session.signals, session.requests).check()
     assert found.signals == len(session.signals) > 200

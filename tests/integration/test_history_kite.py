@@ -10,6 +10,7 @@ from kiteconnect import KiteConnect
 
 from tradealgo.domain.errors import BadConfig, InvalidInput, OutcomeUnknown, TokenDead, UnknownInstrument
 from tradealgo.exchange.testing import DAY, RunningExchange, running_exchange
+from tradealgo.live.warm_up import live_minutes, warm_up_candles
 from tradealgo.research import kite_history
 from tradealgo.research.history import history, repairs_of, to_array
 from tradealgo.research.kite_history import Downloader, windows
@@ -158,3 +159,16 @@ def test_requests_that_make_no_sense(kite: KiteConnect, tmp_path: Path) -> None:
         history("NSE:INFY", DAY, "2026-01-01", kite=kite, cache=tmp_path)
     with pytest.raises(UnknownInstrument, match="'NSE:NOPE' is not in today's dump"):
         history("NSE:NOPE", DAY, DAY, kite=kite, cache=tmp_path)
+
+
+def test_a_warm_up_is_read_up_to_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 10:02:30 of the day: all minutes that have ended, and not the one that goes on."""
+    monkeypatch.setenv("TRADEALGO_HOME", str(tmp_path))
+    with running_exchange() as running:
+        running.advance(47 * 60 + 30)
+        market = running.exchange.market
+        infy, index = market.instruments.find("NSE:INFY"), market.instruments.find("NSE:NIFTY 50")
+        now = market.hours(infy.instrument_token).open + (47 * 60 + 30) * 10**9
+        found = warm_up_candles(2, [infy, index], 60, now, live_minutes(running.kite(), PLAYED))
+    for instrument in (infy, index):
+        assert found[instrument.key].tolist() == market.candles[instrument.instrument_token][:47].tolist()

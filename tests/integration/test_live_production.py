@@ -29,7 +29,7 @@ runs = "{runs}"
 [jobs.morning]
 notebook = "{production}/01_morning_launch.ipynb"
 at = "open-10m"
-parameters = {{ speed = 1200.0, strategy_parameters = {{ fast = 10, slow = 40 }} }}
+parameters = {{ speed = 1200.0, warm_up_days = 2, strategy_parameters = {{ fast = 10, slow = 40 }} }}
 
 [jobs.close]
 notebook = "{production}/02_close_report.ipynb"
@@ -87,10 +87,11 @@ def test_morning_launch(place: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (place / "home" / "sessions").iterdir()
     assert supervisor.is_running(SessionDir(folder))
+    assert (folder / "warm_up.npz").exists()
 
 
 def test_close_report(place: Path) -> None:
-    """It waits for the close, holds the session against its backtest, writes the report and stops the session."""
+    """It waits for the close, holds the session against its backtest with the same warm-up, writes the report and stops the session."""
     config = str(place / "schedule.toml")
     done = tradealgo(place, "scheduler", "--config", config, "--once", "close")
     assert done.returncode == 0, done.stdout + done.stderr
