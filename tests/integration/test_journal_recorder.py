@@ -86,7 +86,8 @@ async def process(bus: Bus, tmp_path: Path) -> Process:
 
 
 async def run_for(process: Process, seconds: float) -> None:
-    """Run the Recorder's loop, from its first READY on for `seconds`, and stop it as the supervisor would."""
+    """Run the loop of a new Recorder, from its first READY on for `seconds`, and stop it as the supervisor would."""
+    process = Process(Module.RECORDER, process.folder, process.manifest, process.bus)
     before = await process.bus.last(Stream.HEALTH)
     task = asyncio.ensure_future(record(process))
     await process.bus.read({Stream.HEALTH: before.id if before else b"0"}, block_ms=10_000)

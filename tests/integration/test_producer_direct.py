@@ -127,6 +127,7 @@ async def test_fragments_between_messages_are_put_together_by_the_library(server
         (b"\xc2\x01x", 1002),  # a reserved bit
         (b"\x82\x7f" + (2**62).to_bytes(8), 1009),
     ],
+    ids=["closed", "masked", "reserved bit", "too long"],  # a mask is random: two workers would know it by two names
 )
 async def test_the_library_ends_the_connection_as_ever(server: Server, last: bytes, code: int) -> None:
     """What came before the end is taken, what comes behind it isn't."""
