@@ -226,6 +226,13 @@ def losing_day(day=DAYS[0], step=0.25):
     return array
 
 
+@pytest.mark.parametrize("limits", [Limits(protect_fraction=0.02), Limits(brackets=True)])
+def test_protective_orders_are_said_to_be_left_out(limits):
+    """They fill within a candle, which is not played."""
+    with pytest.warns(UserWarning, match="the event engine leaves them out"):
+        backtest(AlwaysLong(), losing_day(), engine="event", limits=limits)
+
+
 def test_a_losing_day_trips_the_kill_at_two_per_cent():
     """MTM reaches 2 % of capital: the position goes at once, everything later is denied, and the next day trades again."""
     limits = Limits(max_order_value=1e9, max_gross_exposure=1e9)

@@ -69,7 +69,7 @@ def picture(shot: dict[str, Any], points: Sequence[MtmPoint], part: str) -> str:
         "alerts": ("level", "module", "text"),
     }
     shown = [part] if part in tables else ["positions", "orders"] if part == "desk" else []
-    body = "" if part in tables else _figures(shot) + chart(list(points), shot)
+    body = "" if part in tables else _figures(shot) + chart(list(points))
     return (
         STYLE
         + f'<div class="ta-still">{_header(shot)}{body}{"".join(_table(n, tables[n], shot[n]) for n in shown)}</div>'
@@ -96,7 +96,7 @@ def _figures(shot: dict[str, Any]) -> str:
     )
 
 
-def chart(points: list[MtmPoint], shot: dict[str, Any]) -> str:
+def chart(points: list[MtmPoint]) -> str:
     """MTM over time with the kill line, as SVG; empty for fewer than two points."""
     points = thin([p for p in points if p.ts_event], CHART_POINTS)
     if len(points) < 2:

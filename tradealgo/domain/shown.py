@@ -12,6 +12,11 @@ import msgspec
 from tradealgo.domain.hours import ist_text
 
 
+def many(count: int, name: str) -> str:
+    """So many of something, as people write it: "1 order", "2,000 orders"."""
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
+
+
 class Shown:
     """Mixin of messages: HTML for a notebook, lines for a terminal. Fields that still have their default aren't shown."""
 

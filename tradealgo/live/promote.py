@@ -24,6 +24,7 @@ import msgspec
 from tradealgo.config import Mode, home
 from tradealgo.domain.errors import BadConfig, TradeAlgoError
 from tradealgo.domain.hours import ist_text
+from tradealgo.domain.shown import many
 from tradealgo.strategies import Strategy, describe
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _paper(session: LiveSession) -> Check:
 
 def _trades_text(fills: int, profit: str) -> str:
     asked = "" if fills > 1 else " (a way in and a way out are asked for)"
-    return f"{fills} fill{'' if fills == 1 else 's'}{asked}" + (f"; {profit}" if profit else "")
+    return f"{many(fills, 'fill')}{asked}" + (f"; {profit}" if profit else "")
 
 
 def _ended(session: LiveSession) -> Check:

@@ -13,6 +13,7 @@ from tradealgo.config import Market
 from tradealgo.domain.candles import SECOND_NS
 from tradealgo.domain.errors import BadCandles, TradeAlgoError
 from tradealgo.domain.hours import ist_text
+from tradealgo.domain.shown import many
 from tradealgo.live.rows import Link
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def fills_text(session: LiveSession, result: Backtest) -> str:
     worse = sum(units * (paid - price) for units, paid, price in pairs)
     part = worse / turnover
     text = (
-        f"{len(pairs)} order{'' if len(pairs) == 1 else 's'} filled Rs {abs(worse):,.2f} {'worse' if worse >= 0.0 else 'better'} than in the backtest, which takes the "
+        f"{many(len(pairs), 'order')} filled Rs {abs(worse):,.2f} {'worse' if worse >= 0.0 else 'better'} than in the backtest, which takes the "
         f"open and no spread: {abs(part) * 1e4:.1f} basis points of Rs {turnover:,.0f}"
     )
     return f"{text}, as slippage={part:.5f} would" if part >= 1e-5 else text

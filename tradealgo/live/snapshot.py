@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tradealgo.config import Mode
 from tradealgo.domain.instruments import InstrumentBook
 from tradealgo.domain.latency import WHOLE, Latencies
-from tradealgo.domain.orders import Fill, Order
+from tradealgo.domain.orders import SUBMIT, Fill, Order
 from tradealgo.domain.portfolio import Position
 from tradealgo.domain.state import Alert, Beat, Module, MtmPoint
 
@@ -55,7 +55,7 @@ def snapshot(view: SessionView, now: int, book: InstrumentBook | None) -> dict[s
         "fills_count": len(view.fills),
         "denials": [
             {"instrument": v.instrument, "code": v.code, "text": v.text, "ts": v.ts}
-            for v in islice((v for v in reversed(view.verdicts) if v.code != "SUBMIT"), 10)
+            for v in islice((v for v in reversed(view.verdicts) if v.code != SUBMIT), 10)
         ],
         "signals": _signals(view),
         "health": {b.module.value: beat_row(b, now) for b in view.beats.values()},

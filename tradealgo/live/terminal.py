@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tradealgo.domain.hours import ist_text
+from tradealgo.domain.shown import many
 from tradealgo.live.rows import some
 from tradealgo.live.session import LiveSession
 
@@ -93,12 +94,8 @@ def _head(session: LiveSession, shot: dict[str, Any]) -> Text:
         words.append(f"{shot['trading']} · kill {shot['kill']}")
     if shot["mtm"]:
         words.append(f"MTM {shot['mtm']['mtm']:,.2f} (limit {shot['mtm']['limit']:,.0f})")
-    words += [f"{_many(shot['orders_count'], 'order')}, {_many(shot['fills_count'], 'fill')}"]
+    words += [f"{many(shot['orders_count'], 'order')}, {many(shot['fills_count'], 'fill')}"]
     return Text("  ".join(words))
-
-
-def _many(count: int, name: str) -> str:
-    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def _health(shot: dict[str, Any]) -> Text:

@@ -13,6 +13,7 @@ from tradealgo.domain.candles import SECOND_NS
 from tradealgo.domain.errors import InvalidInput
 from tradealgo.domain.hours import IST, ist_text, previous_trading_day
 from tradealgo.domain.instruments import Instrument
+from tradealgo.domain.shown import many
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ def warm_up_text(candles: dict[str, np.ndarray], instruments: Sequence[Instrumen
         f"; {', '.join(cold[:3])}{f' and {len(cold) - 3} more' if len(cold) > 3 else ''} start cold" if cold else ""
     )
     return (
-        f"warm-up: {sum(map(len, candles.values())):,} candles of {len(candles)} instrument{'s' if len(candles) > 1 else ''}, "
+        f"warm-up: {many(sum(map(len, candles.values())), 'candle')} of {many(len(candles), 'instrument')}, "
         f"{ist_text(int(first), '%a %d %b %H:%M')} to {ist_text(int(last), '%a %d %b %H:%M')} IST{without}"
     )
 

@@ -19,6 +19,7 @@ from tradealgo.domain.errors import BadConfig
 from tradealgo.domain.instruments import Instrument, InstrumentBook, Kind, lot_size
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import OrderRequest
+from tradealgo.domain.shown import many
 from tradealgo.domain.signals import SignalRecord
 from tradealgo.domain.sizing import Sizing
 from tradealgo.research import records, stats, tables
@@ -84,6 +85,12 @@ def backtest(
     if engine == "event" and (charges is not True or fill != "next_open"):
         raise BadConfig(
             "the event engine charges what NSE and Zerodha do and fills at the next open: leave out charges and fill"
+        )
+    if limits is not None and (limits.protect_fraction or limits.brackets):
+        warnings.warn(
+            "protective orders rest at the broker and fill within a candle: the event engine leaves them out, and judges stops "
+            "on closed candles",
+            stacklevel=2,
         )
     given = by_instrument(candles, instruments)
     if isinstance(strategy, BasketStrategy):
@@ -318,8 +325,7 @@ class Backtest:
         return trades_figure(self)
 
     def __repr__(self) -> str:
-        many = f"{len(self.runs)} instrument{'' if len(self.runs) == 1 else 's'}"
-        made = f"{self.strategy!r}, {many}, {self.order_count} orders, net Rs {self.final_equity - self.capital:+,.2f}"
+        made = f"{self.strategy!r}, {many(len(self.runs), 'instrument')}, {many(self.order_count, 'order')}, net Rs {self.final_equity - self.capital:+,.2f}"
         return f"Backtest(RAISED, {made})\n{self.error_text}" if self.errors else f"Backtest({made})"
 
     def _repr_html_(self) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tradealgo.domain.shown import many
+
 if TYPE_CHECKING:
     from tradealgo.research.backtest import Backtest, InstrumentRun
 
@@ -83,9 +85,7 @@ def _shown(test: Backtest, run: InstrumentRun) -> str:
 
 def title_of(test: Backtest, name: str = "", shown: str = "") -> str:
     """Strategy, orders and profit; if it raised, that first. In plotly's own kind of HTML."""
-    made = (
-        f"{name or repr(test.strategy)}: {test.order_count} orders, net {test.final_equity - test.capital:+,.0f} rupees"
-    )
+    made = f"{name or repr(test.strategy)}: {many(test.order_count, 'order')}, net {test.final_equity - test.capital:+,.0f} rupees"
     made = html.escape(made + shown, quote=False)
     if not test.errors:
         return made

@@ -11,6 +11,7 @@ from tradealgo.domain.candles import SECOND_NS
 from tradealgo.domain.errors import ParityBroken
 from tradealgo.domain.hours import ist_text
 from tradealgo.domain.orders import OrderRequest
+from tradealgo.domain.shown import many
 from tradealgo.domain.signals import SignalRecord
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class Parity:
     @property
     def text(self) -> str:
         """The line that the demo prints."""
-        n = len(self.differences)
-        return f"parity: {self.signals} signals, {self.requests} order requests, {n} difference{'' if n == 1 else 's'}"
+        differences = many(len(self.differences), "difference")
+        return f"parity: {self.signals} signals, {self.requests} order requests, {differences}"
 
     @property
     def table(self) -> pd.DataFrame:
