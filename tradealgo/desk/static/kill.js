@@ -33,6 +33,10 @@ export function holdButton(label, act, properties = {}) {
 
 export const isFlat = kill => kill === "VERIFIED_FLAT" || kill === "LOCKED";
 
+// A session in two words, as the top bar and the panel's list say it.
+const ENDS = { PAST: "past", ENDED: "session ended", LOST: "bus lost" };
+export const stateOf = s => ENDS[s.status] ?? (s.kill && s.kill !== "ARMED" ? words(s.kill) : s.trading === "ACTIVE" && s.market_open === false ? "market closed" : s.trading ?? "starting");
+
 // One sentence on where the kill stands: only what has been confirmed is said as fact.
 export function says(model) {
   const { kill, cause, reason, flat_s: flat, mtm, status, trading } = model.shot;

@@ -1,7 +1,8 @@
 // The page of its own: choose a session, watch it, kill it. For a phone, or when JupyterLab is blocked.
 import { FIGURES_MS, follow, mount } from "./desk.js";
+import { stateOf } from "./kill.js";
 import { link } from "./link.js";
-import { fill, h, money, trend, v, words } from "./look.js";
+import { fill, h, money, trend, v } from "./look.js";
 
 const page = document.getElementById("panel");
 const list = h("nav", { class: "ta-sessions", "aria-label": "sessions" }), stage = h("div");
@@ -23,9 +24,6 @@ function show(id) {
   history.replaceState(null, "", `#${encodeURIComponent(id)}`);
 }
 
-const ENDS = { PAST: "past", ENDED: "ended" };
-const stateOf = s => ENDS[s.status] ?? words(s.kill && s.kill !== "ARMED" ? s.kill : s.trading === "ACTIVE" && s.market_open === false ? "market closed" : s.trading ?? s.status).toLowerCase();
-
 // The list is told once a second. Of the session that is shown newer figures are on the page, drawn as often: the two must agree.
 let mtm = null;
 const mtmOf = s => (s.session_id === shown && mtm || s.mtm)?.mtm;
@@ -38,7 +36,7 @@ function draw({ sessions, connected }) {
   const wanted = decodeURIComponent(location.hash.slice(1));
   if (!shown) show(sessions.find(s => s.session_id === wanted)?.session_id ?? sessions[0].session_id);
   fill(list, sessions.slice(0, 8).map(s => v("button", { type: "button", class: `ta-session ta-${s.mode}`, "aria-pressed": String(s.session_id === shown), "data-id": s.session_id },
-    v("b", {}, s.strategy), v("span", { class: trend(mtmOf(s)) }, money(mtmOf(s))), v("small", {}, `${s.mode} · ${stateOf(s)}`))));
+    v("b", {}, s.strategy), v("span", { class: trend(mtmOf(s)) }, money(mtmOf(s))), v("small", {}, `${s.mode} · ${stateOf(s).toLowerCase()}`))));
 }
 
 link.watch(draw);

@@ -1,5 +1,5 @@
 // JupyterLab's top bar: mode, MTM and trading state of the session that matters most, its kill, and the hotkey.
-import { HOLD_MS, holdButton, isFlat } from "./kill.js";
+import { HOLD_MS, holdButton, isFlat, stateOf } from "./kill.js";
 import { base, link } from "./link.js";
 import { fill, h, money, style, trend, v, words } from "./look.js";
 
@@ -72,10 +72,9 @@ export function topBar(el) {
     if (!connected) { fill(words_, v("span", { class: "bad" }, "✖ no Jupyter server")); return; }
     if (!first) { fill(words_); return; }
     const killed = first.kill && first.kill !== "ARMED";
-    const state = first.status === "LOST" ? "bus lost" : first.status === "ENDED" ? "session ended" : killed ? words(first.kill) : first.trading ?? "starting";
     const tone = first.status === "ENDED" ? "" : isFlat(first.kill) ? "good" : killed || first.status === "LOST" || first.trading === "HALTED" ? "bad" : first.trading === "REDUCING" ? "warn" : "";
     fill(words_, v("span", { class: "ta-mode" }, first.mode === "live" ? "LIVE" : "PAPER"),
       v("a", { href: `${base}tradealgo/panel#${encodeURIComponent(first.session_id)}`, target: "_blank", style: "color:inherit", title: "open the panel" }, first.strategy),
-      v("b", { class: trend(first.mtm?.mtm) }, money(first.mtm?.mtm)), v("span", { class: tone }, state), all.length > 1 ? v("span", {}, `+${all.length - 1}`) : "");
+      v("b", { class: trend(first.mtm?.mtm) }, money(first.mtm?.mtm)), v("span", { class: tone }, stateOf(first)), all.length > 1 ? v("span", {}, `+${all.length - 1}`) : "");
   });
 }
