@@ -211,13 +211,14 @@ export function mtmChart(el, id, height = 300) {
         shapes.push({ type: "line", x0: at, x1: at, yref: "paper", y0: 0.26, y1: 1, line: { color: c.limit, width: 1.5 } });
         notes.push({ x: at, xanchor: "right", yref: "paper", y: 1, yanchor: "top", showarrow: false, text: "killed ", font: { color: c.limit, size: 11 } });
       }
+      notes.push({ xref: "paper", x: 0.004, xanchor: "left", yref: "paper", y: 0.19, yanchor: "bottom", showarrow: false, text: "drawdown", font: { size: 10 } });
       const empty = !model.mtm.x.length;
       if (empty) notes.push(note(model, "tick"));
       return {
         shapes, annotations: notes,
         showlegend: true, legend: { orientation: "h", x: 1, xanchor: "right", y: 1, yanchor: "bottom", itemclick: false, itemdoubleclick: false },
         yaxis: { domain: [0.27, 1], range: mtmRange(model), tickformat: "$,.0f" },
-        yaxis2: { domain: [0, 0.19], gridcolor: c.grid, zerolinecolor: c.grid, rangemode: "tozero", nticks: 3, showticklabels: !empty, tickformat: "$,.0f", title: { text: "drawdown", font: { size: 10 }, standoff: 4 } },
+        yaxis2: { domain: [0, 0.19], gridcolor: c.grid, zerolinecolor: c.grid, rangemode: "tozero", nticks: 3, showticklabels: !empty, tickformat: "$,.0f" },
         xaxis: { anchor: "y2", ...(empty ? dayOf(model) : { range: timeRange(model).map(date) }) },
       };
     },
