@@ -117,7 +117,7 @@ def postgresql() -> Iterator[str]:
             capture_output=True,
         )
         server = subprocess.Popen(
-            [*as_user, str(Path(initdb).parent / "postgres"), "-D", f"{folder}/data", "-k", folder, "-h", "", "-F"],
+            [*as_user, Path(initdb).with_name("postgres"), "-D", f"{folder}/data", "-k", folder, "-h", "", "-F"],
             cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
@@ -125,8 +125,11 @@ def postgresql() -> Iterator[str]:
             wait_until_it_answers(url, server)
             yield url
         finally:
-            server.terminate()
-            server.wait(20)
+            at_once = ("stop", "-m", "immediate", "-D", f"{folder}/data")  # waits for no client to leave
+            subprocess.run(
+                [*as_user, Path(initdb).with_name("pg_ctl"), *at_once], check=True, cwd="/", capture_output=True
+            )
+            server.wait(60)
 
 
 def wait_until_it_answers(url: str, server: subprocess.Popen[bytes]) -> None:
