@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tradealgo.config import (
-    BrokerSession,
     Manifest,
     Market,
     Mode,
@@ -36,6 +35,7 @@ from tradealgo.live import manifest as checks
 from tradealgo.live import supervisor, watch
 from tradealgo.live import warm_up as warm_ups
 from tradealgo.live.leftovers import check_leftovers
+from tradealgo.live.login import logged_in
 from tradealgo.live.promote import required
 from tradealgo.live.session import LiveSession
 from tradealgo.strategies import Strategy
@@ -47,9 +47,6 @@ NO_CANDLES: Mapping[str, np.ndarray] = MappingProxyType({})
 
 #: Of whose listing a basket chooses: shares and indices, and their derivatives.
 BASKET_EXCHANGES = ("NSE:", "NFO:")
-
-#: How long a person has to log in by hand.
-LOGIN_TIMEOUT_S = 300.0
 
 
 def launch(
@@ -241,38 +238,3 @@ def _live_instruments(
     )  # fmt: skip
     token = logged_in(provisional).access_token
     return download(provisional, token), watch.live_closes(provisional, token), client(provisional, token)
-
-
-def logged_in(manifest: Manifest, timeout_s: float = LOGIN_TIMEOUT_S) -> BrokerSession:
-    """The account's login of today: the one that is there, or a new one by a person (or TOTP, where opted in).
-
-    Prints the login page's address, and catches the redirect on loopback. Raises BadConfig, BrokerError.
-    """
-    from tradealgo.sentinel import login
-    from tradealgo.sentinel.core import credentials, is_usable
-
-    saved = BrokerSession.load(manifest.account)
-    if saved is not None and is_usable(saved, manifest.api_key, time.time_ns()) and login.is_good(manifest, saved):
-        return saved
-    given = credentials(os.environ)
-    if not given.api_secret:
-        raise BadConfig("logging in needs KITE_API_SECRET in the environment: see .env.example")
-    if given.automatic:
-        print(login.TOTP_WARNING)
-        token = login.automatic_login(manifest, given)
-    else:
-        token = _login_by_hand(manifest, timeout_s)
-    session = login.open_session(manifest, given.api_secret, token, time.time_ns())
-    session.save()
-    return session
-
-
-def _login_by_hand(manifest: Manifest, timeout_s: float) -> str:
-    from tradealgo.sentinel import login
-
-    with login.RedirectServer(int(os.environ.get("KITE_REDIRECT_PORT") or login.REDIRECT_PORT)) as server:
-        print(f"log in at {login.login_url(manifest)}\n(waiting for the redirect to http://127.0.0.1:{server.port}/)")
-        token = server.wait(timeout_s)
-    if not token:
-        raise BadConfig(f"nobody logged in within {timeout_s:.0f} s: launch again, and open the printed address")
-    return token
