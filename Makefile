@@ -13,6 +13,9 @@ SYMBOL ?=
 MINE := mine/quickstart.ipynb
 # Every module in benchmarks/ that can be run.
 BENCHMARKS := $(filter-out report event_peers,$(patsubst benchmarks/%.py,%,$(shell grep -l __main__ benchmarks/*.py)))
+# Tests of sessions mostly wait: two files of them run at a time, in the order given (not by their number of tests), in which no
+# long one comes last. But these measure how soon a kill arrives, and are alone.
+ALONE := tests/browser/test_desk_drill.py
 
 .PHONY: help setup lab demo test check bench bench-quick soak lock clean
 
@@ -45,7 +48,8 @@ lab: setup ## JupyterLab with the TradeAlgo kernels, opening your copy of the qu
 
 test: setup ## All tests, the notebooks included
 	$(BIN)/python -m pytest -n auto --dist worksteal tests/unit tests/property tests/parity tests/conformance
-	$(BIN)/python -m pytest tests/integration tests/chaos tests/browser
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/browser tests/chaos tests/integration --ignore=$(ALONE)
+	$(BIN)/python -m pytest $(ALONE)
 	@export TRADEALGO_HOME="$$(mktemp -d)"; \
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks --ignore=notebooks/production -p no:cacheprovider; status=$$?; \
 	$(BIN)/tradealgo stop --all >/dev/null 2>&1; rm -rf "$$TRADEALGO_HOME"; exit $$status
