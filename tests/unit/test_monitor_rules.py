@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
+from tradealgo.domain.hours import DAY_NS
+from tradealgo.domain.hours import at as instant
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.domain.state import (
     Action,
@@ -18,7 +20,7 @@ from tradealgo.domain.state import (
     TradingState,
 )
 from tradealgo.monitor.rules import HEARTBEAT_NS, NO_TICKS_NS, Hours, Outgoing, Rules
-from tradealgo.monitor.shell import notifier, trading_hours
+from tradealgo.monitor.shell import live_hours, notifier, trading_hours
 
 S = 1_000_000_000
 
@@ -92,6 +94,62 @@ def test_before_the_open_no_ticks_are_expected() -> None:
     rules.apply_beat(beat(Module.PRODUCER, 1_000 * S, "LIVE", 5 * S))
     beats_on(rules, 1_020 * S, 5 * S)
     assert rules.check(1_020 * S) == []
+
+
+FUTURE = Instrument(instrument_token=2, exchange="NFO", tradingsymbol="NIFTY26NOVFUT", kind=Kind.FUTURE)
+DAY = dt.date(2026, 11, 20)
+
+
+def clock(text: str, day: dt.date = DAY) -> int:
+    return instant(day, dt.time.fromisoformat(text))
+
+
+def morning(rules: Rules, began: str, until: str, last_tick: int, state: str = "QUIET") -> list[tuple[str, bool, str]]:
+    """A live day in steps of a second in which no tick comes after `last_tick`: each alert, and when it came."""
+    rules.hours = live_hours([FUTURE], DAY, clock(began) + 30 * S)
+    said = []
+    for now in range(clock(began), clock(until), S):
+        rules.apply_beat(beat(Module.PRODUCER, now, state, min(now, last_tick)))
+        found = [*rules.check(now), *rules.check(now + 1)]
+        said += [(a.code, a.resolved, f"{dt.timedelta(seconds=(now - clock('00:00')) // S)}") for a in found]
+    return said
+
+
+def test_a_live_feed_that_never_starts_is_told_at_the_open() -> None:
+    """After Kite's cached tick of yesterday, without any tick, or after the pre-open's: 5 s after the bell, once; and by
+    the close it is over."""
+    for last_tick in (clock("15:40") - DAY_NS, 0, clock("09:08")):
+        said = morning(Rules(speed=1.0, live=True), "09:05", "15:45", last_tick)
+        assert said == [("NO_TICKS", False, "9:15:05"), ("NO_TICKS", True, "15:40:00")]
+
+
+def test_a_live_feed_that_starts_with_the_bell_is_no_alarm() -> None:
+    """Quiet between the pre-open and the bell, ticks until the close, and quiet again."""
+    rules = Rules(speed=1.0, live=True)
+    assert morning(rules, "08:50", "09:15", clock("09:08")) == []
+    assert morning(rules, "09:15", "15:50", clock("15:39:59")) == []
+
+
+def test_a_live_launch_in_market_hours_waits_for_its_feed() -> None:
+    """A feed that needs 20 s to its first tick is no alarm, one that never gets there is."""
+    rules = Rules(speed=1.0, live=True)
+    assert morning(rules, "11:00", "11:00:20", 0, "CONNECTING") == []
+    assert morning(rules, "11:00", "11:10", clock("11:09:59")) == []
+    assert morning(Rules(speed=1.0, live=True), "11:00", "11:10", 0) == [("NO_TICKS", False, "11:00:35")]
+
+
+def test_a_live_monitor_that_restarts_beside_a_dead_feed_says_nothing_new() -> None:
+    """It has told of the feed before: neither once more, nor that ticks came."""
+    rules = Rules(speed=1.0, live=True)
+    told = Alert(level=Level.CRITICAL, module=Module.PRODUCER, code="NO_TICKS", text="no ticks", ts=1)
+    rules.adopt([told])
+    assert rules.check(clock("11:00")) == []  # the instruments aren't known yet
+    assert morning(rules, "11:00", "11:10", clock("10:00")) == []
+
+
+def test_no_live_ticks_are_expected_on_a_day_without_trading() -> None:
+    """A session that runs over a weekend is no alarm on Saturday."""
+    assert live_hours([FUTURE], dt.date(2026, 11, 21), 0) is None
 
 
 def state(kill: KillState, trading: TradingState = TradingState.ACTIVE, **more: object) -> SessionState:

@@ -27,7 +27,7 @@ READY_STATES: dict[Module, frozenset[str]] = {
 
 
 class Hours(msgspec.Struct, frozen=True):
-    """When ticks are expected: continuous trading of any of the session's instruments, UTC nanoseconds of exchange time."""
+    """When ticks are expected: in continuous trading of any of the session's instruments. UTC nanoseconds of exchange time."""
 
     open: int
     close: int
@@ -37,12 +37,14 @@ class Rules:
     """The session's health as the streams tell it.
 
     Args:
-        hours: of the day that is traded; None until the instruments are known, and nobody expects ticks.
+        hours: of the day that is traded; None while nobody expects ticks: the instruments aren't known, or no market opens.
         speed: data seconds a wall-clock second; 1.0 live.
+        live: the market's clock is the wall clock. The paper exchange's is known by its ticks alone.
     """
 
-    def __init__(self, *, speed: float, hours: Hours | None = None) -> None:
+    def __init__(self, *, speed: float, hours: Hours | None = None, live: bool = False) -> None:
         self.speed = speed
+        self.live = live
         self.hours = hours
         self.beats: dict[Module, Beat] = {}
         self.open: dict[tuple[Module, str], Alert] = {}
@@ -98,17 +100,25 @@ class Rules:
         return said + self._check_ticks(now)
 
     def _check_ticks(self, now: int) -> list[Alert]:
-        if not self._ticks_expected(now) or now - self._ticked <= NO_TICKS_NS:
+        hours, clock = self.hours, self._market_clock(now)
+        if hours is None or clock < hours.open:
+            return []
+        if clock >= hours.close:
+            return self._resolved(Module.PRODUCER, "NO_TICKS", "the market has closed", now)
+        if now - self._ticked <= NO_TICKS_NS:
             return self._resolved(Module.PRODUCER, "NO_TICKS", "ticks come again", now)
-        text = f"no ticks for {(now - self._ticked) / 1e9:.0f} s in market hours"
+        silent = now - (max(self._ticked, hours.open) if self.live else self._ticked)
+        if silent <= NO_TICKS_NS:
+            return []
+        text = f"no ticks for {silent / 1e9:.0f} s in market hours"
         return self._raised(Level.CRITICAL, Module.PRODUCER, "NO_TICKS", text, now)
 
-    def _ticks_expected(self, now: int) -> bool:
-        """Whether the market is open by the data's own clock, run on from the last tick at the session's speed."""
-        if self.hours is None or not self._ts_event:
-            return False
-        data_now = self._ts_event + int((now - self._ticked) * self.speed)
-        return self.hours.open <= data_now < self.hours.close
+    def _market_clock(self, now: int) -> int:
+        """Where the market's clock stands. A feed that is dead from the morning on has no ticks to tell it by, or
+        yesterday's; on paper it is run on from the last tick at the session's speed, and 0 before the first."""
+        if self.live:
+            return now
+        return self._ts_event + int((now - self._ticked) * self.speed) if self._ts_event else 0
 
     def _raised(self, level: Level, module: Module, code: str, text: str, ts: int) -> list[Alert]:
         if self.stopping or (module, code) in self.open:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tradealgo.bus.keys import Stream
 from tradealgo.config import Mode
-from tradealgo.domain.hours import ist_date, market_hours
+from tradealgo.domain.hours import is_trading_day, ist_date, market_hours
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.state import Alert, Level
 from tradealgo.monitor.endpoint import serve_metrics
@@ -21,6 +21,10 @@ from tradealgo.monitor.telegram import take_orders
 from tradealgo.process import Process
 
 BLOCK_MS = 250
+#: A live session that is launched in market hours has this long from its instruments to its first tick.
+FEED_STARTS_NS = 30_000_000_000
+#: How often a live session looks which day it is.
+HOURS_EVERY_S = 60.0
 
 
 class Monitor:
@@ -29,10 +33,11 @@ class Monitor:
     def __init__(self, process: Process) -> None:
         self.process = process
         self.manifest = process.manifest
-        self.rules = Rules(speed=self.manifest.speed)
+        self.live = self.manifest.mode is Mode.LIVE
+        self.rules = Rules(speed=self.manifest.speed, live=self.live)
         self.outgoing = Outgoing()
         self.notifier, self.unusable = notifier(os.environ.get("TRADEALGO_ALERT_URLS", ""))
-        self.rung = self.manifest.mode is Mode.LIVE
+        self.rung = self.live
         self.sending: set[asyncio.Task[None]] = set()
         #: Why the last bell wasn't heard; the same reason is logged once.
         self.bell_error = ""
@@ -50,8 +55,8 @@ class Monitor:
         try:
             await self._watch(cursors, asking, serving, talking)
         finally:
-            serving.cancel()
-            talking.cancel()
+            for task in (asking, serving, talking):
+                task.cancel()
 
     async def _watch(self, cursors: dict[Stream, bytes], *tasks: asyncio.Future[None]) -> None:
         """Hear and check for ever; raises what one of the tasks raised."""
@@ -113,10 +118,16 @@ class Monitor:
             self.process.log.warning("alert not sent", code=alert.code)
 
     async def _learn_hours(self) -> None:
-        book = await self.process.instruments()
-        market = self.manifest.market
-        day = dt.date.fromisoformat(market.day) if market else ist_date(time.time_ns())
-        self.rules.hours = trading_hours(book, day)
+        """Live anew each day, for ever: a session that nobody ends goes on into the next."""
+        book, market = await self.process.instruments(), self.manifest.market
+        if not self.live:
+            day = dt.date.fromisoformat(market.day) if market else ist_date(time.time_ns())
+            self.rules.hours = trading_hours(book, day)
+            return
+        ready = time.time_ns() + FEED_STARTS_NS
+        while True:  # in a thread: the calendar is half a second of pandas
+            self.rules.hours = await asyncio.to_thread(live_hours, book, ist_date(time.time_ns()), ready)
+            await asyncio.sleep(HOURS_EVERY_S)
 
     async def _ring(self) -> bool:
         """The paper exchange's data clock stands before the open until this; a second bell changes nothing."""
@@ -140,6 +151,14 @@ def trading_hours(instruments: Iterable[Instrument], day: dt.date) -> Hours:
     """From the first instrument's open to the last one's close."""
     hours = [market_hours(i, day) for i in instruments]
     return Hours(min(h.open for h in hours), max(h.close for h in hours))
+
+
+def live_hours(instruments: Iterable[Instrument], day: dt.date, ready: int) -> Hours | None:
+    """When a day's ticks are expected of a feed that had to be `ready` by then (UTC ns); None if it is no trading day."""
+    if not is_trading_day(day):
+        return None
+    hours = trading_hours(instruments, day)
+    return Hours(max(hours.open, ready), hours.close)
 
 
 def notifier(urls: str) -> tuple[Any, list[str]]:
