@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import os
 import tempfile
@@ -12,8 +13,12 @@ from typing import Any
 import msgspec
 
 from tradealgo.domain.errors import BadConfig, SessionNotFound
+from tradealgo.domain.hours import ist_date
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.sizing import Sizing
+
+#: Within this time after a launch the first ticks come.
+FEED_STARTS_NS = 30_000_000_000
 
 
 class Mode(StrEnum):
@@ -60,7 +65,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     `strategy` is `module:Class`, or `strategy.py:Class` for a class of a notebook, whose source is beside the manifest.
     `identity` is the hash of the strategy's source, parameters and interval that a promotion is of. `interval` is the
-    candle's, in seconds. `warm_up` is the hash of the candles that the strategy hears before the session's own. `bus_url` is empty where it is the environment's REDIS_URL, which may hold
+    candle's, in seconds. `day` is the one trading day (ISO) on which it enters positions. `warm_up` is the hash of the candles that the strategy hears before the
+    session's own, `warm_up_days` the number of days that was asked for (0: the candles were given, or none). `bus_url` is empty where it is the environment's REDIS_URL, which may hold
     a password and so is never written down.
     """
 
@@ -75,7 +81,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     interval: int = 60
     market: Market | None = None
+    day: str = ""
     warm_up: str = ""
+    warm_up_days: int = 0
     api_key: str = "paper"
     rest_url: str = "https://api.kite.trade"
     ws_url: str = "wss://ws.kite.trade"
@@ -92,6 +100,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         if not url:
             raise BadConfig("the session's bus is at REDIS_URL, which is not set here: export it and try again")
         return url
+
+    @property
+    def trading_day(self) -> dt.date:
+        """The day that the session is of."""
+        return dt.date.fromisoformat(self.day) if self.day else ist_date(self.created)
+
+    @property
+    def hears_from(self) -> int:
+        """The start (UTC ns) of the first candle that the strategy hears. Of one that had begun when a live session was launched only
+        a part was seen: its open, extremes and volume would be no backtest's.
+        """
+        return self.created + FEED_STARTS_NS if self.mode is Mode.LIVE else 0
 
     @property
     def speed(self) -> float:
@@ -122,12 +142,18 @@ class SessionDir:
     exchange_state = property(lambda self: self.path / "exchange")
     supervisor_config = property(lambda self: self.path / "supervisord.conf")
     pids = property(lambda self: self.path / "pids")
+    #: The folder that `sockets` are in, written down at the launch: TMPDIR is another for a service, a notebook and ssh.
+    sockets_parent = property(lambda self: self.path / "tmpdir")
 
     @property
     def sockets_path(self) -> Path:
         """Where `sockets` are, if they are. Unlike it, makes nothing."""
         name = hashlib.blake2b(str(self.path).encode(), digest_size=6).hexdigest()
-        return Path(tempfile.gettempdir()) / f"tradealgo-{os.getuid()}-{name}"
+        try:
+            parent = self.sockets_parent.read_text()
+        except OSError:
+            parent = ""
+        return Path(parent or tempfile.gettempdir()) / f"tradealgo-{os.getuid()}-{name}"
 
     @property
     def has_sockets(self) -> bool:
@@ -149,7 +175,8 @@ class SessionDir:
 
     @property
     def supervisor_socket(self) -> Path:
-        return self.sockets / "supervisor.sock"
+        """Makes no folder: it is what one looks for to find out whether a session runs."""
+        return self.sockets_path / "supervisor.sock"
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write once. Raises FileExistsError if there is one."""

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from kiteconnect import KiteConnect
+from kiteconnect.exceptions import GeneralException
 
 from tradealgo.domain.errors import BadConfig, InvalidInput, OutcomeUnknown, TokenDead, UnknownInstrument
 from tradealgo.exchange.testing import DAY, RunningExchange, running_exchange
-from tradealgo.live.warm_up import live_minutes, warm_up_candles
+from tradealgo.live.warm_up import asked_for, live_days
 from tradealgo.research import kite_history
 from tradealgo.research.history import history, repairs_of, to_array
 from tradealgo.research.kite_history import Downloader, windows
@@ -162,13 +163,30 @@ def test_requests_that_make_no_sense(kite: KiteConnect, tmp_path: Path) -> None:
 
 
 def test_a_warm_up_is_read_up_to_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At 10:02:30 of the day: all minutes that have ended, and not the one that goes on."""
+    """At 10:02:30 of the day: all minutes that have ended, and not the one that goes on; nothing comes from the cache."""
     monkeypatch.setenv("TRADEALGO_HOME", str(tmp_path))
     with running_exchange() as running:
         running.advance(47 * 60 + 30)
         market = running.exchange.market
         infy, index = market.instruments.find("NSE:INFY"), market.instruments.find("NSE:NIFTY 50")
         now = market.hours(infy.instrument_token).open + (47 * 60 + 30) * 10**9
-        found = warm_up_candles(2, [infy, index], 60, now, live_minutes(running.kite(), PLAYED))
+        found = asked_for(2, [infy, index], 60, live_days(running.kite(), lambda: now)).read()
     for instrument in (infy, index):
         assert found[instrument.key].tolist() == market.candles[instrument.instrument_token][:47].tolist()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_answers_that_are_not_kites_are_asked_again(kite: KiteConnect, tmp_path: Path) -> None:
+    """The official client raises a bare TypeError or KeyError over them; a 500 of Kite's own is a GeneralException."""
+    clock, answers = Clock(), [TypeError("'NoneType'"), KeyError("data"), GeneralException("busy", code=500)]
+    downloader = Downloader(kite, tmp_path, AFTER, sleep=clock.sleep, monotonic=clock.monotonic)
+
+    def asked() -> str:
+        if answers:
+            raise answers.pop(0)
+        return "candles"
+
+    assert downloader._asked(asked) == "candles"
+    answers[:] = [GeneralException("no", code=400)]
+    with pytest.raises(InvalidInput, match="Kite refuses the request for candles: no"):
+        downloader._asked(asked)

@@ -131,3 +131,13 @@ def test_long_is_one_signal():
 
     (request,) = StrategyEngine(manifest(), JustLong, [INFY, TCS]).on_candles([closed(0, 101.0)], ts=0).requests
     assert request.stop is None
+
+
+def test_a_live_session_hears_no_candle_that_had_begun_before_its_feed():
+    """Launched at 09:17:40: the candle of 09:18 may lack its first ticks too, that of 09:19 has all."""
+    made = engine(mode=Mode.LIVE, created=OPEN + 2 * MINUTE_NS + 40 * 10**9)
+    for minute in (2, 3):
+        assert made.on_candles([closed(minute, 101.0)], 1).signals == []
+    out = made.on_candles([closed(4, 101.0)], 1)
+    assert [s.start for s in out.signals] == [OPEN + 4 * MINUTE_NS]
+    assert len(out.requests) == 1

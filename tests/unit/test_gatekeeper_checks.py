@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from gate_world import CALL, INFY, INSTRUMENTS, RELIANCE
 
-from tradealgo.domain.hours import at
+from tradealgo.domain.hours import at, ist_day
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Fill, Intent, Order, OrderRequest, OrderState, Side
@@ -348,3 +348,13 @@ def test_every_check_is_in_the_list_once() -> None:
     names = {m.name for m in pkgutil.iter_modules(checks.__path__)}
     assert {c.__module__.rsplit(".", 1)[1] for c in CHECKS} == names
     assert len(CHECKS) == len(names)
+
+
+@pytest.mark.parametrize(("days", "expected"), [(-1, "OTHER_DAY"), (0, "SUBMIT"), (1, "OTHER_DAY")])
+def test_a_session_enters_on_its_own_day_only(days: int, expected: str) -> None:
+    """Its loss limit and its instruments are of one day; what it holds it may leave on any."""
+    terms = Terms("s1", "A1", 1_000_000.0, day=ist_day(TEN) + days)
+    assert code(request(), terms=terms) == expected
+    held = hold(book(), INFY, 10)
+    assert code(leave(), held, terms=terms) == "SUBMIT"
+    assert code(request(side=Side.SELL, quantity=5, position_after=5), held, terms=terms) == "SUBMIT"

@@ -353,3 +353,24 @@ def test_a_kill_waits_for_no_look_that_fails(
     monkeypatch.undo()
     folder.manifest.write_bytes(b"{")
     assert not running.account_is_gone(folder)
+
+
+def test_a_session_of_another_day_is_not_attached_to(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thursday's, which nobody ended, runs on Friday morning: it enters nothing any more."""
+    old = msgspec.structs.replace(manifest("old"), day="2026-11-19")
+    SessionDir(home / "sessions" / "old").write_manifest(old)
+    monkeypatch.setattr(supervisor, "is_running", lambda folder: True)
+    monkeypatch.setattr(supervisor, "start", lambda *_: pytest.fail("it was started"))
+    with pytest.raises(
+        LeaseHeld, match=r"still held by session old, which is of Thu 19 Nov .* attach\('old'\)\.stop\(\)"
+    ):
+        start(msgspec.structs.replace(manifest("new"), day="2026-11-20"), None)
+
+
+def test_attaching_reads_no_candles(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session that runs has heard its own."""
+    old = msgspec.structs.replace(manifest("old"), warm_up="of 10:00", warm_up_days=3)
+    SessionDir(home / "sessions" / "old").write_manifest(old)
+    monkeypatch.setattr(supervisor, "is_running", lambda folder: True)
+    again = msgspec.structs.replace(old, session_id="new", warm_up="")
+    assert start(again, None, lambda: pytest.fail("they were read")).id == "old"

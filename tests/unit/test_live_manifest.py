@@ -11,7 +11,7 @@ import pytest
 
 from tradealgo.config import Market, Mode
 from tradealgo.domain.errors import BadConfig, InvalidInput, UnknownInstrument
-from tradealgo.domain.hours import IST, is_trading_day, last_trading_day
+from tradealgo.domain.hours import IST, is_trading_day, last_trading_day, session_day
 from tradealgo.domain.sizing import Sizing
 from tradealgo.live import manifest as checks
 from tradealgo.live.arguments import market_of, sizing_of, strategy_of
@@ -237,3 +237,28 @@ def test_a_commit_is_named_where_there_is_one(tmp_path: Path) -> None:
     """Empty outside of a repository."""
     assert checks.git_sha(tmp_path) == ""
     assert len(checks.git_sha(Path(__file__).parent).rstrip("+")) in (0, 40)
+
+
+@pytest.mark.parametrize(
+    ("now", "day"),
+    [
+        ("2026-11-20 08:50", "2026-11-20"),
+        ("2026-11-20 15:39", "2026-11-20"),
+        ("2026-11-20 15:40", "2026-11-23"),
+        ("2026-11-21 11:00", "2026-11-23"),
+        ("2026-11-08 17:00", "2026-11-08"),
+        ("2026-11-08 19:00", "2026-11-09"),
+    ],
+)
+def test_a_session_is_of_the_day_that_is_not_over(now: str, day: str) -> None:
+    """After the close it is the next trading day's, over a weekend too; Muhurat's Sunday evening is a day like any."""
+    instant = dt.datetime.fromisoformat(now).replace(tzinfo=IST)
+    assert session_day(int(instant.timestamp()) * 10**9).isoformat() == day
+
+
+def test_days_of_warm_up_are_the_same_whenever_they_were_read() -> None:
+    """The history of 10:07 isn't that of 10:00; another number of days, or candles that were given, are another session."""
+    one, later, more = (built(warm_up=h, warm_up_days=n) for h, n in (("a", 3), ("b", 3), ("b", 4)))
+    assert checks.differences(one, later) == []  # type: ignore[arg-type]
+    assert "warm_up_days" in checks.differences(one, more)  # type: ignore[arg-type]
+    assert checks.differences(built(warm_up="a"), built(warm_up="b")) == ["warm_up"]  # type: ignore[arg-type]

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from tradealgo import Market, Sizing, launch
 from tradealgo.config import Manifest, Mode, SessionDir, session_dirs
+from tradealgo.consumer.basket_engine import PAST_ALL, BasketEngine
 from tradealgo.consumer.warm_up import digest, read_warm_up, write_warm_up
-from tradealgo.domain.candles import CANDLE, MINUTE_NS
+from tradealgo.domain.candles import CANDLE, MINUTE_NS, ClosedCandle
 from tradealgo.domain.errors import BadCandles, BadConfig, InvalidInput
 from tradealgo.domain.hours import at
 from tradealgo.domain.instruments import Instrument
 from tradealgo.exchange.listing import listing
-from tradealgo.live.warm_up import day_begins, paper_minutes, warm_up_candles, warm_up_text
+from tradealgo.live.warm_up import asked_for, paper_days, warm_up_text
 from tradealgo.research.backtest import backtest
 from tradealgo.research.history import simulated, to_array
 from tradealgo.strategies import FLAT, LONG, BasketStrategy, EmaCross, Strategy, Target
@@ -66,13 +67,35 @@ class Stronger(BasketStrategy):
         return {best: Target(weight=0.5)} if book.price(best) else {}
 
 
+class Silent(BasketStrategy):
+    """Long of INFY while it watches TCS, and has heard it."""
+
+    def __init__(self):
+        self.heard = 0
+
+    def instruments(self, day):
+        return [day.find(key) for key in KEYS]
+
+    def on_candles(self, candles, book):
+        infy, tcs = (book.find(key) for key in KEYS)
+        self.heard += tcs in candles
+        return {infy: Target(weight=0.5)} if self.heard > 700 else {}
+
+
 def listed(day: dt.date = DAY, keys: list[str] = KEYS) -> list[Instrument]:
     found = {i.key: i for i in listing(day)}
     return [found[key] for key in keys]
 
 
-def nobody(instruments: object, days: int) -> dict[str, pd.DataFrame]:
+def nobody(instruments: object, days: int) -> tuple[dict[str, pd.DataFrame], int]:
     raise AssertionError("nobody asks for days")
+
+
+def read(
+    warm_up: object, instruments: list[Instrument], interval: int = 60, day: dt.date = DAY
+) -> dict[str, np.ndarray]:
+    """What a paper session of the day hears."""
+    return asked_for(warm_up, instruments, interval, paper_days(Market(day=day.isoformat(), seed=7))).read()
 
 
 # ---------------------------------------------------------------------------------------------- backtests
@@ -128,8 +151,28 @@ def test_a_basket_is_warmed_up_too() -> None:
     pd.testing.assert_frame_equal(warm.signals, expected)
     assert not cold.signals.equals(expected)
     assert [r.quantity for r in warm.request_records] == [
-        r.quantity for r in whole.request_records if r.start >= day_begins(DAY)
+        r.quantity for r in whole.request_records if r.start >= at(DAY, dt.time())
     ]
+
+
+def test_a_basket_watches_what_is_silent_today() -> None:
+    """A share that traded on the days before and has no candle today: a session's basket knows it, so does the backtest's."""
+    today = {"NSE:INFY": MINUTES["NSE:INFY"][TODAY], "NSE:TCS": MINUTES["NSE:TCS"][:0]}
+    before = {key: frame[frame.index.date != DAY] for key, frame in MINUTES.items()}  # type: ignore[attr-defined]
+    instruments = {i.key: i for i in listed()}
+    made = Manifest(
+        session_id="s", mode=Mode.PAPER, account="PAPER1", strategy="", parameters={}, instruments=tuple(KEYS),
+        capital=1e6, sizing=Sizing(lots=1),
+    )  # fmt: skip
+    engine = BasketEngine(made, Silent, list(instruments.values()))
+    engine.warm_up({key: to_array(frame) for key, frame in before.items()})
+    infy, signals = instruments["NSE:INFY"], []
+    for row in to_array(today["NSE:INFY"]).tolist():
+        end = row[0] + MINUTE_NS
+        out = engine.on_candles([ClosedCandle(infy.instrument_token, 60, *row, 1, end, end, end)], end, PAST_ALL)
+        signals += out.signals
+    test = backtest(Silent(), {instruments[k]: f for k, f in today.items()}, engine="event", warm_up=before)
+    assert [(s.start, s.target) for s in test.signal_records] == [(s.start, s.target) for s in signals] != []
 
 
 def test_a_strategy_that_raises_in_the_warm_up_trades_nothing() -> None:
@@ -148,6 +191,8 @@ def test_a_strategy_that_raises_in_the_warm_up_trades_nothing() -> None:
         (INFY[~TODAY].iloc[::5], r"has candles of 300 s, and 60 s are traded"),
         ({"NSE:TCS": INFY[~TODAY]}, r"candles of NSE:TCS, which isn't traded: expected NSE:INFY"),
         (INFY[~TODAY][["open"]], r"warm_up of NSE:INFY has no column high, low, close"),
+        (5.0, r"warm_up is 5\.0: expected candles"),
+        ({"NSE:INFY": None}, r"warm_up of NSE:INFY is None: expected candles"),
     ],
 )
 def test_a_warm_up_that_cannot_be_one_is_refused(warm_up: object, sentence: str) -> None:
@@ -165,8 +210,7 @@ def test_one_table_is_of_one_instrument() -> None:
 
 def test_days_of_a_paper_session_are_the_simulated_ones_before() -> None:
     """The candles that a backtest of several days has before the last."""
-    read = paper_minutes(Market(day=DAY.isoformat(), seed=7))
-    found = warm_up_candles(2, listed(), 60, day_begins(DAY), read)
+    found = read(np.int64(2), listed())
     for key, frame in MINUTES.items():
         assert found[key].tolist() == to_array(frame[frame.index.date != DAY]).tolist()  # type: ignore[attr-defined]
     assert warm_up_text(found, listed()) == (
@@ -175,7 +219,7 @@ def test_days_of_a_paper_session_are_the_simulated_ones_before() -> None:
 
 
 def test_longer_candles_are_made_of_the_days_minutes() -> None:
-    found = warm_up_candles(1, listed(), 300, day_begins(DAY), paper_minutes(Market(day=DAY.isoformat(), seed=7)))
+    found = read(1, listed(), 300)
     assert np.diff(found["NSE:INFY"]["start"]).tolist() == [300 * 10**9] * 71
 
 
@@ -184,7 +228,7 @@ def test_a_contract_that_was_not_listed_then_starts_cold() -> None:
     day, before = dt.date(2026, 11, 18), dt.date(2026, 11, 17)
     fresh = min({i.key for i in listing(day)} - {i.key for i in listing(before)})
     instruments = listed(day, [fresh, "NSE:INFY"])
-    found = warm_up_candles(1, instruments, 60, day_begins(day), paper_minutes(Market(day=day.isoformat(), seed=7)))
+    found = read(1, instruments, day=day)
     assert list(found) == ["NSE:INFY"]
     assert warm_up_text(found, instruments).endswith(f"; {fresh} start cold")
 
@@ -198,20 +242,21 @@ def test_what_has_no_candles_is_told() -> None:
 @pytest.mark.parametrize("days", [0, -1, 61, True])
 def test_a_number_of_days_that_is_none_is_refused(days: int) -> None:
     with pytest.raises(InvalidInput, match=f"warm_up is {days}: expected 1 to 60 trading days, or candles"):
-        warm_up_candles(days, listed(), 60, day_begins(DAY), nobody)
+        asked_for(days, listed(), 60, nobody)
 
 
 def test_a_file_has_no_days_before(tmp_path: Path) -> None:
-    read = paper_minutes(Market(day=DAY.isoformat(), file=str(tmp_path / "market.parquet")))
+    days = paper_days(Market(day=DAY.isoformat(), file=str(tmp_path / "market.parquet")))
     with pytest.raises(InvalidInput, match="give the candles of the days before it"):
-        warm_up_candles(2, listed(), 60, day_begins(DAY), read)
+        asked_for(2, listed(), 60, days).read()
+    assert len(asked_for({"NSE:INFY": INFY[~TODAY]}, listed(), 60, days).candles["NSE:INFY"]) == 720
 
 
 def test_today_counts_up_to_the_last_candle_that_has_ended() -> None:
     """At 10:02:30 a minute that goes on isn't heard, and of five-minute candles the one before 10:00 is the last."""
     now = at(DAY, dt.time(10, 2)) + 30 * 10**9
     for interval, last in ((60, dt.time(10, 1)), (300, dt.time(9, 55))):
-        found = warm_up_candles(1, listed(), interval, now, lambda instruments, days: MINUTES)
+        found = asked_for(1, listed(), interval, lambda instruments, days: (MINUTES, now)).read()
         assert found["NSE:INFY"]["start"][-1] == at(DAY, last)
 
 

@@ -57,6 +57,7 @@ class BasketEngine:
             manifest.session_id, strategy_class.__name__, manifest.sizing, manifest.capital, strategy
         )
         self._gathered: dict[int, dict[int, ClosedCandle]] = {}  # by start, then by token
+        self._hears_from = manifest.hears_from
         self.stopped: dict[int, str] = {}  # why, by instrument token
 
     def warm_up(self, candles: Mapping[str, np.ndarray]) -> None:
@@ -82,7 +83,8 @@ class BasketEngine:
             watermark: event time before which nothing is folded any more.
         """
         for candle in closed:
-            if candle.instrument_token in self._watched and candle.interval == self._interval:
+            watched = candle.instrument_token in self._watched and candle.start >= self._hears_from
+            if watched and candle.interval == self._interval:
                 self._gathered.setdefault(candle.start, {})[candle.instrument_token] = candle
         out = EngineOutput([], [], [])
         while self._gathered and self._is_whole(start := min(self._gathered), watermark):

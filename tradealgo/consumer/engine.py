@@ -42,6 +42,7 @@ class StrategyEngine:
         self._maker = RequestMaker(
             manifest.session_id, strategy_class.__name__, manifest.sizing, manifest.capital, strategy
         )
+        self._hears_from = manifest.hears_from
         self.stopped: dict[int, str] = {}  # why, by instrument token
 
     def warm_up(self, candles: Mapping[str, np.ndarray]) -> None:
@@ -60,7 +61,7 @@ class StrategyEngine:
         out = EngineOutput([], [], [])
         for candle in closed:
             runner = self._runners.get(candle.instrument_token)
-            if runner is None or candle.instrument_token in self.stopped:
+            if runner is None or candle.instrument_token in self.stopped or candle.start < self._hears_from:
                 continue
             try:
                 signal = runner.on_candle(candle.candle)

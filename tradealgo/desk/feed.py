@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import logging
 import os
 import socket
@@ -19,7 +18,7 @@ from tradealgo.bus.redis_bus import Bus, connect
 from tradealgo.config import Manifest, Mode, SessionDir, session_dirs
 from tradealgo.desk.tab import chart_ms
 from tradealgo.domain.errors import TradeAlgoError
-from tradealgo.domain.hours import ist_date, market_hours
+from tradealgo.domain.hours import market_hours
 from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.domain.state import Action
 from tradealgo.live.view import VIEW_STREAMS, SessionView
@@ -94,9 +93,7 @@ class Feed:
         """From the first open to the last close of what the session trades, for its charts; None until that is known."""
         if self.book is None:
             return None
-        market = self.view.manifest.market
-        day = dt.date.fromisoformat(market.day) if market else ist_date(self.view.manifest.created)
-        hours = [market_hours(i, day) for i in self.book]
+        hours = [market_hours(i, self.view.manifest.trading_day) for i in self.book]
         return [chart_ms(min(h.open for h in hours)), chart_ms(max(h.close for h in hours))] if hours else None
 
     async def _run(self) -> None:

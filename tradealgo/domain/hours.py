@@ -12,6 +12,8 @@ from tradealgo.domain.instruments import Instrument, Kind
 IST = dt.timezone(dt.timedelta(hours=5, minutes=30), "IST")
 IST_OFFSET_NS = int(5.5 * 3600) * 1_000_000_000
 DAY_NS = 86_400 * 1_000_000_000
+#: 1 January 1970 as `dt.date` counts days.
+EPOCH = 719_163
 
 #: Continuous trading begins, IST.
 OPEN = dt.time(9, 15)
@@ -60,7 +62,7 @@ def ist_day(ts: int) -> int:
 
 def ist_date(ts: int) -> dt.date:
     """The Indian calendar day of an instant in UTC nanoseconds."""
-    return dt.date.fromordinal(719_163 + (ts + IST_OFFSET_NS) // DAY_NS)
+    return dt.date.fromordinal(EPOCH + (ts + IST_OFFSET_NS) // DAY_NS)
 
 
 def at(day: dt.date, time: dt.time) -> int:
@@ -99,6 +101,14 @@ def last_trading_day(now: dt.datetime) -> dt.date:
     now = now.astimezone(IST)
     opens, _ = SPECIAL_SESSIONS.get(now.date(), (OPEN, None))
     return previous_trading_day(now.date() - dt.timedelta(days=now.time() < opens))
+
+
+def session_day(now: int) -> dt.date:
+    """The trading day that a session launched `now` (UTC ns) is of: today until its trading is over, else the next one."""
+    day = ist_date(now)
+    while not is_trading_day(day) or now >= _hours_of(day, True, False).close:
+        day += dt.timedelta(days=1)
+    return day
 
 
 def nearest_trading_day(day: dt.date) -> dt.date:

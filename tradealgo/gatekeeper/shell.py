@@ -13,6 +13,7 @@ from typing import Any
 
 from tradealgo.bus.redis_bus import Bus
 from tradealgo.config import BrokerSession, Manifest, SessionDir, token_file
+from tradealgo.domain.hours import EPOCH
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.state import Action, Control
 from tradealgo.gatekeeper.broker import Broker
@@ -83,7 +84,8 @@ class Shell:
 
     def __init__(self, folder: SessionDir, manifest: Manifest, journal: Journal, instruments: list[Instrument]) -> None:
         self.folder, self.manifest, self.journal = folder, manifest, journal
-        terms = Terms(manifest.session_id, manifest.account, manifest.capital, manifest.speed)
+        day = manifest.trading_day.toordinal() - EPOCH if manifest.day else 0
+        terms = Terms(manifest.session_id, manifest.account, manifest.capital, manifest.speed, day)
         self.gate = Gate(terms, manifest.limits, instruments)
         self.clock = Clock(after=journal.last_ts)
         timeout_s = manifest.limits.call_timeout_s

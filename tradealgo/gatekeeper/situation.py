@@ -37,12 +37,15 @@ class Deny(msgspec.Struct, frozen=True):
 
 
 class Terms(NamedTuple):
-    """What a session's manifest fixes, beside its limits. Capital in rupees; `speed` is data seconds a wall second."""
+    """What a session's manifest fixes, beside its limits. Capital in rupees; `speed` is data seconds a wall second; `day` the
+    only Indian day (days since 1970) on which it enters positions, 0 for any.
+    """
 
     session_id: str
     account: str
     capital: float
     speed: float = 1.0
+    day: int = 0
 
 
 class GateState(msgspec.Struct):

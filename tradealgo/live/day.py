@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tradealgo.config import session_dirs
 from tradealgo.domain.candles import MINUTE_NS
 from tradealgo.domain.errors import SessionNotFound, TradeAlgoError
-from tradealgo.domain.hours import ist_date, market_hours
+from tradealgo.domain.hours import market_hours
 from tradealgo.live.review import review, run_folder
 from tradealgo.live.session import LiveSession, attach
 
@@ -39,8 +39,7 @@ def newest(session_id: str = "") -> LiveSession:
 
 def day_of(session: LiveSession) -> dt.date:
     """The day that a session traded."""
-    market = session.manifest.market
-    return dt.date.fromisoformat(market.day) if market else ist_date(session.manifest.created)
+    return session.manifest.trading_day
 
 
 def wait_for_close(session: LiveSession, timeout_s: float = 600.0) -> LiveSession:
@@ -68,14 +67,18 @@ def strategy_of(session: LiveSession) -> Strategy:
 
 
 def heard_candles(session: LiveSession) -> dict[Instrument, pd.DataFrame]:
-    """The candles that a session closed, by instrument: what its backtest runs over. Raises TradeAlgoError for none."""
+    """The candles that a session's strategy heard, by instrument: what its backtest runs over. Raises TradeAlgoError for none."""
+    import pandas as pd
+
     from tradealgo.research.history import COLUMNS
 
-    found = {}
+    found, begins = {}, pd.Timestamp(session.manifest.hears_from, tz="UTC")
     for instrument in session.instruments or ():
         table = session.df("candles", instrument.key)
         if len(table):
-            found[instrument] = (table if "start" not in table else table.set_index("start"))[COLUMNS].astype("float64")
+            table = (table if "start" not in table else table.set_index("start"))[COLUMNS].astype("float64")
+        if len(table := table[table.index >= begins] if len(table) else table):
+            found[instrument] = table
     if not found:
         raise TradeAlgoError(f"session {session.id} closed no candles: there is nothing to hold it against")
     return found
@@ -89,11 +92,12 @@ def day_backtest(session: LiveSession) -> Backtest:
 
     manifest, strategy = session.manifest, strategy_of(session)
     of_kind: dict[str, Any] = {"sizing": manifest.sizing}
+    candles: dict[Instrument, Any] = dict(heard_candles(session))
     if isinstance(strategy, BasketStrategy):
         of_kind = {"engine": "event", "limits": manifest.limits}
-    candles = heard_candles(session)
-    heard = {i.key for i in candles}
-    earlier = {key: rows for key, rows in read_warm_up(session.folder, manifest).items() if key in heard}
+        candles = {i: candles.get(i, ()) for i in session.instruments or ()}  # it saw those that never traded, too
+    keys = {i.key for i in candles}
+    earlier = {key: rows for key, rows in read_warm_up(session.folder, manifest).items() if key in keys}
     return backtest(strategy, candles, capital=manifest.capital, interval=manifest.interval, warm_up=earlier, **of_kind)
 
 

@@ -7,10 +7,10 @@ import datetime as dt
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from tradealgo.config import (
@@ -42,8 +42,6 @@ from tradealgo.strategies import Strategy
 
 if TYPE_CHECKING:
     from kiteconnect import KiteConnect
-
-NO_CANDLES: Mapping[str, np.ndarray] = MappingProxyType({})
 
 #: Of whose listing a basket chooses: shares and indices, and their derivatives.
 BASKET_EXCHANGES = ("NSE:", "NFO:")
@@ -100,7 +98,7 @@ def launch(
     if chosen is Mode.PAPER:
         played = checks.checked_market(market)
         book, day = checks.market_instruments(played), dt.date.fromisoformat(played.day)
-        closes, minutes, begins = watch.paper_closes(played), warm_ups.paper_minutes(played), warm_ups.day_begins(day)
+        closes, days = watch.paper_closes(played), warm_ups.paper_days(played)
     else:
         if market is not None or port is not None:
             raise InvalidInput("market and port are of a paper session: leave them out, or launch with mode='paper'")
@@ -108,18 +106,22 @@ def launch(
         if not unpromoted:
             print(required(instance, interval).text)
         book, closes, kite = _live_instruments(account, api_key, instruments)
-        minutes, begins = warm_ups.live_minutes(kite, day), time.time_ns()
+        days = warm_ups.live_days(kite)
     found = watch.watched(instance, instruments, book, day, closes)
-    earlier = warm_ups.warm_up_candles(warm_up, found, interval, begins, minutes)
-    if warm_up is not None:
-        print(warm_ups.warm_up_text(earlier, found))
+    asked = warm_ups.asked_for(warm_up, found, interval, days)
     manifest, source = checks.build(
         instance, found, mode=chosen, account=account, capital=capital, sizing=sizing, interval=interval,
-        limits=limits, market=played, port=port, api_key=api_key, warm_up=digest(earlier),
+        limits=limits, market=played, port=port, api_key=api_key, warm_up=digest(asked.candles), warm_up_days=asked.days,
     )  # fmt: skip
-    if earlier:
-        _check_warm_up(manifest, instance, found, earlier)
-    return start(manifest, source, earlier)
+
+    def heard() -> dict[str, np.ndarray]:
+        earlier = asked.read()
+        if warm_up is not None:
+            print(warm_ups.warm_up_text(earlier, found))
+            _check_warm_up(manifest, instance, found, earlier)
+        return earlier
+
+    return start(manifest, source, heard)
 
 
 def _check_warm_up(
@@ -134,8 +136,11 @@ def _check_warm_up(
         raise InvalidInput(f"warm_up: {error}") from error
 
 
-def start(manifest: Manifest, source: str | None, warm_up: Mapping[str, np.ndarray] = NO_CANDLES) -> LiveSession:
+def start(manifest: Manifest, source: str | None, warm_up: Callable[[], dict[str, np.ndarray]] = dict) -> LiveSession:
     """Start the session of a checked manifest, or attach to its like.
+
+    Args:
+        warm_up: reads the candles that the strategy hears first; not called where it attaches.
 
     Raises LeaseHeld, also where an earlier session of today left something open on a live account.
     """
@@ -148,11 +153,13 @@ def start(manifest: Manifest, source: str | None, warm_up: Mapping[str, np.ndarr
             check_leftovers(manifest.account, time.time_ns())
         else:
             token_file(manifest.account).unlink(missing_ok=True)  # of an exchange that is gone
+        earlier = warm_up()
+        manifest = msgspec.structs.replace(manifest, warm_up=digest(earlier))
         folder = checks.session_dir(manifest.session_id)
         folder.path.mkdir(parents=True)
         if source is not None:
             folder.strategy_source.write_text(source)
-        write_warm_up(folder, warm_up)
+        write_warm_up(folder, earlier)
         folder.write_manifest(manifest)
         supervisor.start(folder, manifest)
         return LiveSession(folder)
@@ -193,6 +200,11 @@ def running_session(account: str) -> SessionDir | None:
 
 def _attached(folder: SessionDir, manifest: Manifest, source: str | None) -> LiveSession:
     running = folder.read_manifest()
+    if running.mode is manifest.mode is Mode.LIVE and running.trading_day != manifest.trading_day:
+        raise LeaseHeld(
+            f"account {manifest.account} is still held by session {running.session_id}, which is of {running.trading_day:%a %d %b} "
+            f"and enters nothing any more: end it with attach({running.session_id!r}).stop(), and launch again"
+        )
     other = checks.differences(running, manifest)
     text = folder.strategy_source.read_text() if folder.strategy_source.exists() else None
     if text != source or (not other and running.identity != manifest.identity):  # a module's source isn't carried
@@ -208,7 +220,7 @@ def _attached(folder: SessionDir, manifest: Manifest, source: str | None) -> Liv
 
 
 def _check_lease(account: str) -> None:
-    """Whether a Gatekeeper holds the account that no supervisor of ours watches. Raises LeaseHeld."""
+    """Whether a Gatekeeper holds the account of whose session no supervisor answers. Raises LeaseHeld."""
     path = lease_file(account)
     if not path.exists():
         return
@@ -218,8 +230,8 @@ def _check_lease(account: str) -> None:
         except OSError:
             held = holder(account)
             raise LeaseHeld(
-                f"account {account} is held by a Gatekeeper whose supervisor is gone: end its session with "
-                f"`tradealgo stop {held.session_id if held else 'SESSION'}`, and launch again"
+                f"account {account} is held by the Gatekeeper of a session whose supervisor does not answer: end its "
+                f"session with `tradealgo stop {held.session_id if held else 'SESSION'}`, and launch again"
             ) from None
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from tradealgo.config import Manifest, Market, Mode, SessionDir, home
 from tradealgo.domain.errors import BadConfig, InvalidInput
-from tradealgo.domain.hours import IST, is_trading_day, ist_text, last_trading_day, nearest_trading_day
+from tradealgo.domain.hours import IST, is_trading_day, ist_text, last_trading_day, nearest_trading_day, session_day
 from tradealgo.domain.instruments import Instrument, InstrumentBook, Kind
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.sizing import Sizing
@@ -214,7 +214,7 @@ def lock_hash(folder: Path) -> str:
 def build(
     strategy: Strategy, instruments: list[Instrument], *, mode: Mode, account: str, capital: float,
     sizing: Sizing | None, interval: int, limits: Limits | None, market: Market | None, port: int | None,
-    api_key: str = "paper", warm_up: str = "", now: int | None = None,
+    api_key: str = "paper", warm_up: str = "", warm_up_days: int = 0, now: int | None = None,
 ) -> tuple[Manifest, str | None]:  # fmt: skip
     """The manifest of checked arguments, and the strategy's source where it must travel as one. Raises BadConfig."""
     now = now or time.time_ns()
@@ -229,7 +229,8 @@ def build(
     manifest = Manifest(
         session_id=session_id, mode=mode, account=account, strategy=path, parameters=strategy.parameters,
         instruments=tuple(i.key for i in instruments), capital=capital, sizing=sizing or default_sizing(instruments),
-        limits=limits or Limits(), interval=interval, market=market, warm_up=warm_up, api_key=api_key,
+        limits=limits or Limits(), interval=interval, market=market, warm_up=warm_up,
+        day=market.day if market else session_day(now).isoformat(), warm_up_days=warm_up_days, api_key=api_key,
         identity=identity(path, source, strategy.parameters, interval), created=now,
         git_sha=git_sha(Path.cwd()), lock_hash=lock_hash(Path.cwd()), python=platform.python_version(), **where,
     )  # fmt: skip
@@ -242,6 +243,7 @@ def session_dir(session_id: str) -> SessionDir:
 
 
 def differences(one: Manifest, other: Manifest) -> list[str]:
-    """The fields in which two manifests ask for different sessions."""
-    names = (f for f in Manifest.__struct_fields__ if f not in INCIDENTAL)
+    """The fields in which two manifests ask for different sessions. Days of warm-up are the same days, whenever they were read."""
+    as_read = {"warm_up"} if one.warm_up_days and one.warm_up_days == other.warm_up_days else set()
+    names = (f for f in Manifest.__struct_fields__ if f not in INCIDENTAL | as_read)
     return [n for n in names if getattr(one, n) != getattr(other, n)]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tradealgo.config import Market
 from tradealgo.domain.candles import SECOND_NS
 from tradealgo.domain.errors import InvalidInput
-from tradealgo.domain.hours import IST, ist_text, previous_trading_day
+from tradealgo.domain.hours import at, ist_date, ist_text, previous_trading_day
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.shown import many
 
@@ -22,37 +24,53 @@ if TYPE_CHECKING:
 #: Minutes of so many trading days are read at most, which is a quarter of a year.
 MOST_DAYS = 60
 
-#: One-minute candles by key, of a number of trading days.
-Minutes = Callable[[Sequence[Instrument], int], dict[str, "pd.DataFrame"]]
+#: One-minute candles by key of a number of trading days, and the instant (UTC ns) by which a candle must have ended.
+Days = Callable[[Sequence[Instrument], int], tuple[dict[str, "pd.DataFrame"], int]]
 
 
-def warm_up_candles(
-    warm_up: Any, instruments: Sequence[Instrument], interval: int, begins: int, minutes: Minutes
-) -> dict[str, np.ndarray]:
-    """`CANDLE` arrays by key; an instrument without any starts cold.
+class Asked(NamedTuple):
+    """What a launch asked for: `days`, which are read when a session begins, or `candles`, by key."""
+
+    days: int
+    candles: dict[str, np.ndarray]
+    read: Callable[[], dict[str, np.ndarray]]
+
+
+def asked_for(warm_up: Any, instruments: Sequence[Instrument], interval: int, days: Days) -> Asked:
+    """A launch's `warm_up` as `CANDLE` arrays by key; an instrument without any starts cold.
 
     Args:
-        warm_up: None, a number of trading days, or candles as `backtest` takes them.
+        warm_up: None, a number of trading days, or candles as `backtest` takes them, of before now.
         interval: of the session's candles, in seconds.
-        begins: UTC ns; the candles have ended by then.
-        minutes: reads the days.
+        days: reads them.
 
     Raises:
         InvalidInput: not a sensible number of days; BadCandles is of its kind.
     """
     if warm_up is None:
-        return {}
+        return Asked(0, {}, dict)
+    if not isinstance(warm_up, int | np.integer):
+        candles = _checked(warm_up, instruments, interval, days(instruments, 0)[1])
+        return Asked(0, candles, lambda: candles)
+    if isinstance(warm_up, bool) or not 1 <= warm_up <= MOST_DAYS:
+        raise InvalidInput(f"warm_up is {warm_up!r}: expected 1 to {MOST_DAYS} trading days, or candles")
+    return Asked(int(warm_up), {}, lambda: _read(int(warm_up), instruments, interval, days))
+
+
+def _read(count: int, instruments: Sequence[Instrument], interval: int, days: Days) -> dict[str, np.ndarray]:
     from tradealgo.research.history import resample, starts_of
+
+    read, until = days(instruments, count)
+    longer = {k: f if interval == 60 else resample(f, interval // 60) for k, f in read.items() if len(f)}
+    ended = {key: frame[starts_of(frame) + interval * SECOND_NS <= until] for key, frame in longer.items()}
+    return _checked(ended, instruments, interval, until)
+
+
+def _checked(warm_up: Any, instruments: Sequence[Instrument], interval: int, until: int) -> dict[str, np.ndarray]:
     from tradealgo.research.tables import candle_array
     from tradealgo.research.warm_up import First, warm_up_columns
 
-    if isinstance(warm_up, int):
-        if isinstance(warm_up, bool) or not 1 <= warm_up <= MOST_DAYS:
-            raise InvalidInput(f"warm_up is {warm_up!r}: expected 1 to {MOST_DAYS} trading days, or candles")
-        read = {key: frame for key, frame in minutes(instruments, warm_up).items() if len(frame)}
-        longer = {key: frame if interval == 60 else resample(frame, interval // 60) for key, frame in read.items()}
-        warm_up = {key: f[starts_of(f) + interval * SECOND_NS <= begins] for key, f in longer.items()}
-    found = warm_up_columns(warm_up, dict.fromkeys(instruments, First(begins, interval)))
+    found = warm_up_columns(warm_up, dict.fromkeys(instruments, First(until, interval)))
     return {i.key: candle_array(columns) for i, columns in found.items()}
 
 
@@ -71,43 +89,44 @@ def warm_up_text(candles: dict[str, np.ndarray], instruments: Sequence[Instrumen
     )
 
 
-def paper_minutes(market: Market) -> Minutes:
+def paper_days(market: Market) -> Days:
     """The simulated days before the one that the paper exchange plays. Raises InvalidInput for a file, which has one day."""
 
-    def read(instruments: Sequence[Instrument], days: int) -> dict[str, pd.DataFrame]:
+    def read(instruments: Sequence[Instrument], count: int) -> tuple[dict[str, pd.DataFrame], int]:
         import pandas as pd
 
         from tradealgo.exchange.listing import listing
         from tradealgo.research.history import simulated
 
-        if market.file is not None:
+        if count and market.file is not None:
             raise InvalidInput(
-                f"warm_up={days} means simulated days, and {market.file} is played: give the candles of the days before it"
+                f"warm_up={count} means simulated days, and {market.file} is played: give the candles of the days before it"
             )
+        played = dt.date.fromisoformat(market.day)
         keys, found = {i.key for i in instruments}, dict[str, list[pd.DataFrame]]()
-        for day in reversed([*_days_before(dt.date.fromisoformat(market.day), days)]):
+        for day in reversed([*_days_before(played, count)]):
             listed = [i.key for i in listing(day) if i.key in keys]  # a contract is not there from the beginning
             for key, frame in simulated(day, market.seed, listed).items():
                 found.setdefault(key, []).append(frame)
-        return {key: pd.concat(frames) for key, frames in found.items()}
+        return {key: pd.concat(frames) for key, frames in found.items()}, at(played, dt.time())
 
     return read
 
 
-def live_minutes(kite: KiteConnect, today: dt.date) -> Minutes:
-    """Kite's candles of the days before today, and today's so far. Reading raises as `history` does."""
+def live_days(kite: KiteConnect, clock: Callable[[], int] = time.time_ns) -> Days:
+    """Kite's candles of the days before today, and today's that have ended. Reading raises as `history` does."""
 
-    def read(instruments: Sequence[Instrument], days: int) -> dict[str, pd.DataFrame]:
+    def read(instruments: Sequence[Instrument], count: int) -> tuple[dict[str, pd.DataFrame], int]:
         from tradealgo.research.kite_history import history
 
-        return history(list(instruments), [*_days_before(today, days)][-1], today, kite=kite)
+        found, today = dict[str, "pd.DataFrame"](), ist_date(clock())
+        if count:
+            # Past the cache: Kite adjusts its candles for splits, and older ones of a share must not be of before one
+            with tempfile.TemporaryDirectory() as fresh:
+                found = history(list(instruments), [*_days_before(today, count)][-1], today, kite=kite, cache=fresh)
+        return found, clock()
 
     return read
-
-
-def day_begins(day: dt.date) -> int:
-    """UTC nanoseconds of an Indian day's midnight."""
-    return int(dt.datetime.combine(day, dt.time(), IST).timestamp()) * 1_000_000_000
 
 
 def _days_before(day: dt.date, count: int) -> Iterator[dt.date]:

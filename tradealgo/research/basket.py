@@ -10,7 +10,7 @@ has ended, so what it asks for meets the market at the next minute's open, or, o
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -93,11 +93,11 @@ def basket_backtest(
     limits: Limits | None = None, slippage: float = 0.0, intraday: bool = True, interval: int | None = None,
     every_candle: bool = False, warm_up: Any = None,
 ) -> BasketBacktest:  # fmt: skip
-    """Run sessions of a basket over candles by instrument; instruments without a candle are left out."""
+    """Run sessions of a basket over candles by instrument; what has none is watched like the others, and never trades."""
     data, width = basket_columns(given, interval)
     begins = min(d.start.item(0) for d in data.values())
     earlier = warm_up_columns(warm_up, dict.fromkeys(given, First(begins, width)))
-    heard = hear(basket, data, capital, session_id, width, intraday=intraday, warm_up=earlier)
+    heard = hear(basket, data, capital, session_id, width, intraday=intraday, watched=given, warm_up=earlier)
     runs = [_run(i, d, capital, slippage) for i, d in data.items()]
     # As for strategies of one instrument: stops are judged on closed candles, and nothing rests at a broker between them
     limits = msgspec.structs.replace(limits or Limits(), protect_fraction=0.0, brackets=False)
@@ -124,17 +124,18 @@ def basket_columns(
 def hear(
     basket: BasketStrategy, data: Mapping[Instrument, Columns], capital: float, session_id: str, interval: int, *,
     intraday: bool = True, before: Callable[[int], None] | None = None,
-    warm_up: Mapping[Instrument, Columns] | None = None,
+    watched: Iterable[Instrument] = (), warm_up: Mapping[Instrument, Columns] | None = None,
 ) -> Heard:  # fmt: skip
     """The Consumer's engine over candles, minute by minute; `before` is told the start of each that it hears next."""
+    known = list(dict.fromkeys([*watched, *data]))
     manifest = Manifest(
         session_id=session_id, mode=Mode.PAPER, account="BACKTEST", strategy="", parameters=basket.parameters,
-        instruments=tuple(i.key for i in data), capital=capital, sizing=UNUSED_SIZING, interval=interval,
+        instruments=tuple(i.key for i in known), capital=capital, sizing=UNUSED_SIZING, interval=interval,
     )  # fmt: skip
-    engine = BasketEngine(manifest, type(basket), list(data), intraday=intraday)
+    engine = BasketEngine(manifest, type(basket), known, intraday=intraday)
     heard = Heard([], [], [])
     if warm_up:
-        engine.warm_up({i.key: candle_array(c) for i, c in warm_up.items() if i in data})
+        engine.warm_up({i.key: candle_array(c) for i, c in warm_up.items()})
     for closed in _minutes(data, interval):
         if before is not None:
             before(closed[0].start)

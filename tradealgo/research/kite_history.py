@@ -120,12 +120,17 @@ class Downloader:
                 return call()
             except TokenException as error:
                 raise TokenDead(f"Kite refuses the access token ({error}): log in again") from error
-            except (requests.ConnectionError, requests.Timeout, NetworkException, DataException) as error:
-                if attempt == ATTEMPTS:
-                    raise OutcomeUnknown(f"Kite gave no candles in {ATTEMPTS} attempts: {error}") from error
-                self._sleep(COOL_OFF_S if getattr(error, "code", 0) == 429 else float(attempt))
             except KiteException as error:
-                raise InvalidInput(f"Kite refuses the request for candles: {error}") from error
+                passes = isinstance(error, NetworkException | DataException) or error.code == 429 or error.code >= 500
+                if not passes:
+                    raise InvalidInput(f"Kite refuses the request for candles: {error}") from error
+                failed: Exception = error
+            # The client's own errors over an answer that isn't Kite's are TypeError and KeyError
+            except (requests.ConnectionError, requests.Timeout, TypeError, KeyError) as error:
+                failed = error
+            if attempt == ATTEMPTS:
+                raise OutcomeUnknown(f"Kite gave no candles in {ATTEMPTS} attempts: {failed!r}") from failed
+            self._sleep(COOL_OFF_S if getattr(failed, "code", 0) == 429 else float(attempt))
 
     def _wait(self) -> None:
         now = self._monotonic()

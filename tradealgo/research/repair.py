@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from tradealgo.domain.candles import MINUTE_NS
-from tradealgo.domain.hours import DAY_NS, IST_OFFSET_NS, SPECIAL_SESSIONS, MarketHours, at, market_hours
+from tradealgo.domain.hours import DAY_NS, EPOCH, IST_OFFSET_NS, SPECIAL_SESSIONS, MarketHours, at, market_hours
 from tradealgo.domain.instruments import Instrument, Kind
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class DayHours:
 
     def __init__(self, starts: np.ndarray, instrument: Instrument) -> None:
         numbers, self.of_row = np.unique((starts + IST_OFFSET_NS) // DAY_NS, return_inverse=True)
-        self.days = [dt.date.fromordinal(719_163 + int(n)) for n in numbers]
+        self.days = [dt.date.fromordinal(EPOCH + int(n)) for n in numbers]
         hours = [_hours(day, instrument, starts[self.of_row == i]) for i, day in enumerate(self.days)]
         self.opens = np.array([h.open for h in hours], np.int64)
         self.closes = np.array([h.close for h in hours], np.int64)
@@ -190,7 +190,7 @@ def _completed(
     if not len(missing) or not len(frame):
         return frame
     days, counts = np.unique((missing + IST_OFFSET_NS) // DAY_NS, return_counts=True)
-    worst = dt.date.fromordinal(719_163 + int(days[counts.argmax()]))
+    worst = dt.date.fromordinal(EPOCH + int(days[counts.argmax()]))
     detail = f"on {len(days)} days, most on {worst}"
     repairs.append(Repair("missing_minutes", len(missing), "fill_flat" if fill else "leave_gap", detail))
     return _filled(frame, missing) if fill else frame

@@ -37,6 +37,8 @@ def warm_up_columns(warm_up: Any, firsts: Mapping[Instrument, First]) -> dict[In
     if warm_up is None:
         return {}
     if not isinstance(warm_up, Mapping):
+        if not hasattr(warm_up, "__len__"):
+            raise BadCandles(f"warm_up is {warm_up!r}: expected candles, as backtest takes them")
         if len(firsts) > 1:
             raise BadCandles(
                 f"warm_up is one table, and {len(firsts)} instruments are traded: give candles by instrument's key"
@@ -48,6 +50,8 @@ def warm_up_columns(warm_up: Any, firsts: Mapping[Instrument, First]) -> dict[In
         instrument = by_name.get(key.key if isinstance(key, Instrument) else str(key))
         if instrument is None:
             raise BadCandles(f"warm_up has candles of {key}, which isn't traded: expected {_some(firsts)}")
+        if not hasattr(given, "__len__"):
+            raise BadCandles(f"warm_up of {instrument.key} is {given!r}: expected candles, as backtest takes them")
         if len(given):
             found[instrument] = _checked(columns(given, f"warm_up of {instrument.key}"), instrument, firsts[instrument])
     return found

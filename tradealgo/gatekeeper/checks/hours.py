@@ -1,8 +1,8 @@
-"""Continuous trading by the exchange's clock; no entries once positions should be squared off."""
+"""Continuous trading by the exchange's clock; no entries once positions should be squared off, nor on another day."""
 
 from __future__ import annotations
 
-from tradealgo.domain.hours import ist_text
+from tradealgo.domain.hours import ist_day, ist_text
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent
 from tradealgo.gatekeeper.book import Book
@@ -21,13 +21,23 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
             f"it is {ist_text(ts)} IST: {proposal.instrument.key} trades {ist_text(hours.open)} to {ist_text(hours.close)}",
             {"ts_event": ts, "open": hours.open, "close": hours.close},
         )
-    if ts >= hours.square_off and proposal.request.intent is Intent.ENTRY and not _reduces(proposal, book):
+    is_other_day = state.terms.day not in (0, ist_day(ts))
+    if (ts < hours.square_off and not is_other_day) or proposal.request.intent is not Intent.ENTRY:
+        return None
+    if _reduces(proposal, book):
+        return None
+    if is_other_day:
         return Denial(
-            "SQUARE_OFF",
-            f"it is {ist_text(ts)} IST: no entries in {proposal.instrument.key} after {ist_text(hours.square_off)}",
-            {"ts_event": ts, "square_off": hours.square_off},
+            "OTHER_DAY",
+            f"it is {ist_text(ts, '%d %b %H:%M')} IST: the session is of another day, which its loss limit and its instruments "
+            "are of; stop it, and launch the day's",
+            {"ts_event": ts, "day": state.terms.day},
         )
-    return None
+    return Denial(
+        "SQUARE_OFF",
+        f"it is {ist_text(ts)} IST: no entries in {proposal.instrument.key} after {ist_text(hours.square_off)}",
+        {"ts_event": ts, "square_off": hours.square_off},
+    )
 
 
 def _reduces(proposal: Proposal, book: Book) -> bool:
