@@ -153,8 +153,8 @@ def start(manifest: Manifest, source: str | None, warm_up: Callable[[], dict[str
             check_leftovers(manifest.account, time.time_ns())
         else:
             token_file(manifest.account).unlink(missing_ok=True)  # of an exchange that is gone
-        earlier = warm_up()
-        manifest = msgspec.structs.replace(manifest, warm_up=digest(earlier))
+        if earlier := warm_up():  # which may take a minute: the session begins after it
+            manifest = msgspec.structs.replace(manifest, warm_up=digest(earlier), created=time.time_ns())
         folder = checks.session_dir(manifest.session_id)
         folder.path.mkdir(parents=True)
         if source is not None:
