@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from tradealgo.config import SessionDir
@@ -234,6 +236,34 @@ def test_sigterm_ends_a_running_notebook(place: Path, tmp_path: Path) -> None:
     assert run["exit"] == 130
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_a_run_that_was_cut_off_is_alerted_by_the_next_scheduler(
+    place: Path, tmp_path: Path, messenger: Messenger
+) -> None:
+    """Scheduler, papermill and kernel die at once, as with the machine: the next one alerts, and doesn't run it again."""
+    cells = f"open({str(tmp_path / 'began')!r}, 'a').write('x')", "import time; time.sleep(3600)"
+    config = schedule_of(tmp_path, *cells, at=due_now(), rest="grace_min = 600")
+    process = started(place, config)
+    until(lambda: (tmp_path / "began").exists() and (tmp_path / "began").read_text())
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate(timeout=20)
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    for alerts in (1, 0):  # the one after that has nothing new to tell
+        process = started(place, config, TRADEALGO_ALERT_URLS=messenger.url)
+        assert process.stdout is not None
+        while "runs next" not in (line := process.stdout.readline()):
+            assert line, "the scheduler ended"
+        until(lambda: len(messenger.posted) == 1)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=60)[0].count("ALERT") == alerts
+    assert "was cut off" in messenger.posted[0]["message"]
+    assert (tmp_path / "began").read_text() == "x"
+    (run,) = past_runs_of(tmp_path)
+    assert run.exit == 137  # type: ignore[attr-defined]
 
 
 def test_a_bad_schedule_is_one_sentence_a_line(place: Path, tmp_path: Path) -> None:

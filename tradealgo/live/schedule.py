@@ -107,9 +107,13 @@ def next_run(job: Job, after: dt.datetime) -> dt.datetime | None:
 def last_run(job: Job, until: dt.datetime) -> dt.datetime | None:
     """The last time up to an instant at which a job was due, if that was within its grace."""
     since = until - dt.timedelta(minutes=job.grace_min)
-    days = {t.astimezone(IST).date() for t in (since, until)}
-    due = [t for day in sorted(days) for t in times_on(job, day) if since <= t <= until]
+    due = [t for day in days_in_grace(job, until) for t in times_on(job, day) if since <= t <= until]
     return due[-1] if due else None
+
+
+def days_in_grace(job: Job, now: dt.datetime) -> list[dt.date]:
+    """Today, IST; shortly after midnight yesterday too."""
+    return sorted({t.astimezone(IST).date() for t in (now - dt.timedelta(minutes=job.grace_min), now)})
 
 
 def _runs_from(job: Job, day: dt.date) -> Iterator[dt.datetime]:

@@ -3,6 +3,7 @@
 A run is a process of its own, so that a notebook that crashes, hangs or eats the memory is nobody else's trouble. Its
 exit code is papermill's. Beside each executed copy lies a `.json` that says when it was due, when it ran and how it
 ended; it is written before the notebook starts, so that no run is ever made twice, whatever is killed or restarted.
+What of today was missed or cut off meanwhile, the next scheduler tells people when it starts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ import psutil
 from tradealgo.config import home
 from tradealgo.domain.errors import LeaseHeld
 from tradealgo.domain.hours import IST
-from tradealgo.live.schedule import Job, Schedule, last_run, next_run
+from tradealgo.live.schedule import Job, Schedule, days_in_grace, last_run, next_run, times_on
 
 #: Exit codes that no notebook gave: ended at its deadline, or because the scheduler was told to stop.
 TIMED_OUT, STOPPED = 124, 130
+#: Nor these: its time went by without a run, or it was killed with its scheduler.
+MISSED, CUT_OFF = 125, 137
 #: How long an interrupted papermill has to shut its kernel down.
 INTERRUPT_S = 10.0
 POLL_S = 0.1
@@ -38,13 +41,14 @@ WORKERS = 4
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One run, as its `.json` says. Times are ISO, IST; `exit` is None while it runs, or if it was killed with -9."""
+    """One run, as its `.json` says. Times are ISO, IST; `started` is empty for a run that was missed, `exit` None while it runs and
+    until the next scheduler starts if it was killed with -9."""
 
     job: str
     due: str
-    started: str
     notebook: str
     parameters: dict[str, Any]
+    started: str = ""
     ended: str = ""
     exit: int | None = None
     error: str = ""
@@ -61,20 +65,24 @@ class Papers:
     status = property(lambda self: self.notebook.with_suffix(".json"))
     log = property(lambda self: self.notebook.with_suffix(".log"))
 
-    def write(self, run: Run) -> None:
-        """All at once."""
-        temporary = self.status.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))
-        os.replace(temporary, self.status)
+
+def _write(status: Path, run: Run) -> None:
+    """All at once."""
+    temporary = status.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))
+    os.replace(temporary, status)
+
+
+def _read(statuses: Iterable[Path]) -> Iterator[tuple[Path, Run]]:
+    for path in statuses:
+        with contextlib.suppress(ValueError, OSError):
+            yield path, msgspec.json.decode(path.read_bytes(), type=Run)
 
 
 def past_runs(schedule: Schedule) -> list[Run]:
     """All runs of a schedule's folder, oldest first."""
-    found = []
-    for path in sorted(schedule.runs.glob("*/*.json")):
-        with contextlib.suppress(ValueError, OSError):
-            found.append(msgspec.json.decode(path.read_bytes(), type=Run))
-    return sorted(found, key=lambda run: run.started)
+    found = [run for _, run in _read(sorted(schedule.runs.glob("*/*.json")))]
+    return sorted(found, key=lambda run: run.started or run.due)
 
 
 @contextlib.contextmanager
@@ -88,6 +96,53 @@ def only_one(job: Job) -> Iterator[None]:
         except OSError:
             raise LeaseHeld(f"job {job.name} is running already: its next run waits until this one has ended") from None
         yield
+
+
+def lost_runs(schedule: Schedule, now: dt.datetime) -> list[tuple[Path, Run]]:
+    """Today's runs that came to nothing while no scheduler was there, and where to say so; not what is still made up for."""
+    return [found for job in schedule.jobs for found in (*_missed(schedule, job, now), *_cut_off(schedule, job, now))]
+
+
+def _missed(schedule: Schedule, job: Job, now: dt.datetime) -> Iterator[tuple[Path, Run]]:
+    for due in (t for day in days_in_grace(job, now) for t in times_on(job, day) if _since(job, now) <= t <= now):
+        papers = Papers(schedule, job, due)
+        if due != last_run(job, now) and not papers.status.exists():
+            why = (
+                f"missed its run of {due:%H:%M}: no scheduler was there, and its grace of {job.grace_min} minutes is over; "
+                f"it was not run: `tradealgo scheduler --once {job.name}` runs it now"
+            )
+            yield papers.status, _not_run(job, due, why)
+
+
+def _cut_off(schedule: Schedule, job: Job, now: dt.datetime) -> Iterator[tuple[Path, Run]]:
+    folders = [schedule.runs / f"{day:%Y-%m-%d}" for day in days_in_grace(job, now)]
+    for path, run in _read(p for folder in folders for p in sorted(folder.glob("*.json"))):
+        is_new = dt.datetime.fromisoformat(run.due) >= _since(job, now)
+        if run.job == job.name and run.exit is None and is_new and not _is_running(job):
+            why = (
+                f"its run of {run.started[11:16]} was cut off: the scheduler was killed, or this machine went down; it was not "
+                f"run again: what it began may run, see `tradealgo status` and {path.with_suffix('.ipynb')}"
+            )
+            yield path, msgspec.structs.replace(run, ended=_text(now), exit=CUT_OFF, error=why)
+
+
+def _since(job: Job, now: dt.datetime) -> dt.datetime:
+    """Runs due before this are history: what is older than today, and than the job's grace where it is just past midnight."""
+    return min(dt.datetime.combine(now.date(), dt.time(), IST), now - dt.timedelta(minutes=job.grace_min))
+
+
+def _not_run(job: Job, due: dt.datetime, why: str) -> Run:
+    return Run(
+        job=job.name, due=_text(due), notebook=job.notebook.name, parameters=job.parameters, exit=MISSED, error=why
+    )
+
+
+def _is_running(job: Job) -> bool:
+    try:
+        with only_one(job):
+            return False
+    except LeaseHeld:
+        return True
 
 
 class Runner:
@@ -107,10 +162,10 @@ class Runner:
             run = Run(
                 job=job.name, due=_text(due), started=_text(_now()), notebook=job.notebook.name, parameters=job.parameters
             )  # fmt: skip
-            papers.write(run)
+            _write(papers.status, run)
             self.say(f"{job.name} runs: {papers.notebook}")
             code, why = self._execute(job, papers)
-            papers.write(msgspec.structs.replace(run, ended=_text(_now()), exit=code, error=why))
+            _write(papers.status, msgspec.structs.replace(run, ended=_text(_now()), exit=code, error=why))
         self.say(f"{job.name} ended with exit code {code}" + (f": {why}" if why else ""))
         if code and not self.stopping.is_set():
             self.alert(job.name, f"{why or f'exit code {code}'}; see {papers.notebook}")
@@ -135,16 +190,21 @@ class Runner:
                 time.sleep(POLL_S)
         return process.returncode, _last_line(papers.log) if process.returncode else ""
 
-    def alert(self, job: str, text: str) -> None:
-        """To people, by the addresses of TRADEALGO_ALERT_URLS, as the Monitor's alerts go."""
-        from tradealgo.monitor.shell import notifier
+    def alert(self, job: str, text: str) -> bool:
+        """To people, by the addresses of TRADEALGO_ALERT_URLS, as the Monitor's alerts go; False if it couldn't be sent."""
+        from tradealgo.monitor.shell import tell
 
         self.say(f"ALERT {job}: {text}")
-        sender, _ = notifier(os.environ.get("TRADEALGO_ALERT_URLS", ""))
-        if sender is not None and not sender.notify(
-            body=text, title=f"CRITICAL · scheduler · {job}", notify_type="failure"
-        ):
+        sent = tell(f"CRITICAL · scheduler · {job}", text)
+        if not sent:
             self.say(f"{job}: the alert could not be sent")
+        return sent
+
+    def tell_lost(self, status: Path, run: Run) -> None:
+        """Alert people of a run that came to nothing, once: what was told is in its `.json`."""
+        if self.alert(run.job, run.error):
+            status.parent.mkdir(parents=True, exist_ok=True)
+            _write(status, run)
 
 
 def _end(process: subprocess.Popen[bytes], code: int, why: str) -> tuple[int, str]:
@@ -183,10 +243,13 @@ def serve(schedule: Schedule, say: Callable[[str], None]) -> None:
     runner, told = Runner(schedule, say), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
-    scheduler = _scheduler(runner)
+    scheduler, now = _scheduler(runner), _now()
+    lost = lost_runs(schedule, now)
     for job in schedule.jobs:
-        _add(scheduler, runner, job)
+        _add(scheduler, runner, job, now)
     scheduler.start()
+    for status, run in lost:  # a messenger that hangs must hold up no run
+        runner.tell_lost(status, run)
     told.wait()
     say("told to stop")
     runner.stopping.set()
@@ -200,28 +263,42 @@ def _scheduler(runner: Runner) -> Any:
 
     scheduler = BackgroundScheduler(timezone=IST, executors={"default": ThreadPoolExecutor(WORKERS)})
 
-    def lost(event: Any) -> None:
-        why = {
-            events.EVENT_JOB_MISSED: "its time went by while this machine slept or was busy; it was not run",
-            events.EVENT_JOB_MAX_INSTANCES: "it was due while its last run was still running; it was not run again",
-        }.get(event.code, f"{getattr(event, 'exception', '')}")
-        runner.alert(event.job_id, why)
-
-    scheduler.add_listener(lost, events.EVENT_JOB_MISSED | events.EVENT_JOB_MAX_INSTANCES | events.EVENT_JOB_ERROR)
+    scheduler.add_listener(
+        lambda event: _tell_lost(runner, event),
+        events.EVENT_JOB_MISSED | events.EVENT_JOB_MAX_INSTANCES | events.EVENT_JOB_ERROR,
+    )
     return scheduler
 
 
-def _add(scheduler: Any, runner: Runner, job: Job) -> None:
+def _tell_lost(runner: Runner, event: Any) -> None:
+    """APScheduler could not run a job: the next scheduler mustn't tell of it once more."""
+    from apscheduler import events
+
+    why = {
+        events.EVENT_JOB_MISSED: "its time went by while this machine slept or was busy; it was not run",
+        events.EVENT_JOB_MAX_INSTANCES: "it was due while its last run was still running; it was not run again",
+    }.get(event.code, f"{getattr(event, 'exception', '')}")
+    job = runner.schedule.job(event.job_id)
+    due = getattr(event, "scheduled_run_time", None) or event.scheduled_run_times[-1]
+    status = Papers(runner.schedule, job, due).status
+    if status.exists():  # it was begun
+        runner.alert(job.name, why)
+    else:
+        runner.tell_lost(status, _not_run(job, due, why))
+
+
+def _add(scheduler: Any, runner: Runner, job: Job, now: dt.datetime) -> None:
     """A run that came due while no scheduler was there is made up for, within the job's grace and once."""
-    missed, when = last_run(job, _now()), {}
-    if missed is not None and not Papers(runner.schedule, job, missed).status.exists():
-        when = {"next_run_time": _now()}
-        runner.say(f"{job.name} makes up for its run of {missed:%H:%M}")
+    first = last_run(job, now)
+    if first is not None and not Papers(runner.schedule, job, first).status.exists():
+        runner.say(f"{job.name} makes up for its run of {first:%H:%M}")
+    else:
+        first = next_run(job, now)
     scheduler.add_job(
         lambda: runner.run(job, last_run(job, _now()) or _now()), _trigger(job), id=job.name, max_instances=1,
-        coalesce=True, misfire_grace_time=job.grace_min * 60, **when,
+        coalesce=True, misfire_grace_time=job.grace_min * 60, next_run_time=first,
     )  # fmt: skip
-    runner.say(f"{job.name} runs next {when_text(next_run(job, _now()))}")
+    runner.say(f"{job.name} runs next {when_text(next_run(job, now))}")
 
 
 def when_text(when: dt.datetime | None) -> str:
@@ -263,7 +340,7 @@ def _ended(run: Run | None) -> str:
     if run is None:
         return "none yet"
     how = f"exit code {run.exit}" if run.exit is not None else "not ended"
-    return f"{run.started}: {how}" + (f" ({run.error})" if run.error else "")
+    return f"{run.started or run.due}: {how}" + (f" ({run.error})" if run.error else "")
 
 
 def run_once(schedule: Schedule, job: Job, say: Callable[[str], None]) -> int:

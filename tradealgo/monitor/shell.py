@@ -173,6 +173,12 @@ def notifier(urls: str) -> tuple[Any, list[str]]:
     return found, bad
 
 
+def tell(title: str, text: str) -> bool:
+    """Send people of TRADEALGO_ALERT_URLS something that no session's Monitor can; False if it couldn't be sent."""
+    sender, _ = notifier(os.environ.get("TRADEALGO_ALERT_URLS", ""))
+    return sender is None or bool(sender.notify(body=text, title=title, notify_type="failure"))
+
+
 def _kind(alert: Alert) -> str:
     if alert.resolved:
         return "success"
