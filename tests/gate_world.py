@@ -80,8 +80,8 @@ class BrokerSide:
         return BrokerOrder(
             order_id=self.order_id, tag=self.tag, status=self.status, instrument=self.instrument,
             instrument_token=self.token, side=self.side, quantity=self.quantity, filled_quantity=self.filled,
-            average_price=round(self.value / self.filled, 4) if self.filled else 0.0, price=self.price, product="MIS",
-            exchange_order_id=None, text=self.text,
+            average_price=round(self.value / self.filled, 4) if self.status == "COMPLETE" else 0.0, price=self.price,
+            product="MIS", exchange_order_id=None, text=self.text,
         )  # fmt: skip
 
 

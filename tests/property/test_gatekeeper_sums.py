@@ -102,7 +102,7 @@ def check_money(gate: Gate, fills: list[Fill], held: Counter[int]) -> None:
     mtm = portfolio.mtm
     for tag, signed in book._unbooked.items():
         order = book.orders[tag]
-        mtm += signed * to_paise(book.last_price(order.instrument_token) - order.average_price)
+        mtm += signed * to_paise(book.last_price(order.instrument_token) - book.fill_price(order))
     assert book.mtm == mtm
     for order in book.working.values():
         last = book.last_price(order.instrument_token)

@@ -149,6 +149,10 @@ class Portfolio:
         self.gross_pnl += gained
         self.mtm += gained
 
+    def average(self, order_id: str, quantity: int) -> float:
+        """Rupees a unit of an order of which `quantity` units are booked."""
+        return round(self._order_turnover[order_id] / quantity / 100, 4)
+
     def position(self, instrument_token: int) -> Position:
         """The position in an instrument; a flat one if it never traded."""
         found = self._positions.get(instrument_token)

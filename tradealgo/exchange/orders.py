@@ -135,7 +135,8 @@ def order_json(order: BookOrder, account: str, status: str | None = None) -> dic
         "price": rupees(order.limit),
         "trigger_price": rupees(order.trigger),
         "auction_number": None,
-        "average_price": rupees(order.value / order.filled) if order.filled else 0,
+        # As Kite's documentation has it: of COMPLETE orders alone
+        "average_price": rupees(order.value / order.filled) if order.filled and order.status is Status.COMPLETE else 0,
         "filled_quantity": order.filled,
         "pending_quantity": order.pending,
         "cancelled_quantity": order.cancelled,

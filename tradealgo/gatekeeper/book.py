@@ -73,6 +73,9 @@ class Book:
         self._pending: dict[tuple[int, Side], int] = {}
         self._booked: dict[str, int] = {}
         self._unbooked: dict[str, int] = {}
+        self._likely: dict[
+            str, float
+        ] = {}  # rupees: of them, where the broker names no average before the order is complete
         # By token, where there is any: the worst quantity as of the last sum, and what that is worth now
         self._units: dict[int, int] = {}
         self._exposure: dict[int, float] = {}
@@ -140,8 +143,18 @@ class Book:
         missing = order.filled_quantity - self._booked.get(order.tag, 0)
         if missing > 0:
             self._unbooked[order.tag] = order.side.sign * missing
+            if not order.average_price:
+                self._likely.setdefault(order.tag, self._likely_price(order))
         elif self._unbooked:
             self._unbooked.pop(order.tag, None)
+            self._likely.pop(order.tag, None)
+
+    def _likely_price(self, order: Order) -> float:
+        """At what an order that is just seen to have filled did so: the market's price, never beyond its limit."""
+        last, limit = self.last_price(order.instrument_token), order.price
+        if not (last > 0 and limit):
+            return last or limit or order.trigger
+        return min(last, limit) if order.side is BUY else max(last, limit)
 
     def take_prices(self, prices: Sequence[tuple[int, float, int]], ts_init: int) -> None:
         """Note ticks: token, last price in rupees, the exchange's time of it. A price that isn't positive is no price."""
@@ -291,8 +304,12 @@ class Book:
             return total
         for tag, signed in self._unbooked.items():
             order = self.orders[tag]
-            total += signed * to_paise(self.last_price(order.instrument_token) - order.average_price)
+            total += signed * to_paise(self.last_price(order.instrument_token) - self.fill_price(order))
         return total
+
+    def fill_price(self, order: Order) -> float:
+        """Rupees: what an order's fills cost on average, as far as one can tell before they are booked."""
+        return order.average_price or self._likely.get(order.tag, 0.0)
 
     @property
     def worst_mtm(self) -> int:

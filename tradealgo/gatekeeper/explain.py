@@ -127,7 +127,8 @@ def _order_lines(ts: int, before: Order | None, order: Order) -> list[str]:
         changes.append(f"{before.state} → {order.state}")
     if order.filled_quantity != before.filled_quantity:
         changes.append(
-            f"filled {order.filled_quantity} of {order.quantity} at Rs {order.average_price:,.2f} on average"
+            f"filled {order.filled_quantity} of {order.quantity}"
+            + (f" at Rs {order.average_price:,.2f} on average" if order.average_price else "")
         )
     if order.price != before.price:
         changes.append(f"limit Rs {before.price:,.2f} → Rs {order.price:,.2f}")

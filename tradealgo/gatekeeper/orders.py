@@ -17,7 +17,7 @@ from tradealgo.gatekeeper.messages import CallKind, Kind, Record
 #: At the broker, known by an order id, and nothing of ours pending.
 AT_WORK = frozenset({OrderState.OPEN, OrderState.PARTIALLY_FILLED})
 #: Read often (see `core`).
-ORDER, FILL, UNKNOWN = Kind.ORDER, Kind.FILL, OrderState.UNKNOWN
+ORDER, FILL, UNKNOWN, FILLED = Kind.ORDER, Kind.FILL, OrderState.UNKNOWN, OrderState.FILLED
 SEEN, PARTIAL = OrderEvent.SEEN, OrderEvent.PARTIAL
 #: How an order comes into the book: its record is on its way to the disk.
 JOURNALED = next_state(OrderState.NEW, OrderEvent.JOURNAL)
@@ -114,7 +114,8 @@ class Orders:
         if event is SEEN and filled:
             event = PARTIAL
         changes: dict[str, Any] = {"order_id": row.order_id, "filled_quantity": filled}
-        if row.filled_quantity > order.filled_quantity and row.average_price > 0:
+        known = order.filled_quantity if order.average_price else order.filled_quantity - 1
+        if row.filled_quantity > known and row.average_price > 0:  # Kite names none before an order is COMPLETE
             changes["average_price"] = row.average_price
         if row.exchange_order_id:
             changes["exchange_order_id"] = row.exchange_order_id
@@ -172,15 +173,18 @@ class Orders:
             return None
         self._context.commands.append(Record(FILL, fill))
         booked = self._book.booked(tag)
-        if booked > order.filled_quantity:
-            self._raise_filled(order, fill, booked)
+        order = self._book.orders[tag]
+        if booked > order.filled_quantity:  # a trade may come before the order's own row
+            event = OrderEvent.FILL if booked >= order.quantity else PARTIAL
+            self.move(
+                tag, event, filled_quantity=booked, average_price=self._book.portfolio.average(row.order_id, booked)
+            )
+        elif (
+            booked == order.filled_quantity and not (order.average_price and order.state is FILLED)
+            and next_state(order.state, PARTIAL) is order.state  # one that was given up is revived by its row alone
+        ):  # fmt: skip
+            self.move(tag, PARTIAL, average_price=self._book.portfolio.average(row.order_id, booked))
         return fill
-
-    def _raise_filled(self, order: Order, fill: Fill, booked: int) -> None:
-        """A trade may come before the order's own row."""
-        value = order.average_price * order.filled_quantity + fill.price * (booked - order.filled_quantity)
-        event = OrderEvent.FILL if booked >= order.quantity else PARTIAL
-        self.move(order.tag, event, filled_quantity=booked, average_price=round(value / booked, 4))
 
     # ------------------------------------------------------------------ making
 

@@ -200,5 +200,5 @@ class Protection:
             self._context.alert(
                 Level.WARNING, f"PROTECTED:{order.tag}",
                 f"the {order.reason} of {order.instrument} has filled: {order.side} {order.filled_quantity} at "
-                f"{order.average_price:g}; the strategy may still believe that it holds them",
+                f"{self._book.fill_price(order):g}; the strategy may still believe that it holds them",
             )  # fmt: skip
