@@ -5,9 +5,13 @@ Zerodha advises against an automated login: it is opted into by three environmen
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import os
 import threading
+import time
 import urllib.parse
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyotp
@@ -23,6 +27,8 @@ TOTP_WARNING = (
     "logging in with KITE_USER_ID, KITE_PASSWORD and KITE_TOTP_SECRET: Zerodha advises against an automated login, and "
     "whoever reads this environment can trade the account; unset them to log in by hand once a day"
 )
+#: How often a login is looked for that another process saved.
+LOOK_S = 0.5
 _CALL_TIMEOUT_S = 7.0
 _MAX_REDIRECTS = 5
 
@@ -134,6 +140,28 @@ class RedirectServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def redirect_server(say: Callable[[str], None]) -> Iterator[RedirectServer | None]:
+    """The catcher of the redirect, on KITE_REDIRECT_PORT; None, and a sentence, where that is taken: a launch and the
+    Sentinel of a session may wait for the same login."""
+    try:
+        server = RedirectServer(int(os.environ.get("KITE_REDIRECT_PORT") or REDIRECT_PORT))
+    except BadConfig as error:
+        say(str(error))
+        yield None
+        return
+    with server:
+        yield server
+
+
+def wait_for(server: RedirectServer | None) -> str:
+    """The request token of a redirect that comes within LOOK_S; an empty text without one."""
+    if server is not None:
+        return server.wait(LOOK_S)
+    time.sleep(LOOK_S)
+    return ""
 
 
 def client(manifest: Manifest, access_token: str | None = None) -> Any:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -29,8 +28,6 @@ from tradealgo.sentinel.core import (
     wait_s,
 )
 
-#: How often a person's login is looked for: caught here, or saved by a launch in a notebook.
-LOOK_S = 0.5
 #: Trying in vain for this long is told to people.
 TELL_AFTER_S = 30.0
 
@@ -111,17 +108,15 @@ class Sentinel:
         """Tell people where to log in, then wait for the redirect here or for a login that another process saved."""
         url, now = login.login_url(self.manifest), time.time_ns()
         await self.process.alert(Level.CRITICAL, "LOGIN_NEEDED", f"log in at {url}")
-        with _redirect_server(self.process) as server:
+        with login.redirect_server(lambda why: self.process.log.warning("no redirect server", error=why)) as server:
             while True:
                 saved = BrokerSession.load(self.manifest.account)
                 if saved is not None and saved.created > now:
                     self.session = saved
                     break
-                if token := await asyncio.to_thread(server.wait, LOOK_S) if server else "":
+                if token := await asyncio.to_thread(login.wait_for, server):
                     await self._open(token)
                     break
-                if server is None:
-                    await asyncio.sleep(LOOK_S)
         await self.process.alert(Level.INFO, "LOGIN_NEEDED", "logged in", resolved=True)
         return Event.TOKEN_GOOD
 
@@ -157,19 +152,6 @@ class Sentinel:
         longest_s = LONGEST_PAPER_WAIT_S if self.manifest.mode is Mode.PAPER else LONGEST_WAIT_S
         await asyncio.sleep(wait_s(self.failures, random.random(), longest_s))
         return Event.WAITED
-
-
-@contextlib.contextmanager
-def _redirect_server(process: Process) -> Iterator[login.RedirectServer | None]:
-    """The catcher of the redirect; None, and a line in the log, where its port is taken by a launch that waits as well."""
-    try:
-        server = login.RedirectServer(int(os.environ.get("KITE_REDIRECT_PORT") or login.REDIRECT_PORT))
-    except BadConfig as error:
-        process.log.warning("no redirect server", error=str(error))
-        yield None
-        return
-    with server:
-        yield server
 
 
 async def keep_logged_in(process: Process) -> None:
