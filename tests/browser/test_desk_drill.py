@@ -53,13 +53,17 @@ def session(home: Path) -> Iterator[LiveSession]:
 
 
 def arm(session: LiveSession) -> None:
-    """Re-arm the session if the last drill left it locked, and give it a moment to take a position."""
+    """Re-arm the session if the last drill left it locked."""
     deadline = time.monotonic() + 20
     while session.state is None or session.state.kill is not KillState.ARMED:
         if session.state is not None and session.state.kill is KillState.LOCKED:
             session.rearm("next drill")
         assert time.monotonic() < deadline, f"the session can't be armed: {session.state}"
         time.sleep(0.3)
+
+
+def take_position(session: LiveSession) -> None:
+    """Give it a moment to have something that a kill must close."""
     deadline = time.monotonic() + 5
     while not any(p.quantity for p in session.positions) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -70,6 +74,7 @@ def drill(session: LiveSession, case: str, press: Callable[[], float]) -> None:
     took = [reached(session, press())]
     while (took[0][0] >= REACHES_S or took[0][1] >= FLAT_S) and len(took) < PRESSES:
         arm(session)
+        take_position(session)
         took.append(reached(session, press()))
     line = f"kill drill, {case}: reached the Gatekeeper in {', '.join(f'{trip * 1000:.0f}' for trip, _ in took)} ms"
     print(line)
@@ -124,6 +129,7 @@ def test_the_kill_works_whatever_the_kernel_does(
     )
     lab.open(name).run(0)
     lab.page.wait_for_selector(".ta-kill-button:enabled", timeout=20_000)
+    take_position(session)
     stopped = kernel_trouble(lab, trouble)
     try:
         press = lab.hold_hotkey if trouble == "killed" else partial(lab.hold, ".ta-kill-button:enabled")
@@ -139,6 +145,7 @@ def test_the_hotkey_works_under_a_modal_dialog(lab: Lab, jupyterlab: Jupyter, se
     """The restart dialog blocks every button of the page, but not the hotkey."""
     arm(session)
     lab.open(write_notebook(jupyterlab, "dialog.ipynb", [SHOW.format(id=session.id)])).run(0)
+    take_position(session)
     lab.menu("Kernel", "Restart Kernel…")
     lab.page.wait_for_selector(".jp-Dialog")
     drill(session, "restart dialog open", lab.hold_hotkey)
@@ -160,6 +167,7 @@ def test_two_tabs_show_the_same_kill(lab: Lab, browser: Any, jupyterlab: Jupyter
     lab.page.keyboard.press("d")
     lab.page.keyboard.press("d")
     lab.page.wait_for_selector(".ta-desk", state="detached")
+    take_position(session)
     drill(session, "cell deleted, two tabs", partial(lab.hold, ".ta-top-kill:enabled"))
     panel.wait_for_selector(".ta-kill[data-tone='good']", timeout=15_000)
     lab.page.wait_for_selector(".ta-top .good:has-text('LOCKED')", timeout=15_000)
@@ -223,6 +231,7 @@ def test_the_chart_moves_through_a_busy_cell_and_a_restart(lab: Lab, jupyterlab:
     ).run(0)
     lab.page.wait_for_selector(".ta-desk .js-plotly-plot", timeout=20_000)
     lab.page.wait_for_function(HISTORY, timeout=10_000)
+    take_position(session)
     looks = [watched(lab, session)]
     while max(looks[0][:2]) >= GAP_MS and len(looks) < PRESSES:
         lab.wait_connected()
