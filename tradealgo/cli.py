@@ -79,6 +79,18 @@ def _show(session: LiveSession) -> None:
 
     terminal = sys.stdout.isatty()
     Console(width=None if terminal else UNCUT).print(summary(session, expand=terminal))
+    _warn_of([session.id] if session.status == "UNSUPERVISED" else [])
+
+
+def _warn_of(unsupervised: list[str]) -> None:
+    from tradealgo.live.session import UNSUPERVISED
+
+    for session_id in unsupervised:
+        click.secho(
+            f"{session_id} runs, but {UNSUPERVISED}; `tradealgo kill {session_id}` makes it flat, "
+            f"`tradealgo stop {session_id}` ends it",
+            fg="red",
+        )
 
 
 @command()
@@ -165,14 +177,17 @@ def _stay(session: LiveSession) -> None:
     import signal
     import threading
 
+    from tradealgo.live.session import UNSUPERVISED
+    from tradealgo.live.supervisor import is_running
+
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
-    while session.is_running:
+    while is_running(session.folder):
         if told.wait(1.0):
             _stop(session)
             return
-    click.secho(f"{session.id} ended", fg="red", err=True)
+    click.secho(f"{session.id}: {UNSUPERVISED}" if session.is_running else f"{session.id} ended", fg="red", err=True)
     sys.exit(FAILED)
 
 
@@ -190,13 +205,15 @@ def status(session: str | None, past: bool, as_json: bool) -> None:
         return
     from tradealgo.config import session_dirs
     from tradealgo.live.session import LiveSession
-    from tradealgo.live.supervisor import is_running
+    from tradealgo.live.supervisor import running_sessions
 
-    rows = [session_row(LiveSession(f)) for f in session_dirs() if past or is_running(f)]
+    folders = session_dirs()
+    rows = [session_row(LiveSession(f)) for f in (folders if past else running_sessions(folders))]
     if as_json:
         click.echo(json.dumps(rows, default=str))
     elif rows:
         click.echo(sessions_text(rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
+        _warn_of([r["session_id"] for r in rows if r["status"] == "UNSUPERVISED"])
     else:
         click.echo("no session is running" + ("" if past else " (--all shows past ones)"))
 
@@ -289,9 +306,9 @@ def stop(session: str | None, every: bool) -> None:
     """End a session. Positions stay as they are: kill it first to be flat."""
     from tradealgo.config import session_dirs
     from tradealgo.live.session import LiveSession
-    from tradealgo.running import processes
+    from tradealgo.live.supervisor import running_sessions
 
-    found = [LiveSession(f) for f in session_dirs() if processes(f)] if every else [_find(session)]
+    found = [LiveSession(f) for f in running_sessions(session_dirs())] if every else [_find(session)]
     for each in found:
         _stop(each)
     if not found:

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import urllib.parse
+from collections.abc import Iterable
 from typing import Any
 
 from tradealgo.config import Mode, SessionDir
@@ -23,6 +24,17 @@ def processes(folder: SessionDir) -> list[Any]:
 def emergencies(folder: SessionDir) -> list[Any]:
     """The processes (psutil) that watch over a kill of the session, and finish it if need be."""
     return [p for p in _processes(folder) if EMERGENCY in p.info["cmdline"]]
+
+
+def alive(folders: Iterable[SessionDir]) -> list[SessionDir]:
+    """Those of which a process runs, but `emergencies`: one look at the processes for all."""
+    commands = [c for p in _own_processes() if EMERGENCY not in (c := p.info["cmdline"])]
+    found = []
+    for folder in folders:
+        marks = _marks(folder)
+        if any(_belongs(command, marks) for command in commands):
+            found.append(folder)
+    return found
 
 
 def has_ended(folder: SessionDir) -> bool:
@@ -56,18 +68,30 @@ def _listens(url: str) -> bool:
 
 
 def _processes(folder: SessionDir) -> list[Any]:
+    marks = _marks(folder)
+    return [p for p in _own_processes() if _belongs(p.info["cmdline"], marks)]
+
+
+def _marks(folder: SessionDir) -> tuple[str, str]:
+    return str(folder.path), str(folder.sockets_path)  # to look for what is gone makes no folder
+
+
+def _own_processes() -> list[Any]:
+    """This user's, but this one, that may be of a session."""
     import psutil
 
-    marks = (str(folder.path), str(folder.sockets_path))  # to look for what is gone makes no folder
     return [
         p for p in psutil.process_iter(["cmdline", "uids"])
-        if p.pid != os.getpid() and p.info["uids"] and p.info["uids"].real == os.getuid()
-        and _belongs(p.info["cmdline"] or (), marks)
+        if p.pid != os.getpid() and p.info["uids"] and p.info["uids"].real == os.getuid() and _is_ours(p.info["cmdline"])
     ]  # fmt: skip
 
 
-def _belongs(command: list[str] | tuple[str, ...], marks: tuple[str, str]) -> bool:
-    """Whether a command line is one of ours: a module, the supervisor, or the bus server under its own title."""
+def _is_ours(command: list[str] | None) -> bool:
+    """Whether a command line is a module's, the supervisor's, or the bus server's under its own title."""
+    line = " ".join(command or ())
+    return "--session-dir" in line or "supervisor.supervisord" in line or "unixsocket" in line
+
+
+def _belongs(command: list[str], marks: tuple[str, str]) -> bool:
     line = " ".join(command)
-    ours = "--session-dir" in line or "supervisor.supervisord" in line or "unixsocket" in line
-    return ours and any(re.search(re.escape(mark) + r"(/|\s|$)", line) for mark in marks)
+    return any(mark in line and re.search(re.escape(mark) + r"(/|\s|$)", line) for mark in marks)

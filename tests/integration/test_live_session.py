@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,8 +154,11 @@ def test_the_command_line_shows_the_same(session: LiveSession) -> None:
     assert run.stderr.strip() == f"tradealgo: there is no session 'nosuch': there are {session.id}"
 
 
-def tradealgo(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "tradealgo.cli", *words], capture_output=True, text=True, timeout=120)
+def tradealgo(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tradealgo.cli", *words],
+        capture_output=True, text=True, timeout=240, env=os.environ | environment,
+    )  # fmt: skip
 
 
 def test_an_order_is_explained_in_words(session: LiveSession) -> None:
@@ -277,12 +281,29 @@ class Stopped:
         self.session.stop()
 
 
-def test_a_session_whose_supervisor_was_killed_can_still_be_stopped(home: Path) -> None:
-    """kill -9 of supervisord leaves the modules; doctor's words name the session, and stop ends them all."""
-    session = started(account="PAPER3")
+def test_a_kill_needs_neither_the_tmpdir_of_the_launch_nor_a_supervisor(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A service, a notebook and ssh have each their TMPDIR; kill -9 of supervisord leaves the modules, which trade on.
+
+    `status`, `kill` and `stop` without an id find the session all the same, and a launch attaches; doctor names it.
+    """
+    slow = Market(day=MARKET.day, seed=MARKET.seed, speed=30)  # its day outlasts the test
+    session = started(account="PAPER3", market=slow)
     folder = session.folder
     with contextlib.closing(Stopped(session)):
-        session.wait(lambda s: s.view.beats, timeout_s=START_S)
+        session.wait(timeout_s=START_S)
+        session.wait(state="ACTIVE", timeout_s=START_S)
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        assert (attach().id, attach().status) == (session.id, "RUNNING")
+        assert started(account="PAPER3", market=slow).id == session.id
+        assert "which is running already" in capsys.readouterr().out
+        run = tradealgo("kill", "--reason", "panic", "--timeout", "120", TMPDIR=str(tmp_path))
+        assert run.returncode == 0, run.stderr
+        assert f"{session.id}: VERIFIED_FLAT" in run.stdout
+        session.wait(state="LOCKED", timeout_s=60)
+        session.rearm("the drill is over")
+        session.wait(lambda s: s.state.kill is KillState.ARMED, timeout_s=60)
         (daemon,) = [p for p in running.processes(folder) if "supervisor.supervisord" in p.info["cmdline"]]
         daemon.kill()
         daemon.wait(10)
@@ -290,6 +311,20 @@ def test_a_session_whose_supervisor_was_killed_can_still_be_stopped(home: Path) 
         assert running.processes(folder)
         run = tradealgo("doctor")
         assert f"processes of {session.id} run without a supervisor" in run.stdout
-        run = tradealgo("stop", session.id)
+        assert (session.status, session.is_past) == ("UNSUPERVISED", False)
+        assert "running, its supervisor is gone: a module that dies is not started again" in repr(session)
+        run = tradealgo("status")
+        assert "UNSUPERVISED" in run.stdout
+        assert f"{session.id} runs, but its supervisor is gone" in run.stdout
+        with pytest.raises(LeaseHeld, match=f"end its session with `tradealgo stop {session.id}`"):
+            started(account="PAPER3", market=slow)
+        away = folder.sockets_path.rename(f"{folder.sockets_path}-away")  # as those of a service whose /tmp is its own
+        run = tradealgo("kill", "--reason", "panic", "--timeout", "120")
+        away.rename(folder.sockets_path)
         assert run.returncode == 0, run.stderr
+        assert f"{session.id}: kill asked (flag, signal)" in run.stdout
+        assert f"{session.id}: VERIFIED_FLAT" in run.stdout
+        run = tradealgo("stop")
+        assert run.returncode == 0, run.stderr
+        assert f"{session.id}: stopped" in run.stdout
         assert not running.processes(folder)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import configparser
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 from tradealgo import running
 from tradealgo.config import Manifest, Market, Mode, SessionDir
-from tradealgo.domain.errors import BadConfig, SessionNotFound
+from tradealgo.domain.errors import BadConfig, SessionNotFound, TradeAlgoError
 from tradealgo.domain.sizing import Sizing
+from tradealgo.domain.state import Module
 from tradealgo.exchange import accounts
 from tradealgo.live import supervisor
 
@@ -111,7 +114,8 @@ def test_one_folders_processes_are_not_anothers() -> None:
     assert running._belongs(["py", "-m", "supervisor.supervisord", "-c", "/srv/s/a1/supervisord.conf"], marks)
     assert running._belongs(["redis-server unixsocket:/tmp/t-1/bus.sock"], marks)
     assert not running._belongs(["py", "-m", "tradealgo.consumer", "--session-dir", "/srv/s/a12"], marks)
-    assert not running._belongs(["vim", "/srv/s/a1/manifest.json"], marks)
+    assert running._is_ours(["py", "-m", "tradealgo.consumer", "--session-dir", "/srv/s/a1"])
+    assert not running._is_ours(["vim", "/srv/s/a1/manifest.json"])
 
 
 @pytest.mark.parametrize("mode", list(Mode))
@@ -133,6 +137,46 @@ def test_a_stop_leaves_a_live_sessions_emergency_alone(tmp_path: Path, mode: Mod
         for process in (emergency, module):
             process.kill()
             process.wait()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("began", [False, True])
+def test_a_supervisor_that_does_not_answer_in_time_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, began: bool
+) -> None:
+    """Whether it has begun with its programs or not: what launch() says didn't start mustn't trade."""
+    folder = SessionDir(tmp_path)
+    folder.write_manifest(manifest())
+    monkeypatch.setattr(supervisor, "PROGRAMS", ((Module.BUS, "tradealgo.bus", 10, 10),))
+    monkeypatch.setattr(supervisor, "START_TIMEOUT_S", 0.0)
+
+    monkeypatch.setattr(supervisor, "is_running", lambda _: False)
+
+    def after_start(_: int) -> None:
+        deadline = time.monotonic() + 60
+        while began and len(running.processes(folder)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    monkeypatch.setattr(supervisor, "free_of_limits", after_start)
+    with pytest.raises(TradeAlgoError, match="supervisord did not answer within 0 s and was ended"):
+        supervisor.start(folder, manifest())
+    assert not running.processes(folder)
+    assert not folder.has_sockets
+
+
+def test_another_tmpdir_finds_the_sockets_of_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their place is written down when a session starts; one that was never started looks below its own TMPDIR."""
+    folder = SessionDir(tmp_path / "s")
+    folder.path.mkdir()
+    for name in ("launch", "ssh"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "launch"))
+    folder.sockets_parent.write_text(str(folder.sockets.parent))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "ssh"))
+    assert folder.sockets_path.parent == tmp_path / "launch"
+    assert folder.has_sockets
+    assert SessionDir(tmp_path / "other").sockets_path.parent == tmp_path / "ssh"
 
 
 def test_no_session_is_a_sentence_and_leaves_no_folder(tmp_path: Path) -> None:

@@ -49,6 +49,9 @@ STOP_SAID_S = 3.0
 #: How long `stop` waits for a kill that is under way.
 KILL_DONE_S = 30.0
 
+#: Of a session whose supervisor died alone, and whose other processes go on.
+UNSUPERVISED = "its supervisor is gone: a module that dies is not started again"
+
 _KILL_ORDER = list(KillState)
 
 
@@ -84,8 +87,10 @@ class LiveSession:
             self._read_instruments(bus)
         except (redis.RedisError, BadConfig):
             self._bus = None
-            if not self.is_running:
-                self._read_record()
+            if not supervisor.is_running(self.folder):
+                self._past = not running.processes(self.folder)
+                if self._past or not self._view.beats:  # it may run where its sockets are out of reach from here
+                    self._read_record()
             return False
         return True
 
@@ -100,10 +105,9 @@ class LiveSession:
             self._book = InstrumentBook(msgspec.msgpack.decode(cast(bytes, data), type=list[Instrument]))
 
     def _read_record(self) -> None:
-        """Build the view anew from the Recorder's rows: the bus is gone, and won't come back."""
+        """Build the view anew from the Recorder's rows."""
         from tradealgo.journal.store import open_record
 
-        self._past = True
         self._view = SessionView(self.manifest)
         if not self.folder.record.exists() and "TRADEALGO_DATABASE_URL" not in os.environ:
             return
@@ -119,8 +123,8 @@ class LiveSession:
 
     @property
     def is_running(self) -> bool:
-        """Whether its processes are supervised now."""
-        return supervisor.is_running(self.folder)
+        """Whether its processes are there now, supervised or not."""
+        return supervisor.is_running(self.folder) or bool(running.processes(self.folder))
 
     @property
     def is_past(self) -> bool:
@@ -129,9 +133,11 @@ class LiveSession:
 
     @property
     def status(self) -> str:
-        """STARTING, RUNNING or PAST."""
+        """STARTING, RUNNING, UNSUPERVISED (it runs, but a module that dies is not started again) or PAST."""
         if self.is_past:
             return "PAST"
+        if not supervisor.is_supervised(self.folder):
+            return "UNSUPERVISED"
         return "RUNNING" if not self.waiting_for else "STARTING"
 
     @property
@@ -304,10 +310,11 @@ class LiveSession:
         return (self._past or not self.is_running) and not running.emergencies(self.folder)
 
     def _kill_now(self) -> KillState | None:
-        """As the Gatekeeper said last; of a session that has ended, as its journal has it, which a kill still writes."""
-        if (now := self.state) is not None and not self._past:
-            return now.kill
-        return leftovers.kill_state(self.folder) if self._past else None
+        """As the Gatekeeper said last; where neither bus nor supervisor is left, by the journal, which a kill still writes."""
+        now = self.state
+        if self._bus is None and not supervisor.is_running(self.folder):
+            return leftovers.kill_state(self.folder)
+        return now.kill if now is not None else None
 
     def _condition(self, until: Any, state: str | None) -> Callable[[LiveSession], Any]:
         if callable(until):
@@ -370,6 +377,7 @@ class LiveSession:
         if self._bus is not None:
             self._bus.close()
             self._bus = None
+        self._past = True
         self._read_record()
         return self
 
@@ -413,6 +421,8 @@ class LiveSession:
     def _facts(self) -> list[tuple[str, str]]:
         view, manifest = self.view, self.manifest
         status = "past, as recorded" if self._past else self.status.lower()
+        if status == "unsupervised":
+            status = f"running, {UNSUPERVISED}"
         facts = [("", status), ("", f"{manifest.mode} account {manifest.account}")]
         parameters = ", ".join(f"{k}={v}" for k, v in manifest.parameters.items() if v)
         facts.append(("", f"{manifest.strategy.rpartition(':')[2]}({parameters}) on {some(manifest.instruments)}"))
@@ -473,8 +483,7 @@ def attach(session_id: str | None = None) -> LiveSession:
     """
     folders = session_dirs()[::-1]
     if session_id is None:
-        found = [f for f in folders if supervisor.is_running(f)]
-        if found:
+        if found := supervisor.running_sessions(folders):
             return LiveSession(found[0])
         raise SessionNotFound(f"no session is running: {_there_is(folders, 'past sessions are')}")
     found = [f for f in folders if f.path.name.startswith(session_id)]

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ BUS_USERS = "REDIS_URL_"
 #: Without bytecode each start of a module would compile its packages anew: seconds, of a restart as well.
 STRIPPED_PREFIXES = ("JPY_", "JUPYTER_", "COLAB_", "VSCODE_", "PYTHONDONTWRITEBYTECODE")
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 45.0
 
 
@@ -155,8 +155,9 @@ def start(folder: SessionDir, manifest: Manifest) -> int:
     """Write the configuration and start supervisord, detached from this process and its terminal; returns its pid.
 
     It survives an interrupt, a restart or kill -9 of the kernel, and the Jupyter server's end.
-    Raises TradeAlgoError if it doesn't answer within START_TIMEOUT_S.
+    Raises TradeAlgoError if it doesn't answer within START_TIMEOUT_S; then nothing of the session is left running.
     """
+    folder.sockets_parent.write_text(str(folder.sockets.parent))
     folder.pids.mkdir(parents=True, exist_ok=True)
     folder.logs.mkdir(parents=True, exist_ok=True)
     folder.supervisor_config.write_text(configuration(folder, manifest))
@@ -171,8 +172,11 @@ def start(folder: SessionDir, manifest: Manifest) -> int:
     deadline = time.monotonic() + START_TIMEOUT_S
     while not is_running(folder):
         if process.poll() is not None or time.monotonic() > deadline:
+            ended = process.poll() is not None
+            problem = "did not start" if ended else f"did not answer within {START_TIMEOUT_S:g} s and was ended"
             last = output.read_text(errors="replace").strip().splitlines()[-1:]
-            raise TradeAlgoError(f"supervisord did not start: {''.join(last) or 'it said nothing'}; see {output}")
+            stop_session(folder)  # a slow one would start its programs after all, and they would trade
+            raise TradeAlgoError(f"supervisord {problem}: {''.join(last) or 'it said nothing'}; see {output}")
         time.sleep(0.02)
     return process.pid
 
@@ -218,6 +222,18 @@ def is_running(folder: SessionDir) -> bool:
     return True
 
 
+def is_supervised(folder: SessionDir) -> bool:
+    """Whether a supervisor starts the session's modules again when they die, even one that doesn't answer from here."""
+    return is_running(folder) or any(map(_lives, _supervisors(running.processes(folder))))
+
+
+def running_sessions(folders: Iterable[SessionDir]) -> list[SessionDir]:
+    """Those that run, in their order: their supervisor answers, or processes of theirs are there without it."""
+    folders = list(folders)
+    alive = running.alive(folders)
+    return [f for f in folders if f in alive or is_running(f)]
+
+
 def states(folder: SessionDir) -> dict[Module, ProgramState]:
     """Each program's state. Raises SessionNotFound."""
     with rpc(folder) as supervisor:
@@ -252,17 +268,20 @@ def stop_session(folder: SessionDir, timeout_s: float = STOP_TIMEOUT_S) -> bool:
 
     paper = _is_paper(folder)
     found = running.processes(folder)
-    with contextlib.suppress(SessionNotFound, xmlrpc.client.Fault), rpc(folder) as supervisor:
-        supervisor.shutdown()
+    try:
+        with contextlib.suppress(xmlrpc.client.Fault), rpc(folder) as supervisor:  # SHUTDOWN_STATE
+            supervisor.shutdown()
+    except SessionNotFound:
+        _signal_all(_supervisors(found), signal.SIGTERM)  # out of reach from here, or starting: it ends all in order
     deadline = time.monotonic() + timeout_s
-    while is_running(folder) or _supervisor_lives(found):
+    while is_running(folder) or any(map(_lives, _supervisors(found))):
         if time.monotonic() > deadline:
             break
         time.sleep(0.05)
     for number in (signal.SIGTERM, signal.SIGKILL):
         _signal_all(running.processes(folder) + (running.emergencies(folder) if paper else []), number)
     psutil.wait_procs(found, timeout=2)  # also takes the supervisor's exit status, if this process started it
-    shutil.rmtree(folder.sockets, ignore_errors=True)
+    shutil.rmtree(folder.sockets_path, ignore_errors=True)
     return bool(found)
 
 
@@ -272,10 +291,16 @@ def _is_paper(folder: SessionDir) -> bool:
     return False
 
 
-def _supervisor_lives(processes: list[Any]) -> bool:
-    return any(
-        p.is_running() and p.status() != "zombie" for p in processes if "supervisor.supervisord" in p.info["cmdline"]
-    )
+def _supervisors(processes: list[Any]) -> list[Any]:
+    return [p for p in processes if "supervisor.supervisord" in p.info["cmdline"]]
+
+
+def _lives(process: Any) -> bool:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _signal_all(processes: list[Any], number: int) -> None:
