@@ -37,6 +37,11 @@ parameters = {{ speed = 1200.0, warm_up_days = 2, strategy_parameters = {{ fast 
 notebook = "{production}/02_close_report.ipynb"
 at = "close+20m"
 parameters = {{ run_dir = "{report}" }}
+
+[jobs.broken]
+notebook = "{production}/02_close_report.ipynb"
+at = "close+20m"
+parameters = {{ run_dir = "{runs}/../schedule.toml" }}
 """
 
 
@@ -92,19 +97,28 @@ def test_morning_launch(place: Path) -> None:
     assert (folder / "warm_up.npz").exists()
 
 
+def test_a_close_report_that_fails_has_ended_the_session(place: Path) -> None:
+    """The session is ended first: a report that can't be written fails, and leaves nothing running into the next day."""
+    done = tradealgo(place, "scheduler", "--config", str(place / "schedule.toml"), "--once", "broken")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "schedule.toml" in done.stdout
+    (folder,) = (place / "home" / "sessions").iterdir()
+    assert not supervisor.is_running(SessionDir(folder))
+
+
 def test_close_report(place: Path) -> None:
-    """It waits for the close, holds the session against its backtest with the same warm-up, writes the report and stops the session."""
+    """It holds the session, which has ended, against its backtest with the same warm-up, and writes the report."""
     config = str(place / "schedule.toml")
     done = tradealgo(place, "scheduler", "--config", config, "--once", "close")
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (place / "home" / "sessions").iterdir()
-    assert not supervisor.is_running(SessionDir(folder))
     summary = json.loads((place / "report" / "summary.json").read_text())
     assert summary["session"] == folder.name
     assert any(line.endswith(" 0 differences") for line in summary["lines"])
     assert (place / "report" / "report.html").stat().st_size > 10_000
     rows = json.loads(tradealgo(place, "scheduler", "--config", config, "--list", "--json").stdout)
-    assert {row["job"]: row["last"].endswith("exit code 0") for row in rows} == {"morning": True, "close": True}
+    ends = {row["job"]: re.search(r"exit code (\d+)", row["last"]) for row in rows}
+    assert {job: end and end[1] for job, end in ends.items()} == {"morning": "0", "close": "0", "broken": "1"}
 
 
 def test_the_strategy_is_promoted(place: Path) -> None:
@@ -275,7 +289,7 @@ def test_a_bad_schedule_is_one_sentence_a_line(place: Path, tmp_path: Path) -> N
     assert "Traceback" not in said.stderr
     assert not past_runs_of(tmp_path)
     assert (
-        "no job 'x': it has morning, close"
+        "no job 'x': it has morning, close, broken"
         in tradealgo(place, "scheduler", "--config", str(place / "schedule.toml"), "--once", "x").stderr
     )
 
