@@ -8,7 +8,7 @@ from test_gatekeeper_account import alerts, run
 
 from tradealgo.domain.orders import Intent, Side
 from tradealgo.domain.state import Action, KillState
-from tradealgo.gatekeeper.pricing import WIDEST, band, pursuing_limit
+from tradealgo.gatekeeper.pricing import MOST_MOVES, WIDE, band, pursuing_limit
 
 
 def fill_at_bid(world: World, bid: float) -> None:
@@ -75,11 +75,14 @@ def test_an_exit_stays_inside_the_band_and_a_person_is_told() -> None:
 
 @pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
 def test_the_limit_widens_to_its_end(side: Side) -> None:
-    """Never back, and to `WIDEST` bands at most; an exit of a strategy to one."""
-    far = [pursuing_limit(INFY, side, 400.0, 0.002, n, beyond=True) for n in range(20)]
+    """Never back; an exit of a strategy to one band, the kill's by halves to some bands, then by whole ones."""
+    far = [pursuing_limit(INFY, side, 400.0, 0.002, n, beyond=True) for n in range(60)]
     near = [pursuing_limit(INFY, side, 400.0, 0.002, n, beyond=False) for n in range(20)]
     protection = band(INFY, 400.0)
     assert [side.sign * p for p in far] == sorted(side.sign * p for p in far)
-    assert far[-1] == pytest.approx(400.0 * (1 + side.sign * protection * WIDEST), abs=INFY.tick_size)
+    wide = 400.0 * (1 + side.sign * (0.002 + protection * WIDE))
+    assert far[2 * WIDE] == pytest.approx(wide, abs=INFY.tick_size)
+    assert side.sign * (far[2 * WIDE + 1] - wide) == pytest.approx(400.0 * protection, abs=INFY.tick_size)
+    assert far[MOST_MOVES] == far[-1]
     assert near[-1] == pytest.approx(400.0 * (1 + side.sign * protection), abs=INFY.tick_size)
     assert far[0] == near[0] == pytest.approx(400.0 * (1 + side.sign * 0.002), abs=INFY.tick_size)

@@ -15,7 +15,7 @@ from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.kite import Query
 from tradealgo.gatekeeper.messages import AnswerRecord, Call, CallDone, CallKind, CallRecord, Kind, Outcome, Record
 from tradealgo.gatekeeper.orders import AT_WORK, Orders
-from tradealgo.gatekeeper.pricing import marketable_limit
+from tradealgo.gatekeeper.pricing import last_itself, marketable_limit
 from tradealgo.gatekeeper.queries import Queries
 from tradealgo.gatekeeper.rate import RateBudget
 
@@ -27,6 +27,7 @@ LONGEST_WAIT_NS = 5 * SECOND_NS
 LONG_WAITS = ("DAY", "MINUTE")
 #: What goes at the price that it was made with, however long it waited.
 AT_ITS_PRICE = (Intent.ENTRY, Intent.PROTECT)
+EXITS = (Intent.EXIT, Intent.KILL)
 #: Read often (see `core`).
 ENTRY, JOURNALED, SEND, ACCEPT = Intent.ENTRY, OrderState.JOURNALED, OrderEvent.SEND, OrderEvent.ACCEPT
 PLACE, CANCEL, CALL, ANSWER = CallKind.PLACE, CallKind.CANCEL, Kind.CALL, Kind.ANSWER
@@ -69,6 +70,7 @@ class Calls:
         self._under_way: dict[int, Queued] = {}
         self._number = 0
         self._failures: dict[str, int] = {}  # in a row, by order
+        self.move_refused: set[str] = set()  # tags of orders whose last move the broker refused
 
     # ------------------------------------------------------------------ in
 
@@ -174,14 +176,26 @@ class Calls:
         ]
 
     def _fresh_price(self, order: Order) -> float:
-        """An exit that waited goes at today's price; an entry at the one that was checked, a protective order at its own."""
+        """An exit that waited goes at today's price, and after a refusal at the last price itself; an entry at the one that was
+        checked, a protective order at its own.
+        """
         if order.intent in AT_ITS_PRICE:
             return order.price
         last = self._context.book.last_price(order.instrument_token)
         if last <= 0:
             return order.price
         instrument = self._context.book.instruments[order.instrument_token]
+        if self._was_refused(order):
+            return last_itself(instrument, order.side, last)
         return marketable_limit(instrument, order.side, last, self._context.limits.slippage_fraction)
+
+    def _was_refused(self, order: Order) -> bool:
+        """Whether the last of the instrument's orders that is over was an exit, and refused."""
+        token = order.instrument_token
+        for other in reversed(self._context.book.orders.values()):
+            if other.instrument_token == token and other.is_done and other.state is not OrderState.DENIED:
+                return other.state is OrderState.REJECTED and other.intent in EXITS
+        return False
 
     # ------------------------------------------------------------------ outcomes
 
@@ -255,6 +269,8 @@ class Calls:
             return
         if event.outcome is Outcome.ACCEPTED:
             self._orders.move(tag, OrderEvent.SEEN, price=queued.price)
+        if event.outcome is Outcome.REJECTED:
+            self.move_refused.add(tag)
         if event.outcome is Outcome.UNKNOWN:
             self._queries.want(Query.ORDERS)
         elif self._context.book.orders[tag].state is OrderState.MODIFY_PENDING:

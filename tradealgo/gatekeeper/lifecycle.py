@@ -13,7 +13,7 @@ from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.kite import BrokerOrder, Query
 from tradealgo.gatekeeper.messages import OrdersSeen
 from tradealgo.gatekeeper.orders import AT_WORK, Orders, Track
-from tradealgo.gatekeeper.pricing import is_further, pursuing_limit
+from tradealgo.gatekeeper.pricing import is_further, last_itself, pursuing_limit
 from tradealgo.gatekeeper.queries import Queries
 
 SECOND_NS = 1_000_000_000
@@ -203,28 +203,31 @@ class Lifecycle:
         track.chases = max(track.chases, order.modifications) + 1
         if track.chases > min(limits.chase_limit, limits.modifications_per_order):
             self._escalate(order)
-        if order.modifications >= limits.modifications_per_order:
-            return
         last = self._book.last_price(order.instrument_token)
         if last <= 0:
             return
         instrument = self._book.instruments[order.instrument_token]
-        price = pursuing_limit(
-            instrument, order.side, last, limits.slippage_fraction, track.chases,
-            beyond=order.intent is Intent.KILL,
-        )  # fmt: skip
+        at_last, kill = last_itself(instrument, order.side, last), order.intent is Intent.KILL
+        if order.modifications >= limits.modifications_per_order:
+            if kill and is_further(
+                order.side, at_last, order.price
+            ):  # else it would lose its place in the queue for nothing
+                self.want_cancelled(order, Intent.KILL)
+            return
+        price = pursuing_limit(instrument, order.side, last, limits.slippage_fraction, track.chases, beyond=kill)
+        if order.tag in self._calls.move_refused:  # too far for the broker, maybe: then at least to the last price
+            self._calls.move_refused.discard(order.tag)
+            price = at_last
         if not order.price or is_further(order.side, price, order.price):
             self._calls.modify(order, price)
 
     def _escalate(self, order: Order) -> None:
-        """A person is told, and a kill's exit is replaced by a new one."""
-        kill = order.intent is Intent.KILL
+        """A person is told."""
         self._context.alert(
             Level.CRITICAL,
             f"CHASE:{order.tag}",
             f"{order.side} {order.pending_quantity} {order.instrument} is not filled after "
             f"{self._orders.track(order.tag).chases} looks, now at {order.price:g}, the last price is "
-            f"{self._book.last_price(order.instrument_token):g}: look at it, or {'close it yourself' if kill else 'kill'}",
+            f"{self._book.last_price(order.instrument_token):g}: look at it, or "
+            f"{'close it yourself' if order.intent is Intent.KILL else 'kill'}",
         )
-        if kill:
-            self.want_cancelled(order, Intent.KILL)

@@ -14,8 +14,11 @@ OPTION_BANDS = ((10.0, 0.05), (100.0, 0.03), (500.0, 0.02), (math.inf, 0.01))
 SHARE_BANDS = ((100.0, 0.02), (500.0, 0.01), (math.inf, 0.005))
 BUY = Side.BUY
 
-#: Bands from the last price that a kill's exit goes at most. The broker may refuse so far a move; the order then works on.
-WIDEST = 5
+#: Bands from the last price up to which a kill's exit goes by halves of a band; from there on by whole ones, for then
+#: there is no buyer anywhere near. The broker may refuse so far a move; the order then works on.
+WIDE = 5
+#: The most moves that count: an order has no more modifications (MARKET.md, section 3).
+MOST_MOVES = 25
 
 
 def band(instrument: Instrument, last_price: float) -> float:
@@ -48,16 +51,29 @@ def marketable_limit(instrument: Instrument, side: Side, last_price: float, slip
     return to_tick(last_price * (1 + side.sign * fraction), instrument.tick_size, side)
 
 
+def last_itself(instrument: Instrument, side: Side, last_price: float) -> float:
+    """The last price in rupees, inward to a tick: where the day's circuit limit is near, a price beyond it is refused, and
+    the last price is inside by nature.
+    """
+    return to_tick(last_price, instrument.tick_size, side.opposite)
+
+
 def pursuing_limit(
     instrument: Instrument, side: Side, last_price: float, slippage_fraction: float, moves: int, *, beyond: bool
 ) -> float:
     """The limit price in rupees of an exit that didn't fill: at each move half a band farther out, for where the spread
-    is wide the last price stands still. It ends at the band, or `beyond` it at `WIDEST` bands: to be stuck is worse.
+    is wide the last price stands still. It ends at the band; or goes `beyond` it, at least a tick a move: to be stuck
+    is worse.
     """
-    protection = band(instrument, last_price)
-    fraction = slippage(instrument, last_price, slippage_fraction) + moves * protection / 2
-    fraction = min(fraction, protection * (WIDEST if beyond else 1))
-    return to_tick(last_price * (1 + side.sign * fraction), instrument.tick_size, side)
+    protection, tick = band(instrument, last_price), instrument.tick_size
+    out = slippage(instrument, last_price, slippage_fraction)
+    if beyond:
+        moves = min(moves, MOST_MOVES)
+        bands = max(moves / 2, moves - WIDE)
+        out += max(bands * protection, moves * tick / last_price)
+    else:
+        out = min(out + moves * protection / 2, protection)
+    return to_tick(last_price * (1 + side.sign * out), tick, side)
 
 
 def on_tick(price: float, tick: float) -> bool:
