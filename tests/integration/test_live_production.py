@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -152,6 +153,16 @@ def test_the_strategy_is_promoted(place: Path) -> None:
     assert made.text in same.stdout
     assert "KITE_API_SECRET" in same.stderr
     assert "KITE_API_SECRET" in tradealgo(place, *live, "--unpromoted", **keys).stderr
+
+
+def test_the_systemd_units_check_finds_a_clean_end(place: Path) -> None:
+    """What deploy/tradealgo.service runs after a session: nothing is left open, so it doesn't fail."""
+    lines = (PRODUCTION.parents[1] / "deploy" / "tradealgo.service").read_text().splitlines()
+    (check,) = (shlex.split(line) for line in lines if line.startswith("ExecStopPost="))
+    done = subprocess.run(
+        [sys.executable, *check[1:]], capture_output=True, text=True, timeout=110, env=environment(place)
+    )
+    assert done.returncode == 0, done.stderr
 
 
 class Messenger(HTTPServer):
