@@ -68,7 +68,9 @@ class Rules:
         """Hear a heartbeat."""
         self.beats[beat.module] = beat
         if beat.module is Module.PRODUCER and beat.ts_event > self._ts_event:
-            self._ts_event, self._ticked = beat.ts_event, beat.ts
+            # The first beat that a restarted Monitor hears may be of a feed that is dead: live its last tick's own time says so
+            self._ticked = beat.ts if self._ts_event or not self.live else min(beat.ts, beat.ts_event)
+            self._ts_event = beat.ts_event
         return self._resolved(beat.module, "SILENT", f"{beat.module} beats again", beat.ts)
 
     def apply_state(self, state: SessionState) -> list[Alert]:
@@ -101,12 +103,12 @@ class Rules:
 
     def _check_ticks(self, now: int) -> list[Alert]:
         hours, clock = self.hours, self._market_clock(now)
+        if hours is not None and now - self._ticked <= NO_TICKS_NS:
+            return self._resolved(Module.PRODUCER, "NO_TICKS", "ticks come again", now)
         if hours is None or clock < hours.open:
             return []
         if clock >= hours.close:
             return self._resolved(Module.PRODUCER, "NO_TICKS", "the market has closed", now)
-        if now - self._ticked <= NO_TICKS_NS:
-            return self._resolved(Module.PRODUCER, "NO_TICKS", "ticks come again", now)
         silent = now - (max(self._ticked, hours.open) if self.live else self._ticked)
         if silent <= NO_TICKS_NS:
             return []
