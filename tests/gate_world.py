@@ -19,7 +19,7 @@ import msgspec
 from tradealgo.domain.hours import at
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.domain.limits import Limits
-from tradealgo.domain.orders import DONE_STATES, Fill, Intent, OrderRequest, OrderState, Side
+from tradealgo.domain.orders import DONE_STATES, SUBMIT, Fill, Intent, OrderRequest, OrderState, Side
 from tradealgo.domain.portfolio import Portfolio
 from tradealgo.domain.state import Action, Control, KillState
 from tradealgo.gatekeeper import messages as m
@@ -50,6 +50,8 @@ CALL_FAULTS = (
     "slow", "reject_later", "cancel_crosses_fill",
 )  # fmt: skip
 MESSAGE_FAULTS = ("ok", "drop", "double", "late")
+#: By which the broker's positions are behind its orders.
+LAGS = (0, 0, 500 * MS, 2_500 * MS)
 CRASHES = ("before_journal", "after_journal", "after_calls")
 
 
@@ -98,6 +100,7 @@ class World:
     """The gate, the broker, and the time between them."""
 
     baskets = False  # whether the random driving asks for some
+    alone = False  # whether nobody else trades on the account
 
     def __init__(self, seed: int = 0, limits: Limits | None = None, clock_offset: int = 0, **other: Any) -> None:
         self.rng = random.Random(seed)
@@ -118,6 +121,7 @@ class World:
         self.call_fault = "ok"
         self.message_fault = "ok"
         self.query_fails = False
+        self.lag = 0
         self.crash_next = ""
         self.arrivals: Counter[int] = Counter()
         self.arrivals_log: list[int] = []
@@ -151,6 +155,8 @@ class World:
         self.steps += 1
         self.now += 1_000
         self.perform(self.gate.handle(event, self.now))
+        others = self.gate.book.outside
+        insist(not (self.alone and others), f"own fills are taken for others' trades: {others}")
 
     def perform(self, commands: list[Any]) -> None:
         """What the shell does, with a crash in between if one is due."""
@@ -350,9 +356,10 @@ class World:
             event = m.PositionsSeen(
                 rows=[
                     BrokerPosition(
-                        instrument=names[t], instrument_token=t, product="MIS", quantity=q, last_price=self.prices[t]
+                        instrument=names[t], instrument_token=t, product="MIS", quantity=self.shown(t),
+                        last_price=self.prices[t],
                     )
-                    for t, q in self.position.items()
+                    for t in self.position
                 ],
                 asked=asked,
             )  # fmt: skip
@@ -364,6 +371,11 @@ class World:
                 self.give(event)
 
         self.later(self.rng.randint(2, 20) * MS, deliver, to_gate=True)
+
+    def shown(self, token: int) -> int:
+        """The position as the broker's positions have it by now."""
+        late = (t for t in self.trades if t.instrument_token == token and t.ts > self.now - self.lag)
+        return self.position[token] - sum(t.side.sign * t.quantity for t in late)
 
     # ------------------------------------------------------------------ rules
 
@@ -450,6 +462,11 @@ class World:
     def check_record(self, record: m.Record) -> None:
         if record.kind is RecordKind.REARM:
             self.rearmed = True
+        if record.kind is RecordKind.VERDICT and record.message.code == SUBMIT:
+            request = self.gate.state.seen[record.message.request_id]
+            held = self.gate.book.position(request.instrument_token) * -request.side.sign
+            fits = record.message.figures["quantity"] <= held or request.intent is not Intent.EXIT
+            insist(fits, f"exit {request.request_id} is let out for more than the {held} held")
         if record.kind is not RecordKind.STATE:
             return
         armed = record.message.kill is KillState.ARMED
@@ -494,7 +511,7 @@ class World:
     def rest(self) -> None:
         """No more faults: everything works out, and the books agree to the paisa."""
         self.call_fault = self.message_fault = "ok"
-        self.query_fails, self.crash_next = False, ""
+        self.query_fails, self.lag, self.crash_next = False, 0, ""
         for _ in range(120):
             self.advance(SECOND, step=100 * MS)
             self.tick_all()
@@ -612,7 +629,7 @@ class World:
         elif roll < 0.60:
             self.call_fault = rng.choice(CALL_FAULTS)
         elif roll < 0.66:
-            self.message_fault = rng.choice(MESSAGE_FAULTS)
+            self.message_fault, self.lag = rng.choice(MESSAGE_FAULTS), rng.choice(LAGS)
         elif roll < 0.69:
             self.crash_next = rng.choice(CRASHES)
         elif roll < 0.71:

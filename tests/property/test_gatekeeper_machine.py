@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any, ClassVar
 
 import pytest
-from gate_world import CALL_FAULTS, CRASHES, INSTRUMENTS, MESSAGE_FAULTS, MS, World
+from gate_world import CALL_FAULTS, CRASHES, INSTRUMENTS, LAGS, MESSAGE_FAULTS, MS, World
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -37,6 +37,7 @@ class GateMachine(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 2**16), offset=st.sampled_from((-400, 0, 170, 499)))
     def begin(self, seed: int, offset: int) -> None:
         self.world = World(seed, clock_offset=offset * MS, **self.limits)
+        self.world.alone = True
         self.world.advance(300 * MS)
 
     @rule(instrument=st.sampled_from(INSTRUMENTS), lots=st.integers(-30, 30))
@@ -57,6 +58,10 @@ class GateMachine(RuleBasedStateMachine):
     @rule(fault=st.sampled_from(MESSAGE_FAULTS))
     def messages_go(self, fault):
         self.world.message_fault = fault
+
+    @rule(lag=st.sampled_from(LAGS))
+    def positions_lag(self, lag):
+        self.world.lag = lag
 
     @rule(fails=st.booleans())
     def questions_fail(self, fails):

@@ -19,7 +19,7 @@ SEEDS = range(1_000) if SOAK else range(20)
 def live(seed: int, rules: int, *, baskets: bool = False, **limits: Any) -> World:
     """One life: some rules at random, then rest. `live(seed, rules)` replays it; `limits` differ from the world's."""
     world = World(seed, clock_offset=(seed % 7 - 3) * 170_000_000, **limits)
-    world.baskets = baskets
+    world.baskets, world.alone = baskets, True
     world.advance(500_000_000)
     for _ in range(rules):
         world.random_step()

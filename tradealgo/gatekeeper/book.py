@@ -18,6 +18,8 @@ LEAVING_STATES = frozenset({OrderState.JOURNALED, OrderState.SUBMITTING})
 BUY, SELL, UNKNOWN, ENTRY = Side.BUY, Side.SELL, OrderState.UNKNOWN, Intent.ENTRY
 #: A tick this much older than the broker's own last price gives way to it.
 QUOTE_AFTER_NS = 3_000_000_000
+#: The broker's positions may be this much behind its orders (zerodha/pykiteconnect issue 62).
+LAG_NS = 3_000_000_000
 
 
 class Price(msgspec.Struct, frozen=True, gc=False):
@@ -61,6 +63,9 @@ class Book:
         self.quotes: dict[int, Price] = {}  # from the broker's positions, where ticks fail
         self.foreign: dict[str, Foreign] = {}
         self.outside: dict[int, int] = {}  # units that the account holds beyond ours, signed, as of the last look
+        self.doubted: dict[
+            int, int
+        ] = {}  # the same where the broker's positions may only lag: not believed, not sold either
         self.available: float | None = None  # rupees, the broker's own figure
         self.ts_event = 0
         self.changed_at = 0  # wall clock of the last change of an own order or fill
@@ -71,6 +76,7 @@ class Book:
         self._held: dict[int, int] = {}
         self._open: set[int] = set()  # with a booked position
         self._pending: dict[tuple[int, Side], int] = {}
+        self._was: dict[int, list[tuple[int, int]]] = {}  # when a fill was heard of, and the position before it
         self._booked: dict[str, int] = {}
         self._unbooked: dict[str, int] = {}
         self._likely: dict[
@@ -88,7 +94,7 @@ class Book:
     def put(self, order: Order, now: int) -> None:
         """Take an order's new record. Its quantity is never another one."""
         tag, token, state, pending = order.tag, order.instrument_token, order.state, 0
-        before = self.working.get(tag)
+        before, known = self.working.get(tag), self.orders.get(tag)
         if before is None and token not in self._by_token:
             self._by_token[token] = {}
             self._own_tokens.add(token)
@@ -115,7 +121,7 @@ class Book:
         if pending:
             self._pending[token, order.side] = self._pending.get((token, order.side), 0) + pending
         if order.filled_quantity or self._unbooked:
-            self._count_unbooked(order)
+            self._note_filled(order, known, now)
         self._resized.add(token)
         self.unsettled.add(token)
 
@@ -124,6 +130,7 @@ class Book:
         if not self.portfolio.apply(fill):
             return False
         token, tag, order = fill.instrument_token, fill.tag, self.orders.get(fill.tag)
+        self._remember(token, now)
         self._booked[tag] = self._booked.get(tag, 0) + fill.quantity
         held = self._held[token] = self._held.get(token, 0) + fill.side.sign * fill.quantity
         if held:
@@ -138,6 +145,22 @@ class Book:
         self.portfolio.mark(token, price.last if price else fill.price)
         self.changed_at = now
         return True
+
+    def _note_filled(self, order: Order, known: Order | None, now: int) -> None:
+        if order.filled_quantity > (known.filled_quantity if known else 0):
+            self._remember(order.instrument_token, now)
+        self._count_unbooked(order)
+
+    def _remember(self, token: int, now: int) -> None:
+        self._was[token] = [(at, units) for at, units in self._was.get(token, ()) if now - at < LAG_NS]
+        self._was[token].append((now, self.position(token)))
+
+    def may_lag(self, token: int, shown: int, asked: int) -> bool:
+        """Whether the broker may show `shown` units of ours, signed, only because its positions lag our last fills."""
+        was = [units for at, units in self._was.get(token, ()) if asked - at < LAG_NS]
+        if not was or shown == (ours := self.position(token)):
+            return False
+        return min(*was, ours) <= shown <= max(*was, ours)
 
     def _count_unbooked(self, order: Order) -> None:
         missing = order.filled_quantity - self._booked.get(order.tag, 0)

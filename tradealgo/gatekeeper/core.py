@@ -42,7 +42,7 @@ from tradealgo.gatekeeper.people import People
 from tradealgo.gatekeeper.protection import Protection
 from tradealgo.gatekeeper.pursuit import Pursuit
 from tradealgo.gatekeeper.queries import Queries
-from tradealgo.gatekeeper.reconcile import is_quiet, mismatches, not_ours, own_net, see_outside, told, unproven
+from tradealgo.gatekeeper.reconcile import is_lagging, is_quiet, mismatches, not_ours, outside, own_net, told, unproven
 from tradealgo.gatekeeper.settling import Settling
 from tradealgo.gatekeeper.situation import GateState, Terms
 
@@ -91,6 +91,7 @@ class Gate:
         self.people = People(self)
         self.started = 0
         self._is_ready = False
+        self._unjudged: m.PositionsSeen | None = None  # positions that wait for an order book
         self._trades: list[BrokerTrade] = []
         self._trades_asked = 0
         self.unmatched = 0
@@ -335,6 +336,8 @@ class Gate:
         if self.lifecycle.take_missing(event, present, self.started):
             self.overrides.put("reconciliation", TradingState.REDUCING, "an order vanished from the broker's book")
         self.killer.orders_asked = event.asked
+        if self._unjudged is not None:
+            self._judge(self._unjudged)
 
     def _take_trades(self, event: m.TradesSeen) -> None:
         self.queries.answered(TRADES)
@@ -356,13 +359,30 @@ class Gate:
         for row in event.rows:
             if row.instrument in self.book.by_key:
                 self.book.take_quote(self.book.by_key[row.instrument].instrument_token, row.last_price, event.asked)
-        if is_quiet(self.book, event.asked) and see_outside(event.rows, self.book):
-            self.queries.want(Query.TRADES, Query.POSITIONS)
-        if not self.ready or not is_quiet(self.book, min(event.asked, self._trades_asked)):
-            if self.unmatched or "start" in self.overrides:
+        self._judge(event)
+
+    def _judge(self, event: m.PositionsSeen) -> None:
+        """Compare positions with ours. Where they differ while orders work, one of these may have filled: the order book, asked
+        for afterwards, says it first.
+        """
+        self._unjudged, book = None, self.book
+        net = self._own_net()
+        found = mismatches(net, book)
+        if is_quiet(book, event.asked):
+            others, doubted = outside(event.rows, book, event.asked)
+            if book.working and (others != book.outside or found) and self.killer.orders_asked <= event.asked:
+                self._unjudged = event
+                self.queries.want(Query.ORDERS)
+                return
+            book.doubted = doubted
+            if others != book.outside:
+                book.outside = others
+                self.queries.want(Query.TRADES, Query.POSITIONS)
+        is_clear = self.ready and is_quiet(book, min(event.asked, self._trades_asked))
+        if not is_clear or is_lagging(net, book, event.asked):
+            if is_clear or self.unmatched or "start" in self.overrides:
                 self.queries.want(Query.TRADES, Query.POSITIONS, at=self.context.now + SECOND_NS)
             return
-        found = mismatches(self._own_net(), self.book)
         if not found:
             self.unmatched = 0
             self.context.resolve("POSITIONS", "the broker's positions match ours again")

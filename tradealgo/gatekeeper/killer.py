@@ -17,6 +17,7 @@ from tradealgo.gatekeeper.lifecycle import Lifecycle
 from tradealgo.gatekeeper.orders import Orders
 from tradealgo.gatekeeper.pricing import marketable_limit
 from tradealgo.gatekeeper.queries import Queries
+from tradealgo.gatekeeper.reconcile import is_lagging
 
 SECOND_NS = 1_000_000_000
 LONGEST_WAIT_NS = 30 * SECOND_NS
@@ -125,14 +126,22 @@ class Killer:
             self._prove()
 
     def _watch(self) -> None:
-        """Locked is not asleep: a late fill or a late order starts it again. What our own book held at the proof, the
-        broker's did not.
+        """Locked is not asleep: a late fill, a late order or a late sight of a position starts it again. What our own book
+        held at the proof, the broker's did not.
         """
         changed = self._book.changed_at > self.status.ts_flat
-        if self._book.working or (changed and self._book.open_tokens()):
+        if self._book.working or (changed and self._book.open_tokens()) or self._is_shown():
             self._take(KillEvent.FOUND_WORKING)
             self.status.ts_flat = 0
             self._context.alert(Level.CRITICAL, "KILL_AGAIN", "an order or a position turned up after the kill")
+
+    def _is_shown(self) -> bool:
+        """Whether positions asked for since the proof show something that our own book holds: those of the proof lagged."""
+        if self.positions_asked <= max(self.status.ts_flat, self._judged):
+            return False
+        self._judged = self.positions_asked
+        held = ((t, self._book.position(t)) for t in self._book.open_tokens())
+        return any(self.believed(t, abs(n), Side.SELL if n > 0 else Side.BUY) > 0 for t, n in held)
 
     # ------------------------------------------------------------------ flattening
 
@@ -171,7 +180,8 @@ class Killer:
         """No more than the account holds on that side: as last seen, and what the broker says of ours where that is newer
         than our last fill.
         """
-        most = min(ours, max(self._book.in_account(token) * -side.sign, 0))
+        seen = self._book.in_account(token) + self._book.doubted.get(token, 0)
+        most = min(ours, max(seen * -side.sign, 0))
         if self.positions_asked <= self._book.changed_at:
             return most
         theirs = self._own_net().get(self._book.instruments[token].key, 0) * -side.sign
@@ -215,6 +225,9 @@ class Killer:
         if self.positions_asked <= seen:
             self._queries.want(Query.POSITIONS)
         if min(self.orders_asked, self.positions_asked) <= seen or self.positions_asked == self._judged:
+            return
+        if is_lagging(self._own_net(), self._book, self.positions_asked):
+            self._queries.want(Query.POSITIONS, at=self._context.now + SECOND_NS // 4)
             return
         self._judged = self.positions_asked
         held = self._unproven()

@@ -96,12 +96,25 @@ def not_ours(positions: list[BrokerPosition], book: Book) -> dict[str, int]:
     return {name: units for name, units in found.items() if units}
 
 
-def see_outside(positions: list[BrokerPosition], book: Book) -> bool:
-    """Note what the account holds beyond ours; whether that has changed. Only for a quiet book."""
-    net = raw_net(positions)
-    now = {t: net.get(book.instruments[t].key, 0) - book.position(t) for t in book.own_tokens()}
-    before, book.outside = book.outside, {t: units for t, units in now.items() if units}
-    return before != book.outside
+def is_lagging(net: dict[str, int], book: Book, asked: int) -> bool:
+    """Whether positions that were asked for at `asked` differ from ours as they do where they lag our last fills."""
+    keys = ((t, book.instruments[t].key) for t in book.own_tokens())
+    return any(book.may_lag(token, net.get(key, 0), asked) for token, key in keys)
+
+
+def outside(positions: list[BrokerPosition], book: Book, asked: int) -> tuple[dict[int, int], dict[int, int]]:
+    """What the account holds beyond ours, by token, signed; and what may be so, or the answer lags our last fills. Only for
+    a quiet book.
+    """
+    net, found, doubted = raw_net(positions), dict[int, int](), dict[int, int]()
+    for token in book.own_tokens():
+        before = book.outside.get(token, 0)
+        units = net.get(book.instruments[token].key, 0) - book.position(token)
+        if book.may_lag(token, units + book.position(token) - before, asked):
+            units, doubted[token] = before, units - before
+        if units:
+            found[token] = units
+    return found, doubted
 
 
 def is_quiet(book: Book, asked: int) -> bool:
