@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import subprocess
 import sys
 import tempfile
@@ -187,3 +188,16 @@ def test_no_session_is_a_sentence_and_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(SessionNotFound, match="is not running: nothing answers on its supervisor's socket"):
         supervisor.states(folder)
     assert supervisor.stop_session(folder) is False
+
+
+def test_a_module_outlives_the_reader_of_its_log() -> None:
+    """supervisord reads it: killed alone, it takes the pipe along, and what trades must go on."""
+    read, write = os.pipe()
+    os.close(read)
+    text = (
+        "from tradealgo.process import Log\nlog = Log()\n[log.info('tick', n=n) for n in range(3)]\nprint('works on')"
+    )
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=write, text=True) as process:
+        os.close(write)
+        out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "works on\n")
