@@ -71,6 +71,7 @@ class Calls:
         self._number = 0
         self._failures: dict[str, int] = {}  # in a row, by order
         self.move_refused: set[str] = set()  # tags of orders whose last move the broker refused
+        self._jumps: list[tuple[int, int]] = []  # when our clock was set forward, and by how much
 
     # ------------------------------------------------------------------ in
 
@@ -196,6 +197,23 @@ class Calls:
             if other.instrument_token == token and other.is_done and other.state is not OrderState.DENIED:
                 return other.state is OrderState.REJECTED and other.intent in EXITS
         return False
+
+    # ------------------------------------------------------------------ the clock
+
+    def clock_set(self, by: int, now: int) -> None:
+        """Our clock was set by so many nanoseconds since the last event, as is found at `now`."""
+        self.budget.clock_set(by, now)
+        if by > 0:
+            self._jumps.append((now, by))
+            self._context.note("CLOCK_SET", f"the machine's clock was set forward by {by / SECOND_NS:.3f} s", at=now)
+
+    def by_present_clock(self, ts: int) -> int:
+        """An instant as the clock would tell it now: one from before the clock was set forward is less long ago than it seems. One
+        from before it was set back seems less long ago, which errs on the right side.
+        """
+        for at, by in self._jumps:
+            ts += by if ts < at else 0
+        return ts
 
     # ------------------------------------------------------------------ outcomes
 

@@ -102,7 +102,7 @@ class Lifecycle:
     def _absence_counts(self, order: Order) -> int:
         """From when on a book without the order says that it isn't there."""
         left = order.ts_sent or self._orders.track(order.tag).unknown_since
-        return left + int(self._context.limits.absence_s * SECOND_NS)
+        return self._calls.by_present_clock(left) + int(self._context.limits.absence_s * SECOND_NS)
 
     def take_absence(self, event: OrdersSeen, present: set[str]) -> None:
         """Settle unknown orders that a whole order book, asked late enough, doesn't hold."""
@@ -125,7 +125,7 @@ class Lifecycle:
             track = self._orders.track(order.tag)
             if order.order_id is None or order.tag in present:
                 track.absences = 0 if order.order_id else track.absences
-            elif event.asked > max(order.ts_acknowledged, started) + grace:
+            elif event.asked > self._calls.by_present_clock(max(order.ts_acknowledged, started)) + grace:
                 found, track.absences = True, track.absences + 1
                 self._tell_missing(order)
                 if track.absences >= MISSING:

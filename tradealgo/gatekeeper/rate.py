@@ -45,13 +45,20 @@ class ServerClock:
     """
 
     def __init__(self) -> None:
+        self._measured = 0
+        self.begin_anew(0)
+
+    def begin_anew(self, now: int) -> None:
+        """Our clock was set, as is found at `now`: nothing is known any more."""
+        self.since = now
         self.low, self.high = -SECOND_NS // 2, SECOND_NS // 2
         self.is_coarse = True  # the bounds are so wide that calls are counted in more seconds than need be
         self._known = False
-        self._measured = 0
 
     def observe(self, server_second: int, sent: int, received: int) -> None:
         """Take note of an answer whose Date header said `server_second` (epoch seconds)."""
+        if sent < self.since:
+            return  # our clock was set while it was under way
         low = server_second * SECOND_NS - received - DATE_SLACK_NS
         high = (server_second + 1) * SECOND_NS - sent + DATE_SLACK_NS
         drift = int((received - self._measured) * DRIFT) if self._known else 0
@@ -95,6 +102,10 @@ class TokenBucket:
 
     def take(self, now: int) -> None:
         self._level, self._at = self.level(now) - 1, now
+
+    def clock_set(self, by: int) -> None:
+        """What was taken was taken that much later, by the clock as it is now."""
+        self._at += by
 
 
 class _Landing(msgspec.Struct, gc=False):
@@ -185,8 +196,23 @@ class RateBudget:
         self._sent[call_id] = ts
         self.count_day(ts)
 
+    def clock_set(self, by: int, now: int) -> None:
+        """Our clock was set by so many nanoseconds, as is found at `now`: what has left stays in its second and its minute, and
+        the broker's clock is to be found anew.
+        """
+        self.clock.begin_anew(now)
+        for landing in self._landings:
+            landing.earliest += by
+            landing.latest += by
+        self._sent = {call_id: ts + by for call_id, ts in self._sent.items()}
+        self.cooling_until += by
+        self._probe_at += by
+        self._bucket.clock_set(by)
+
     def landed(self, call_id: int, sent: int, received: int) -> None:
         """The call was answered: it arrived between `sent` and `received`."""
+        if sent < self.clock.since:
+            return  # our clock was set meanwhile: it landed when it may have landed
         for landing in reversed(self._landings):
             if landing.call_id == call_id:
                 landing.earliest, landing.latest = sent or landing.earliest, min(received, landing.earliest + LANDED_NS)

@@ -167,7 +167,10 @@ class Shell:
                 batch.append(self._queue.get_nowait())
             commands: list[Command] = []
             for event, _ in batch:
-                commands += self.gate.handle(event, self.clock())
+                now, by = self.clock.read()
+                if by:
+                    self.gate.calls.clock_set(by, now)
+                commands += self.gate.handle(event, now)
             await self._perform(commands, [i for _, i in batch if i is not None])
             self._say_alive()
 
