@@ -62,9 +62,8 @@ class Log:
     def _write(self, level: str, event: str, facts: dict[str, Any]) -> None:
         when = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
         line = {"timestamp": when, "level": level, "event": event, **self._bound, **facts}
-        with contextlib.suppress(
-            OSError
-        ):  # a supervisor that died takes the pipe along: who trades goes on without a log
+        # A supervisor that died takes the pipe along: who trades goes on without a log
+        with contextlib.suppress(OSError):
             print(json.dumps(line, default=str, ensure_ascii=False), file=sys.stderr, flush=True)
 
 

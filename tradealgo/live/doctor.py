@@ -143,12 +143,12 @@ def _enabled(file: Path) -> dict[str, Any]:
 
 
 def _sessions() -> tuple[str, str]:
-    from tradealgo.live.supervisor import is_running
-    from tradealgo.running import processes
+    from tradealgo.live.supervisor import is_supervised, running_sessions
 
     folders = session_dirs()
-    running = [f.path.name for f in folders if is_running(f)]
-    orphaned = [f.path.name for f in folders if f.path.name not in running and processes(f)]
+    found = running_sessions(folders)
+    running = [f.path.name for f in found]
+    orphaned = [f.path.name for f in found if not is_supervised(f)]
     if orphaned:
         return (
             "bad",
