@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tradealgo.config import session_dirs
+from tradealgo.config import Mode, session_dirs
 from tradealgo.domain.candles import MINUTE_NS
 from tradealgo.domain.errors import SessionNotFound, TradeAlgoError
 from tradealgo.domain.hours import market_hours
@@ -50,7 +50,12 @@ def wait_for_close(session: LiveSession, timeout_s: float = 600.0) -> LiveSessio
     session.wait(lambda s: s.is_past or s.instruments is not None, timeout_s=timeout_s)
     day = day_of(session)
     closes = max(market_hours(i, day).close for i in session.instruments or ())
-    session.wait(lambda s: s.is_past or s.view.ts_event >= closes - MINUTE_NS, timeout_s=timeout_s)
+    live = session.manifest.mode is Mode.LIVE  # a feed that died before the close must not keep it from coming
+
+    def is_over(s: LiveSession) -> bool:
+        return s.is_past or s.view.ts_event >= closes - MINUTE_NS or (live and time.time_ns() >= closes)
+
+    session.wait(is_over, timeout_s=timeout_s)
     count, since = -1, time.monotonic()
     while not session.is_past and time.monotonic() - since < STILL_S:
         if (now := len(session.candles)) != count:
@@ -73,12 +78,10 @@ def heard_candles(session: LiveSession) -> dict[Instrument, pd.DataFrame]:
     from tradealgo.research.history import COLUMNS
 
     found, begins = {}, pd.Timestamp(session.manifest.hears_from, tz="UTC")
-    for instrument in session.instruments or ():
-        table = session.df("candles", instrument.key)
-        if len(table):
-            table = (table if "start" not in table else table.set_index("start"))[COLUMNS].astype("float64")
-        if len(table := table[table.index >= begins] if len(table) else table):
-            found[instrument] = table
+    if len(table := session.df("candles")):  # once: a basket hears a hundred instruments
+        table = table if "start" not in table else table.set_index("start")
+        heard = dict(iter(table[table.index >= begins].groupby("instrument", sort=False)))
+        found = {i: heard[i.key][COLUMNS].astype("float64") for i in session.instruments or () if i.key in heard}
     if not found:
         raise TradeAlgoError(f"session {session.id} closed no candles: there is nothing to hold it against")
     return found
