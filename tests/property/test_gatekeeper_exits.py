@@ -11,7 +11,7 @@ from gate_world import INFY, SECOND, TOKEN, World, holding
 from tradealgo.domain.orders import Intent, OrderState, Side
 from tradealgo.domain.state import Action, Alert, KillState, TradingState
 from tradealgo.gatekeeper.kite import BrokerTrade
-from tradealgo.gatekeeper.messages import Kind
+from tradealgo.gatekeeper.messages import Kind, PricesSeen
 
 
 def alerts(world: World, code: str) -> list[Alert]:
@@ -96,9 +96,9 @@ def test_what_stays_unfilled_of_an_exit_is_asked_for_again() -> None:
 
 
 def test_a_denied_exit_is_asked_for_again() -> None:
-    """No price to make a limit from: nothing was sent, and the position is still there to be told of."""
+    """The exchange's time isn't known: nothing was sent, and the position is still there to be told of."""
     world = holding()
-    world.gate.book.prices.clear()
+    world.gate.book.ts_event = 0
     world.ask(INFY, 0, Intent.EXIT)
     world.advance(SECOND // 2)
     assert exits(world) == []
@@ -106,6 +106,38 @@ def test_a_denied_exit_is_asked_for_again() -> None:
     world.tick_all()
     world.advance(2 * SECOND)
     world.fill_some(1.0)
+    world.rest()
+    assert world.position[TOKEN] == 0
+
+
+def test_after_a_restart_an_exit_goes_without_a_tick() -> None:
+    """Its instrument is silent since; the broker's own positions tell a price."""
+    world = holding()
+    others = [(t, p) for t, p in world.prices.items() if t != TOKEN]
+    world.tick_all = lambda: world.give(  # type: ignore[method-assign]
+        PricesSeen([(t, p, world.now) for t, p in others], world.now)
+    )
+    world.crash()
+    world.advance(2 * SECOND)
+    assert TOKEN not in world.gate.book.prices
+    world.ask(INFY, 0, Intent.EXIT)
+    world.advance(SECOND // 2)
+    world.fill_some(1.0)
+    assert world.position[TOKEN] == 0
+
+
+@pytest.mark.parametrize("fault", ["timeout_before", "timeout_after_accept", "late_show"])
+def test_an_exit_waits_for_no_entry_of_unknown_fate(fault: str) -> None:
+    """Ten held, five more asked for, no answer, the book unread: the exit leaves at once, and what the entry brought follows."""
+    world = holding()
+    world.message_fault, world.call_fault, world.query_fails = "drop", fault, True
+    world.ask(INFY, 15)
+    world.advance(int(world.limits.call_timeout_s * SECOND) + SECOND)
+    assert world.gate.book.unknown
+    world.ask(INFY, 0, Intent.EXIT)
+    world.advance(2 * SECOND)
+    sold = sum(o.quantity for o in world.orders.values() if o.side is Side.SELL)
+    assert sold >= 10
     world.rest()
     assert world.position[TOKEN] == 0
 

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 from gate_world import CALL, INFY, INSTRUMENTS, RELIANCE
-from test_gatekeeper_checks import DAY, SECOND, TEN, book, code, hold, leave, request, state
+from test_gatekeeper_checks import DAY, SECOND, TEN, book, code, hold, leave, put, request, state
 
 from tradealgo.domain.hours import at
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.domain.limits import Limits
-from tradealgo.domain.orders import Intent, OrderRequest, Side
+from tradealgo.domain.orders import Intent, OrderRequest, OrderState, Side
 from tradealgo.domain.state import TradingState
 from tradealgo.gatekeeper.book import Book
 from tradealgo.gatekeeper.checks import decide
@@ -127,6 +127,18 @@ def test_no_price_is_said_first() -> None:
     made = Book(INSTRUMENTS, 1e6)
     made.take_prices([(RELIANCE.instrument_token, 2_900.0, TEN)], TEN)
     assert code(request(), made) == "NO_PRICE"
+
+
+def test_an_exit_needs_a_price_but_no_tick() -> None:
+    """After a restart the broker's own price, or that of the last fill, will do; where there is none it can't go."""
+    made = Book(INSTRUMENTS, 1e6)
+    made.take_prices([(RELIANCE.instrument_token, 2_900.0, TEN)], TEN)
+    put(made, INFY, Side.BUY, 10, OrderState.FILLED, filled=10)
+    assert code(leave(), made) == "NO_PRICE"
+    made.take_quote(INFY.instrument_token, 1_500.0, TEN)
+    assert code(leave(), made) == "SUBMIT"
+    made.quotes.clear()
+    assert code(leave(), hold(made, INFY, 10)) == "SUBMIT"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tradealgo.domain.orders import DUPLICATE, SUBMIT, Intent, OrderRequest, Verdict
+from tradealgo.domain.orders import DUPLICATE, SUBMIT, Intent, OrderRequest, OrderState, Verdict
 from tradealgo.domain.state import KillState
 from tradealgo.gatekeeper.baskets import ROLLBACK, Baskets
 from tradealgo.gatekeeper.breaker import CLOSED, Breaker
@@ -20,7 +20,9 @@ from tradealgo.gatekeeper.situation import Denial, Deny, GateState, Submit
 
 SECOND_NS = 1_000_000_000
 #: Read often (see `core`).
-ENTRY, ARMED, REQUEST, VERDICT = Intent.ENTRY, KillState.ARMED, Kind.REQUEST, Kind.VERDICT
+ENTRY, UNKNOWN, ARMED, REQUEST, VERDICT = (
+    Intent.ENTRY, OrderState.UNKNOWN, KillState.ARMED, Kind.REQUEST, Kind.VERDICT
+)  # fmt: skip
 #: Denials of what this session's strategy never said, or not today: no word of it.
 VOID = frozenset(
     {DUPLICATE, "BAD_ID", "BAD_QUANTITY", "BAD_PRICE", "BAD_INTENT", "WRONG_SESSION", "NO_LEASE", "UNKNOWN_INSTRUMENT",
@@ -127,13 +129,19 @@ class Intake:
 
     def _must_wait(self, request: OrderRequest) -> bool:
         """While an own order works on the other side, which may fill yet and must not trade with this one; and an entry
-        while an exit works on its own side, so that the exit can't end as an entry nor the entry as an exit.
+        while an exit works on its own side, so that the exit can't end as an entry nor the entry as an exit. An exit waits
+        for no entry whose fate is unknown: that may last, and what it fills is got rid of once it is known.
         """
         working = self.book.working_in(request.instrument_token)
         if not working or self.state.kill is not ARMED or self._age_s(request) > self.limits.entry_max_age_s:
             return False
         side, intent = request.side, request.intent
         blocking = [o for o in working if o.side is not side or o.intent is not intent]
+        if intent is not ENTRY and self.book.unknown and self.book.position(request.instrument_token) * side.sign < 0:
+            lost = [o for o in blocking if o.state is UNKNOWN and o.intent is ENTRY and o.side is not side]
+            for order in lost:
+                self.lifecycle.want_cancelled(order)  # once it is known where it is
+            blocking = [o for o in blocking if o not in lost]
         held_since = self._held_since.setdefault(request.request_id, self.context.now)
         if self.context.now - held_since > self.limits.superseded_after_s * SECOND_NS:
             for order in blocking:

@@ -20,12 +20,14 @@ def longest_age(stale_price_s: float, speed: float) -> float:
 
 
 def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now: int) -> Denial | None:
-    """Age by the wall clock since the instrument last ticked. An exit goes on an old price: it is chased afterwards."""
+    """Age by the wall clock since the instrument last ticked. An exit goes on an old price, or on the broker's where no tick
+    has come since a restart: it is chased afterwards.
+    """
     price = book.prices.get(proposal.request.instrument_token)
+    if proposal.exits and book.last_price(proposal.request.instrument_token) > 0:
+        return None
     if price is None:
         return Denial("NO_PRICE", f"no tick of {proposal.request.instrument} has come yet")
-    if proposal.exits:
-        return None
     age = (now - price.ts_init) / SECOND_NS
     limit = longest_age(limits.stale_price_s, state.terms.speed)
     if age > limit:
