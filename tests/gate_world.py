@@ -121,6 +121,7 @@ class World:
         self.call_fault = "ok"
         self.message_fault = "ok"
         self.query_fails = False
+        self.unread: Query | None = None  # a book that can't be read
         self.lag = 0
         self.crash_next = ""
         self.arrivals: Counter[int] = Counter()
@@ -342,7 +343,7 @@ class World:
     def look(self, query: Query, asked: int) -> None:
         """The book as it is when the question arrives."""
         epoch = self.epoch
-        if self.query_fails:
+        if self.query_fails or query is self.unread:
             event: Any = m.QueryFailed(query=query, text="down")
         elif query is Query.ORDERS:
             rows = [o.row() for o in self.orders.values() if o.shows_at <= self.now]
@@ -511,7 +512,7 @@ class World:
     def rest(self) -> None:
         """No more faults: everything works out, and the books agree to the paisa."""
         self.call_fault = self.message_fault = "ok"
-        self.query_fails, self.lag, self.crash_next = False, 0, ""
+        self.query_fails, self.unread, self.lag, self.crash_next = False, None, 0, ""
         for _ in range(120):
             self.advance(SECOND, step=100 * MS)
             self.tick_all()
@@ -633,7 +634,7 @@ class World:
         elif roll < 0.69:
             self.crash_next = rng.choice(CRASHES)
         elif roll < 0.71:
-            self.query_fails = not self.query_fails
+            self.query_fails, self.unread = not self.query_fails, rng.choice((None, *Query))
         elif roll < 0.72:
             self.say(rng.choice((Action.KILL, Action.HALT, Action.RESUME, Action.RESUME)))
         elif roll < 0.74:

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tradealgo.domain.orders import Intent
 from tradealgo.domain.state import Action, KillState
 from tradealgo.gatekeeper import messages as m
+from tradealgo.gatekeeper.kite import Query
 
 SOAK = bool(os.environ.get("TRADEALGO_SOAK"))
 DONE: Counter[str] = Counter()
@@ -66,6 +67,10 @@ class GateMachine(RuleBasedStateMachine):
     @rule(fails=st.booleans())
     def questions_fail(self, fails):
         self.world.query_fails = fails
+
+    @rule(query=st.sampled_from((None, *Query)))
+    def one_book_fails(self, query):
+        self.world.unread = query
 
     @rule(at=st.sampled_from(CRASHES))
     def crash(self, at):

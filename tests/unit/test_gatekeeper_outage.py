@@ -8,9 +8,10 @@ import pytest
 from gate_world import INFY, MS, SECOND, World
 
 from tradealgo.domain.limits import Limits
-from tradealgo.domain.orders import Intent
+from tradealgo.domain.orders import Intent, Side
 from tradealgo.domain.state import Action, Beat, KillState, Module
 from tradealgo.gatekeeper import messages as m
+from tradealgo.gatekeeper.kite import Query
 from tradealgo.gatekeeper.messages import Outcome
 from tradealgo.gatekeeper.shell import beat_state
 from tradealgo.sentinel.core import is_denied
@@ -103,3 +104,55 @@ def test_a_refused_token_is_said_in_the_beat() -> None:
     world.pass_time(8)
     assert beat_state(world.gate) == "READY"
     assert not world.position[INFY.instrument_token]
+
+
+@pytest.mark.parametrize("unread", [Query.ORDERS, Query.TRADES, Query.POSITIONS])
+def test_after_a_restart_the_kill_needs_positions_alone(unread: Query) -> None:
+    """One of the broker's books can't be read: after five seconds the exits leave, and a person is told. Unseen nothing is
+    sold. Flat is said once the book is back.
+    """
+    world = holding()
+    world.unread = unread
+    world.crash()
+    world.pass_time(1)
+    world.say(Action.KILL)
+    world.pass_time(3)
+    assert world.position[INFY.instrument_token] == 10
+    world.pass_time(7)
+    assert world.position[INFY.instrument_token] == (10 if unread is Query.POSITIONS else 0)
+    assert ("KILL_BLIND" if unread is Query.POSITIONS else "KILL_UNREAD") in world.alerts()
+    assert (world.gate.killer.status.state is KillState.LOCKED) == (unread is Query.TRADES)
+    world.unread = None
+    world.pass_time(15)
+    assert world.gate.killer.status.state is KillState.LOCKED
+    assert world.position[INFY.instrument_token] == 0
+
+
+@pytest.mark.parametrize("unread", [Query.ORDERS, Query.TRADES])
+def test_a_kill_without_a_book_sells_no_more_than_the_account_holds(unread: Query) -> None:
+    """Four of ten were closed by hand while the process was dead; positions lag, exits fill in parts."""
+    world = holding()
+    world.unread, world.lag = unread, 1 * SECOND
+    world.position[INFY.instrument_token] -= 4
+    world.crash()
+    world.say(Action.KILL)
+    for _ in range(60):
+        world.advance(SECOND // 2, step=50 * MS)
+        world.tick_all()
+        world.fill_some(0.5)  # insists that no exit raises risk
+    assert world.position[INFY.instrument_token] == 0
+
+
+def test_a_kill_without_a_book_leaves_an_exit_of_unknown_fate_alone() -> None:
+    """Its answer was lost with the process: it may fill yet, so no second one leaves while the orders can't be read."""
+    world = holding()
+    world.message_fault, world.call_fault = "drop", "timeout_after_accept"
+    world.ask(INFY, 0, Intent.EXIT)
+    world.advance(SECOND // 10)
+    world.unread = Query.ORDERS
+    world.crash()
+    world.say(Action.KILL)
+    world.advance(12 * SECOND)
+    assert sum(o.side is Side.SELL for o in world.orders.values()) == 1
+    world.rest()
+    assert world.position[INFY.instrument_token] == 0

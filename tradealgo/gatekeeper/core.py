@@ -197,6 +197,8 @@ class Gate:
         if not self._is_ready:
             asked = (self.killer.orders_asked, self._trades_asked, self.killer.positions_asked)
             self._is_ready = min(asked) >= self.started > 0
+            if self._is_ready:
+                self.killer.all_read()
         return self._is_ready
 
     @property
@@ -480,7 +482,7 @@ class Gate:
             if self.book.awake or now > self.lifecycle.next_due:
                 self.lifecycle.tend()
         finally:
-            if ready:
+            if ready or (not killer.is_armed and killer.goes_on(self.started)):
                 if not killer.is_armed:
                     killer.work()
                 if self.calls.queued:

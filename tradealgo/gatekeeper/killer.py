@@ -23,6 +23,8 @@ SECOND_NS = 1_000_000_000
 LONGEST_WAIT_NS = 30 * SECOND_NS
 #: The kill's first exits wait this long for the broker's positions.
 LOOK_FIRST_NS = SECOND_NS
+#: After a start the kill waits this long for all of the broker's books.
+BOOKS_NS = 5 * SECOND_NS
 #: Between two looks at what a person must close.
 LOOK_AGAIN_NS = 5 * SECOND_NS
 #: Exits of one instrument that fail before a person is told.
@@ -59,6 +61,7 @@ class Killer:
         self._attempts: dict[int, int] = {}
         self._not_before: dict[int, int] = {}
         self._judged = 0
+        self._is_unread = False
 
     @property
     def is_active(self) -> bool:
@@ -125,6 +128,29 @@ class Killer:
         if self.status.state is KillState.FLATTENING:
             self._prove()
 
+    def goes_on(self, started: int) -> bool:
+        """Whether the kill goes on although not all of the broker's books could be read since the start: some seconds later,
+        if positions were. What was closed meanwhile nobody knows without them: so unseen it exits nothing.
+        """
+        self._is_unread = self.is_active and self._context.now - started >= BOOKS_NS
+        if not self._is_unread:
+            return False
+        if self.positions_asked < started:
+            text = "the kill sells nothing unseen: the account's positions can't be read since the start; close them yourself"
+            self._context.alert(Level.CRITICAL, "KILL_BLIND", text)
+            return False
+        text = (
+            "the kill goes on, though the broker's orders or trades can't be read since the start: look at the account"
+        )
+        self._context.alert(Level.CRITICAL, "KILL_UNREAD", text)
+        return True
+
+    def all_read(self) -> None:
+        """All of the broker's books have been read since the start."""
+        self._is_unread = False
+        for code in ("KILL_BLIND", "KILL_UNREAD"):
+            self._context.resolve(code, "the broker's books have been read")
+
     def _watch(self) -> None:
         """Locked is not asleep: a late fill, a late order or a late sight of a position starts it again. What our own book
         held at the proof, the broker's did not.
@@ -140,8 +166,15 @@ class Killer:
         if self.positions_asked <= max(self.status.ts_flat, self._judged):
             return False
         self._judged = self.positions_asked
+        return self._has_exits()
+
+    def _has_exits(self) -> bool:
+        """Whether there is something to exit of what our own book holds."""
         held = ((t, self._book.position(t)) for t in self._book.open_tokens())
         return any(self.believed(t, abs(n), Side.SELL if n > 0 else Side.BUY) > 0 for t, n in held)
+
+    def _is_lagging(self) -> bool:
+        return is_lagging(self._own_net(), self._book, self.positions_asked)
 
     # ------------------------------------------------------------------ flattening
 
@@ -178,8 +211,11 @@ class Killer:
 
     def believed(self, token: int, ours: int, side: Side) -> int:
         """No more than the account holds on that side: as last seen, and what the broker says of ours where that is newer
-        than our last fill.
+        than our last fill. Where its books can't be read, only what newer positions show.
         """
+        if self._is_unread and (self.positions_asked <= self._book.changed_at or self._is_lagging()):
+            self._queries.want(Query.POSITIONS)
+            return 0
         seen = self._book.in_account(token) + self._book.doubted.get(token, 0)
         most = min(ours, max(seen * -side.sign, 0))
         if self.positions_asked <= self._book.changed_at:
@@ -226,7 +262,7 @@ class Killer:
             self._queries.want(Query.POSITIONS)
         if min(self.orders_asked, self.positions_asked) <= seen or self.positions_asked == self._judged:
             return
-        if is_lagging(self._own_net(), self._book, self.positions_asked):
+        if self._is_lagging():
             self._queries.want(Query.POSITIONS, at=self._context.now + SECOND_NS // 4)
             return
         self._judged = self.positions_asked
