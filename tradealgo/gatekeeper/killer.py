@@ -270,11 +270,12 @@ class Killer:
         if held:
             self._context.note("NOT_FLAT", "the broker still shows positions", **held)
             wait = SECOND_NS // 2
-            if not self._book.open_tokens():
+            if not self._has_exits():
                 wait = LOOK_AGAIN_NS
                 self._context.alert(
                     Level.CRITICAL, "KILL_NOT_OURS",
-                    f"not flat: the account holds {held}, which no order of ours explains; close it yourself",
+                    f"not flat: the account holds {held}, which no order of ours explains, or which was converted to another product "
+                    "and which no order of ours closes; close it yourself",
                 )  # fmt: skip
             self._queries.want(Query.TRADES, Query.ORDERS, Query.POSITIONS, at=self._context.now + wait)
             return

@@ -62,7 +62,7 @@ def own_net(positions: list[BrokerPosition], trades: list[BrokerTrade], book: Bo
 
 def unproven(positions: list[BrokerPosition], trades: list[BrokerTrade], book: Book) -> dict[str, int]:
     """Positions of the account in our instruments that aren't proven to be others': all but those which foreign trades
-    explain wholly, on a side that we never held.
+    explain wholly, on a side that we never held. What is missing of ours may be there as another product.
     """
     parts, raw = split(trades, book), raw_net(positions)
     found = {}
@@ -73,19 +73,26 @@ def unproven(positions: list[BrokerPosition], trades: list[BrokerTrade], book: B
         foreign = net * part.foreign > 0 and abs(net) <= abs(part.foreign) and sign not in part.signs
         if net and not foreign:
             found[name] = net
+        elif units := _converted(positions, name, part.ours if name in parts else book.position(token), net):
+            found[name] = units
     return found
+
+
+def _converted(positions: list[BrokerPosition], name: str, ours: int, net: int) -> int:
+    """Units, signed, of ours that intraday positions lack and that another product has, on the same side. A conversion is no
+    trade, and no intraday order closes what was converted.
+    """
+    sign = 1 if ours > 0 else -1
+    others = sum(p.quantity for p in positions if p.instrument == name and p.product != Product.INTRADAY)
+    return sign * max(min(sign * ours - max(sign * net, 0), sign * others), 0)
 
 
 def mismatches(net: dict[str, int], book: Book) -> dict[str, tuple[int, int]]:
-    """(ours, the broker's) of each instrument in which they differ."""
-    names = set(net) | {book.instruments[t].key for t in book.own_tokens()}
-    found = {}
-    for name in sorted(names):
-        instrument = book.by_key.get(name)
-        ours = book.position(instrument.instrument_token) if instrument else 0
-        if ours != net.get(name, 0):
-            found[name] = (ours, net.get(name, 0))
-    return found
+    """(ours, the broker's) of each instrument that an order of ours has been in and in which they differ. What a person does in
+    others is no concern of ours.
+    """
+    pairs = {book.instruments[t].key: book.position(t) for t in book.own_tokens()}
+    return {name: (ours, net.get(name, 0)) for name, ours in sorted(pairs.items()) if ours != net.get(name, 0)}
 
 
 def not_ours(positions: list[BrokerPosition], book: Book) -> dict[str, int]:
