@@ -317,7 +317,7 @@ class World:
             insist(abs(after) <= abs(before), f"an exit raised risk: {before} to {after} by {order.tag}")
         self.trades.append(
             BrokerTrade(
-                trade_id=f"T{len(self.trades) + 1}", order_id=order.order_id, instrument=order.instrument,
+                trade_id=f"T{sum(t.instrument_token == order.token for t in self.trades) + 1}", order_id=order.order_id, instrument=order.instrument,
                 instrument_token=order.token, side=order.side, quantity=quantity, price=price, product="MIS",
                 ts=self.now,
             )

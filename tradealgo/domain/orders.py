@@ -154,7 +154,7 @@ class Order(Shown, msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Fill(Shown, msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One execution. `trade_id` is the broker's: the same id twice is the same fill. `price` in rupees."""
+    """One execution. `trade_id` is the broker's: the same id twice, of the same order, is the same fill. `price` in rupees."""
 
     trade_id: str
     tag: str

@@ -74,7 +74,7 @@ class Portfolio:
         self._instruments = instruments
         self._positions: dict[int, Position] = {}  # at the price of their last change: see `_last`
         self._last: dict[int, float] = {}  # rupees
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()  # order and trade: each exchange numbers its own trades
         self._order_turnover: dict[str, int] = {}
         self.charges = Charges()
         self.gross_pnl = 0  # paise before charges
@@ -83,10 +83,11 @@ class Portfolio:
         self.paid = 0  # paise: purchases less sales
 
     def apply(self, fill: Fill) -> bool:
-        """Book one fill. Returns False, and changes nothing, for a `trade_id` already booked."""
-        if fill.trade_id in self._seen:
+        """Book one fill. Returns False, and changes nothing, for a trade of an order that is booked already."""
+        name = fill.order_id, fill.trade_id
+        if name in self._seen:
             return False
-        self._seen.add(fill.trade_id)
+        self._seen.add(name)
         token, paise = fill.instrument_token, round(fill.price * 100)
         value = paise * fill.quantity
         self._charge(fill, value)

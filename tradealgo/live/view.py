@@ -51,7 +51,7 @@ class SessionView:
         self.controls: list[Control] = []
         self.last_prices: dict[int, float] = {}
         self.latencies = Latencies()
-        self._trade_ids: set[str] = set()
+        self._trade_ids: set[tuple[str, str]] = set()
         self._book: tuple[int, Portfolio] | None = None
         self._take: dict[Stream, Callable[[Any], object]] = {
             Stream.TICKS: self._take_ticks,
@@ -97,8 +97,9 @@ class SessionView:
         self.orders[order.tag] = order
 
     def _take_fill(self, fill: Fill) -> None:
-        if fill.trade_id not in self._trade_ids:
-            self._trade_ids.add(fill.trade_id)
+        name = fill.order_id, fill.trade_id
+        if name not in self._trade_ids:
+            self._trade_ids.add(name)
             self.fills.append(fill)
 
     def _take_mtm(self, point: MtmPoint) -> None:
