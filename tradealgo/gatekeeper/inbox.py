@@ -13,11 +13,14 @@ from tradealgo.bus.codec import TickFrame, decode
 from tradealgo.bus.keys import GATEKEEPER_GROUP, Stream, stream_key
 from tradealgo.bus.redis_bus import Bus, Raw
 from tradealgo.domain.errors import BadFrame
+from tradealgo.domain.hours import ist_text
+from tradealgo.domain.ticks import FLAG_CACHED
 from tradealgo.gatekeeper import kite
 from tradealgo.gatekeeper.messages import (
     BadRequest,
     ControlReceived,
     Event,
+    Faulted,
     OrderSeen,
     PricesSeen,
     RequestReceived,
@@ -28,18 +31,28 @@ RETRY_S = 0.2
 #: Frames of the recent past that give a restarted Gatekeeper its prices.
 SEED_FRAMES = 200
 CONSUMER = "gatekeeper"
+#: A live tick's exchange time so far ahead of when it came in is an error: no two clocks are so far apart.
+AHEAD_NS = 3_600_000_000_000
+#: How old a cached tick counts as: nobody knows, but it isn't fresh.
+CACHED_AGE_NS = 60_000_000_000
 
 #: Takes an event, and for a request the entry to acknowledge once it is journaled.
 Sink = Callable[[Event, bytes | None], None]
 
 
 class Inbox:
-    """Reads until cancelled; a lost bus is waited for. Bad entries become events or are counted, never block."""
+    """Reads until cancelled; a lost bus is waited for. Bad entries become events or are counted, never block.
 
-    def __init__(self, bus: Bus, sink: Sink, *, control_after: bytes) -> None:
-        self._bus, self._sink = bus, sink
+    Args:
+        live: whether the exchange's clock is the one of the present; a paper exchange has its own.
+    """
+
+    def __init__(self, bus: Bus, sink: Sink, *, control_after: bytes, live: bool = False) -> None:
+        self._bus, self._sink, self._live = bus, sink, live
         self._control_after = control_after or b"0"
         self.bad_entries = 0
+        self._ticked: set[int] = set()  # tokens of which a tick has come that wasn't a cached one
+        self._is_timely = self._is_ahead_told = False
 
     async def run(self) -> None:
         """All readers at once."""
@@ -106,9 +119,45 @@ class Inbox:
             except BadFrame:
                 self.bad_entries += 1
                 continue
-            ticks = frame.ticks
-            columns = (ticks[name].tolist() for name in ("instrument_token", "last_price", "ts_event"))
-            self._sink(PricesSeen(list(zip(*columns, strict=True)), frame.ts_init), None)
+            self._take_frame(frame)
+
+    def _take_frame(self, frame: TickFrame) -> None:
+        ticks, ts_init = frame.ticks, frame.ts_init
+        tokens, lasts, times = (ticks[name].tolist() for name in ("instrument_token", "last_price", "ts_event"))
+        if self._live:
+            times = self._believed(tokens, times, ts_init)
+        prices = list(zip(tokens, lasts, times, strict=True))
+        if ticks["flags"].any():
+            is_cached = (ticks["flags"] & FLAG_CACHED).tolist()
+            # After a gap what is known is newer: from ticks, or from the broker where they failed
+            cached = [p for p, old in zip(prices, is_cached, strict=True) if old and p[0] not in self._ticked]
+            prices = [p for p, old in zip(prices, is_cached, strict=True) if not old]
+            if cached:
+                self._sink(PricesSeen(cached, ts_init - CACHED_AGE_NS), None)
+        self._ticked.update([p[0] for p in prices])
+        if prices:
+            self._sink(PricesSeen(prices, ts_init), None)
+
+    def _believed(self, tokens: list[int], times: list[int], ts_init: int) -> list[int]:
+        """Exchange times, with 0 for those that lie far ahead: one of them would end the session's day. Where no tick was ever
+        timely it is this machine's clock that is wrong.
+        """
+        latest = ts_init + AHEAD_NS
+        newest = max(times, default=0)
+        if newest <= latest:
+            self._is_timely = self._is_timely or newest > 0
+            return times
+        self._is_timely = self._is_timely or any(0 < t <= latest for t in times)
+        if not self._is_timely:
+            return times
+        if not self._is_ahead_told:
+            self._is_ahead_told = True
+            told, text = ist_text(newest, "%d %b %H:%M"), ist_text(ts_init, "%d %b %H:%M")
+            token = tokens[times.index(newest)]
+            self._sink(
+                Faulted(f"a tick of instrument {token} says {told}, at {text} IST: such times are ignored"), None
+            )
+        return [t if t <= latest else 0 for t in times]
 
     async def _updates(self) -> None:
         """From now on: what came before is in the order book, which is read at the start."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from tradealgo.bus.redis_bus import Bus
-from tradealgo.config import BrokerSession, Manifest, SessionDir, token_file
+from tradealgo.config import BrokerSession, Manifest, Mode, SessionDir, token_file
 from tradealgo.domain.hours import EPOCH
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.state import Action, Control
@@ -270,7 +270,8 @@ async def gatekeeper(process: Process) -> None:
         process.state = "RECONCILING"
         await shell.start()
         connect(shell, process.bus)
-        shell.inbox = Inbox(process.bus, shell.put, control_after=shell.gate.people.cursor.encode())
+        after, live = shell.gate.people.cursor.encode(), process.manifest.mode is Mode.LIVE
+        shell.inbox = Inbox(process.bus, shell.put, control_after=after, live=live)
         async with asyncio.TaskGroup() as group:
             group.create_task(shell.run())
             group.create_task(_report(shell, process))
