@@ -116,7 +116,7 @@ def check_states(gate: Gate) -> None:
     book, killer = gate.book, gate.killer
     assert killer.is_armed == (killer.status.state is KillState.ARMED)
     assert gate.overrides.trading is strictest(*(o.state for o in gate.overrides._found.values()))
-    asked = killer.orders_asked, gate._trades_asked, killer.positions_asked
+    asked = killer.orders_asked, gate.trades_asked, killer.positions_asked
     assert gate.ready == (min(asked) >= gate.started > 0)
     for token, hours in book._hours.items():
         assert hours == market_hours(book.instruments[token], ist_date(book.ts_event))

@@ -29,6 +29,7 @@ from tradealgo.gatekeeper import messages as m
 from tradealgo.gatekeeper.book import Book, Foreign
 from tradealgo.gatekeeper.breaker import Breaker, BreakerState
 from tradealgo.gatekeeper.calls import Calls
+from tradealgo.gatekeeper.comparison import Comparison
 from tradealgo.gatekeeper.context import Context
 from tradealgo.gatekeeper.intake import Intake
 from tradealgo.gatekeeper.killer import Killer
@@ -42,7 +43,7 @@ from tradealgo.gatekeeper.people import People
 from tradealgo.gatekeeper.protection import Protection
 from tradealgo.gatekeeper.pursuit import Pursuit
 from tradealgo.gatekeeper.queries import Queries
-from tradealgo.gatekeeper.reconcile import is_lagging, is_quiet, mismatches, not_ours, outside, own_net, told, unproven
+from tradealgo.gatekeeper.reconcile import own_net, unproven
 from tradealgo.gatekeeper.settling import Settling
 from tradealgo.gatekeeper.situation import GateState, Terms
 
@@ -77,7 +78,7 @@ class Gate:
         self.lifecycle = Lifecycle(self.context, self.orders, self.calls, self.queries)
         self.meter = Meter(self.context)
         self.killer = Killer(
-            self.context, self.orders, self.calls, self.queries, self.lifecycle, self._own_net, self._unproven
+            self.context, self.orders, self.calls, self.queries, self.lifecycle, self.own_net, self._unproven
         )
         self.state = GateState(terms)
         self.intake = Intake(self.context, self.orders, self.calls, self.lifecycle, self.breaker, self.state, self.look)
@@ -88,14 +89,12 @@ class Gate:
             self.context, self.orders, self.calls, self.lifecycle, self.intake, self.pursuit, self.killer, self.overrides
         )  # fmt: skip
         self.settling = Settling(self.context, self.orders, self.killer, self.overrides)
+        self.comparison = Comparison(self)
         self.people = People(self)
         self.started = 0
         self._is_ready = False
-        self._unjudged: m.PositionsSeen | None = None  # positions that wait for an order book
         self._trades: list[BrokerTrade] = []
-        self._trades_asked = 0
-        self.unmatched = 0
-        self._next_count = 0
+        self.trades_asked = 0
         self.loss_base = 0
         self._next_probe = 0
         self._told: SessionState | None = None  # without its time
@@ -195,7 +194,7 @@ class Gate:
     def ready(self) -> bool:
         """Whether the broker's orders, trades and positions have been read since the start."""
         if not self._is_ready:
-            asked = (self.killer.orders_asked, self._trades_asked, self.killer.positions_asked)
+            asked = (self.killer.orders_asked, self.trades_asked, self.killer.positions_asked)
             self._is_ready = min(asked) >= self.started > 0
             if self._is_ready:
                 self.killer.all_read()
@@ -338,18 +337,17 @@ class Gate:
         if self.lifecycle.take_missing(event, present, self.started):
             self.overrides.put("reconciliation", TradingState.REDUCING, "an order vanished from the broker's book")
         self.killer.orders_asked = event.asked
-        if self._unjudged is not None:
-            self._judge(self._unjudged)
+        self.comparison.judge_again()
 
     def _take_trades(self, event: m.TradesSeen) -> None:
         self.queries.answered(TRADES)
-        self._trades, self._trades_asked = event.rows, event.asked
+        self._trades, self.trades_asked = event.rows, event.asked
         for row in event.rows:
             self.orders.take_trade(row)
         if not self.book.all_booked:
             self.queries.want(Query.TRADES, at=self.context.now + SECOND_NS // 4)
 
-    def _own_net(self) -> dict[str, int]:
+    def own_net(self) -> dict[str, int]:
         return own_net(self.killer.positions, self._trades, self.book)
 
     def _unproven(self) -> dict[str, int]:
@@ -361,54 +359,7 @@ class Gate:
         for row in event.rows:
             if row.instrument in self.book.by_key:
                 self.book.take_quote(self.book.by_key[row.instrument].instrument_token, row.last_price, event.asked)
-        self._judge(event)
-
-    def _judge(self, event: m.PositionsSeen) -> None:
-        """Compare positions with ours. Where they differ while orders work, one of these may have filled: the order book, asked
-        for afterwards, says it first.
-        """
-        self._unjudged, book = None, self.book
-        net = self._own_net()
-        found = mismatches(net, book)
-        if is_quiet(book, event.asked):
-            others, doubted = outside(event.rows, book, event.asked)
-            if book.working and (others != book.outside or found) and self.killer.orders_asked <= event.asked:
-                self._unjudged = event
-                self.queries.want(Query.ORDERS)
-                return
-            book.doubted = doubted
-            if others != book.outside:
-                book.outside = others
-                self.queries.want(Query.TRADES, Query.POSITIONS)
-        is_clear = self.ready and is_quiet(book, min(event.asked, self._trades_asked))
-        if not is_clear or is_lagging(net, book, event.asked):
-            if is_clear or self.unmatched or "start" in self.overrides:
-                self.queries.want(Query.TRADES, Query.POSITIONS, at=self.context.now + SECOND_NS)
-            return
-        if not found:
-            self.unmatched = 0
-            self.context.resolve("POSITIONS", "the broker's positions match ours again")
-            self.overrides.lift("reconciliation")
-            if "start" in self.overrides:
-                for name, units in not_ours(event.rows, self.book).items():
-                    text = (
-                        f"the account holds {units:+d} {name} that this session did not trade: nothing here guards it"
-                    )
-                    self.context.alert(Level.CRITICAL, f"NOT_OURS:{name}", text)
-                self.overrides.lift("start")
-            return
-        if self.context.now < self._next_count:
-            return
-        self.unmatched += 1
-        wait = min(1 << self.unmatched, 60) * SECOND_NS
-        self._next_count = self.context.now + wait
-        self.queries.want(Query.ORDERS, Query.TRADES, Query.POSITIONS, at=self._next_count)
-        self.context.note("MISMATCH", told(found), count=self.unmatched)
-        if self.unmatched >= 2:
-            self.overrides.put("reconciliation", TradingState.REDUCING, told(found))
-            self.context.alert(Level.CRITICAL, "POSITIONS", f"positions can't be explained: {told(found)}")
-        if self.unmatched >= self.limits.reconcile_failures:
-            self.trip(KillCause.RECONCILIATION, told(found))
+        self.comparison.judge(event)
 
     def _take_margins(self, event: m.MarginsSeen) -> None:
         self.queries.answered(Query.MARGINS)

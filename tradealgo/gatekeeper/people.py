@@ -40,7 +40,7 @@ class People:
                 for order in gate.book.working_risk():  # the kill's exits go on
                     gate.lifecycle.want_cancelled(order)
             case Action.RESUME:
-                gate.unmatched = 0
+                gate.comparison.unmatched = 0
                 for source in ("person", "reconciliation", "doubled", "start"):
                     gate.overrides.lift(source)
                 gate.pursuit.again()
@@ -68,7 +68,7 @@ class People:
             RearmRecord(reason=control.reason, source=control.source, base=gate.loss_base, ts=self._context.now),
         )
         gate.killer.rearm()
-        gate.unmatched = 0
+        gate.comparison.unmatched = 0
 
     def _refusal(self, control: Control) -> str:
         status, now = self._gate.killer.status, self._context.now
