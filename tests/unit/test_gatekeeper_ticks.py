@@ -101,6 +101,16 @@ def test_a_first_tick_that_is_cached_is_a_price_but_no_fresh_one() -> None:
     assert feed.frame((TOKEN, 1_500.0, DAY_START, FLAG_CACHED)) == []
 
 
+def test_a_cached_tick_with_what_was_missed_counts() -> None:
+    """The feed was away for ten seconds, in which the instrument traded: by the exchange's time the cached price is the newer one."""
+    feed = Feed()
+    feed.frame((TOKEN, 1_500.0, DAY_START))
+    later = DAY_START + 9 * SECOND
+    assert feed.frame((TOKEN, 1_380.0, later, FLAG_CACHED), at=later) == [
+        PricesSeen([(TOKEN, 1_380.0, later)], later - CACHED_AGE_NS)
+    ]
+
+
 def test_after_a_gap_the_brokers_price_stands_and_an_entry_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
     """The feed was lost for two minutes, the price fell by 3 %; the socket comes back with the old price."""
     world = World(limits=Limits(breaker_failures=50))

@@ -51,7 +51,7 @@ class Inbox:
         self._bus, self._sink, self._live = bus, sink, live
         self._control_after = control_after or b"0"
         self.bad_entries = 0
-        self._ticked: set[int] = set()  # tokens of which a tick has come that wasn't a cached one
+        self._ticked: dict[int, int] = {}  # by token: the exchange's time of the newest tick that wasn't a cached one
         self._is_timely = self._is_ahead_told = False
 
     async def run(self) -> None:
@@ -129,12 +129,12 @@ class Inbox:
         prices = list(zip(tokens, lasts, times, strict=True))
         if ticks["flags"].any():
             is_cached = (ticks["flags"] & FLAG_CACHED).tolist()
-            # After a gap what is known is newer: from ticks, or from the broker where they failed
-            cached = [p for p, old in zip(prices, is_cached, strict=True) if old and p[0] not in self._ticked]
+            # After a gap it may be what was missed; by the exchange's time one sees whether it is newer than what is known
+            cached = [p for p, old in zip(prices, is_cached, strict=True) if old and p[2] > self._ticked.get(p[0], -1)]
             prices = [p for p, old in zip(prices, is_cached, strict=True) if not old]
             if cached:
                 self._sink(PricesSeen(cached, ts_init - CACHED_AGE_NS), None)
-        self._ticked.update([p[0] for p in prices])
+        self._ticked.update([(p[0], p[2]) for p in prices])
         if prices:
             self._sink(PricesSeen(prices, ts_init), None)
 
