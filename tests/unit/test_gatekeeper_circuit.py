@@ -73,6 +73,20 @@ def test_an_exit_near_the_circuit_limit_is_sold_at_the_last_price(last: float, b
     assert world.refused == 1
 
 
+def test_refused_slices_are_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten slices are refused together; the next ten, at the last price, wait for nothing but the rate budget."""
+    monkeypatch.setattr("tradealgo.gatekeeper.killer.largest_order", lambda instrument: 1)
+    world = held()
+    world.low = 1_350.0
+    world.move_price(TOKEN, -0.1)
+    leave(world, "kill")
+    for _ in range(16):
+        world.advance(SECOND // 2)
+        world.tick_all()
+        world.fill_some(1.0)
+    assert (world.refused, world.position[TOKEN]) == (10, 0)
+
+
 @pytest.mark.parametrize("by", ["kill", "exit"])
 def test_without_buyers_at_the_circuit_limit_it_stands_in_the_queue(by: str) -> None:
     """Three minutes: one order, always there, however often a price beyond it is refused; a restart takes nothing from it."""

@@ -59,6 +59,7 @@ class Killer:
         self.positions_asked = 0
         self.positions: list[BrokerPosition] = []
         self._attempts: dict[int, int] = {}
+        self._rounds: dict[int, int] = {}
         self._not_before: dict[int, int] = {}
         self._judged = 0
         self._is_unread = False
@@ -98,6 +99,7 @@ class Killer:
         self._take(KillEvent.REARM)
         self.status = KillStatus()
         self._attempts.clear()
+        self._rounds.clear()
         self._not_before.clear()
         self._context.resolve("KILL", "the kill switch is armed again")
 
@@ -237,14 +239,14 @@ class Killer:
 
     def _pace(self, token: int) -> None:
         """The first exits follow at once; those after failures ever more slowly."""
-        tries = self._attempts[token]
-        if tries > TELL_AFTER:
-            wait = min(SECOND_NS << min(tries - TELL_AFTER - 1, 8), LONGEST_WAIT_NS)
+        rounds = self._rounds[token] = self._rounds.get(token, 0) + 1  # of slices, which go together
+        if rounds > TELL_AFTER:
+            wait = min(SECOND_NS << min(rounds - TELL_AFTER - 1, 8), LONGEST_WAIT_NS)
             self._not_before[token] = self._context.now + wait
             self._context.alert(
                 Level.CRITICAL,
                 f"KILL_EXIT:{token}",
-                f"{tries} exits of {self._book.instruments[token].key} have not made it flat yet",
+                f"{self._attempts[token]} exits of {self._book.instruments[token].key} have not made it flat yet",
             )
 
     # ------------------------------------------------------------------ proof

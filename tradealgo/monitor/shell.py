@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tradealgo.bus.keys import Stream
-from tradealgo.config import Mode
+from tradealgo.config import FEED_STARTS_NS, Mode
 from tradealgo.domain.hours import is_trading_day, ist_date, market_hours
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.state import Alert, Level
@@ -21,8 +21,6 @@ from tradealgo.monitor.telegram import take_orders
 from tradealgo.process import Process
 
 BLOCK_MS = 250
-#: A live session that is launched in market hours has this long from its instruments to its first tick.
-FEED_STARTS_NS = 30_000_000_000
 #: How often a live session looks which day it is.
 HOURS_EVERY_S = 60.0
 

@@ -21,7 +21,8 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
             f"it is {ist_text(ts)} IST: {proposal.instrument.key} trades {ist_text(hours.open)} to {ist_text(hours.close)}",
             {"ts_event": ts, "open": hours.open, "close": hours.close},
         )
-    is_other_day = state.terms.day not in (0, ist_day(ts))
+    day = state.terms.day
+    is_other_day = day != 0 and day != ist_day(ts)
     if (ts < hours.square_off and not is_other_day) or proposal.request.intent is not Intent.ENTRY:
         return None
     if _reduces(proposal, book):
@@ -31,7 +32,7 @@ def check(proposal: Proposal, book: Book, limits: Limits, state: GateState, now:
             "OTHER_DAY",
             f"it is {ist_text(ts, '%d %b %H:%M')} IST: the session is of another day, which its loss limit and its instruments "
             "are of; stop it, and launch the day's",
-            {"ts_event": ts, "day": state.terms.day},
+            {"ts_event": ts, "day": day},
         )
     return Denial(
         "SQUARE_OFF",
