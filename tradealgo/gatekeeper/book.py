@@ -63,9 +63,8 @@ class Book:
         self.quotes: dict[int, Price] = {}  # from the broker's positions, where ticks fail
         self.foreign: dict[str, Foreign] = {}
         self.outside: dict[int, int] = {}  # units that the account holds beyond ours, signed, as of the last look
-        self.doubted: dict[
-            int, int
-        ] = {}  # the same where the broker's positions may only lag: not believed, not sold either
+        # The same where the broker's positions may only lag: not believed, not sold either
+        self.doubted: dict[int, int] = {}
         self.available: float | None = None  # rupees, the broker's own figure
         self.ts_event = 0
         self.changed_at = 0  # wall clock of the last change of an own order or fill
@@ -79,9 +78,8 @@ class Book:
         self._was: dict[int, list[tuple[int, int]]] = {}  # when a fill was heard of, and the position before it
         self._booked: dict[str, int] = {}
         self._unbooked: dict[str, int] = {}
-        self._likely: dict[
-            str, float
-        ] = {}  # rupees: of them, where the broker names no average before the order is complete
+        # Rupees, of those unbooked: the broker names no average before the order is complete
+        self._likely: dict[str, float] = {}
         # By token, where there is any: the worst quantity as of the last sum, and what that is worth now
         self._units: dict[int, int] = {}
         self._exposure: dict[int, float] = {}

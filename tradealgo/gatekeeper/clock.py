@@ -36,9 +36,8 @@ class Clock:
         self._lead = self._last - self._at
 
     def __call__(self) -> int:
-        wall = (
-            self.wall()
-        )  # first: held up before it looks at the other one, this clock stands for a moment, and doesn't leap
+        # The wall first: held up before it looks at the other one, this clock stands for a moment, and doesn't leap
+        wall = self.wall()
         at = self.steady()
         slow = self._last + (at - self._at) * 3 // 4
         self._at, self._last = at, wall if wall > slow else slow

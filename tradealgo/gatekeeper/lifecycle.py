@@ -209,9 +209,8 @@ class Lifecycle:
         instrument = self._book.instruments[order.instrument_token]
         at_last, kill = last_itself(instrument, order.side, last), order.intent is Intent.KILL
         if order.modifications >= limits.modifications_per_order:
-            if kill and is_further(
-                order.side, at_last, order.price
-            ):  # else it would lose its place in the queue for nothing
+            # Replaced only for a better price: else it would lose its place in the queue for nothing
+            if kill and is_further(order.side, at_last, order.price):
                 self.want_cancelled(order, Intent.KILL)
             return
         price = pursuing_limit(instrument, order.side, last, limits.slippage_fraction, track.chases, beyond=kill)

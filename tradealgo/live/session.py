@@ -35,6 +35,7 @@ from tradealgo.domain.signals import SignalRecord
 from tradealgo.domain.state import Action, Alert, Beat, Control, KillState, Module, MtmPoint, SessionState, TradingState
 from tradealgo.live import leftovers, supervisor
 from tradealgo.live.rows import Rows, Text, some
+from tradealgo.live.snapshot import positions_frame
 from tradealgo.live.view import VIEW_STREAMS, SessionView
 from tradealgo.monitor.rules import READY_STATES
 
@@ -174,7 +175,7 @@ class LiveSession:
         """All instruments that traded, flat ones included, marked at the last price; values in paise (`.df()`: rupees)."""
         view = self.view
         book = self._book
-        return Rows(view.portfolio(book).positions() if book is not None else [], _positions_frame)
+        return Rows(view.portfolio(book).positions() if book is not None else [], positions_frame)
 
     @property
     def orders(self) -> Rows[Order]:
@@ -465,15 +466,6 @@ def _wanted(until: Any, state: str | None) -> str:
     if isinstance(until, str):
         return f"exchange time {until}"
     return state or ("what until= asks for" if until else "RUNNING")
-
-
-def _positions_frame(positions: list[Position]) -> pd.DataFrame:
-    import pandas as pd
-
-    from tradealgo.live.snapshot import position_row
-
-    names = ["instrument", "quantity", "average_price", "last_price", "unrealised", "realised", "pnl"]
-    return pd.DataFrame([position_row(p) for p in positions], columns=names)
 
 
 def attach(session_id: str | None = None) -> LiveSession:

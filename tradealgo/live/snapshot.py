@@ -14,6 +14,8 @@ from tradealgo.domain.portfolio import Position
 from tradealgo.domain.state import Alert, Beat, Module, MtmPoint
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tradealgo.live.view import SessionView
 
 #: Rows of each table that a snapshot carries, newest first.
@@ -128,6 +130,14 @@ def position_row(position: Position) -> dict[str, Any]:
         "realised": position.realised / 100,
         "pnl": position.pnl / 100,
     }
+
+
+def positions_frame(positions: list[Position]) -> pd.DataFrame:
+    """One row an instrument, in rupees; P&L before charges."""
+    import pandas as pd
+
+    names = ["instrument", "quantity", "average_price", "last_price", "unrealised", "realised", "pnl"]
+    return pd.DataFrame([position_row(p) for p in positions], columns=names)
 
 
 def order_row(order: Order) -> dict[str, Any]:
