@@ -11,7 +11,7 @@ from tradealgo.bus.codec import TickFrame, encode_ticks
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent, Side
 from tradealgo.domain.ticks import FLAG_CACHED, empty_ticks
-from tradealgo.gatekeeper.inbox import AHEAD_NS, CACHED_AGE_NS, Inbox
+from tradealgo.gatekeeper.inbox import AHEAD_NS, CACHED_AGE_NS, Inbox, marks
 from tradealgo.gatekeeper.messages import Faulted, Kind, PricesSeen
 
 DAY = 24 * 3_600 * SECOND
@@ -66,6 +66,48 @@ def test_one_tick_a_day_ahead_ends_no_session() -> None:
     assert world.position[TOKEN] == 0
     told = [r.text for k, r in world.journal if k is Kind.NOTE and r.code == "FAULT"]
     assert told == ["a tick of instrument 513 says 21 Nov 10:00, at 20 Nov 10:00 IST: such times are ignored"]
+
+
+@pytest.mark.parametrize(
+    ("last", "bid", "ask", "mark"),
+    [
+        (100.0, 99.95, 100.05, 100.0),
+        (800.0, 99.95, 100.05, 100.05),  # a freak trade, after which the book stands where it stood
+        (0.05, 99.95, 100.05, 99.95),
+        (100.0, 150.0, 152.0, 150.0),  # hasn't traded for minutes; its book has moved
+        (100.0, 100.0, 100.0, 100.0),
+        (800.0, 0.0, 100.05, 800.0),  # one side alone: at a circuit limit
+        (0.05, 99.95, 0.0, 0.05),
+        (24_000.0, 0.0, 0.0, 24_000.0),  # an index
+        (100.0, 101.0, 99.0, 100.0),  # crossed, as before the open
+    ],
+)
+def test_worth_lies_between_bid_and_ask(last: float, bid: float, ask: float, mark: float) -> None:
+    """Where a tick has both."""
+    ticks = empty_ticks(2)
+    ticks["last_price"], ticks["bid_price"], ticks["ask_price"] = last, bid, ask
+    assert marks(ticks).tolist() == [mark, mark]
+
+
+@pytest.mark.parametrize("has_book", [True, False])
+def test_a_freak_trade_trips_no_kill_while_the_book_stands(has_book: bool) -> None:
+    """A long position, one trade at a twentieth of the price. Without a book there is nothing to tell it by."""
+    world = World(limits=Limits(stale_price_s=600.0))
+    feed = Feed(world=world)
+    world.advance(SECOND)
+    feed.frame((TOKEN, 1_500.0, world.now), at=world.now)
+    world.ask(INFY, 100)
+    world.advance(SECOND)
+    world.fill_some(1.0)
+    world.advance(SECOND)
+    freak = empty_ticks(1)
+    freak["instrument_token"], freak["last_price"], freak["ts_event"] = TOKEN, 75.0, world.now
+    if has_book:
+        freak["bid_price"], freak["ask_price"] = 1_499.9, 1_500.1
+    feed.inbox._take_ticks([encode_ticks(TickFrame(freak, world.now))])
+    world.advance(SECOND)
+    assert world.position[TOKEN] == 100
+    assert world.gate.killer.is_armed is has_book
 
 
 @pytest.mark.parametrize(("ahead", "believed"), [(AHEAD_NS, True), (AHEAD_NS + 1, False)])

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+import numpy as np
 import redis
 
 from tradealgo.bus.codec import TickFrame, decode
@@ -123,10 +124,10 @@ class Inbox:
 
     def _take_frame(self, frame: TickFrame) -> None:
         ticks, ts_init = frame.ticks, frame.ts_init
-        tokens, lasts, times = (ticks[name].tolist() for name in ("instrument_token", "last_price", "ts_event"))
+        tokens, times = ticks["instrument_token"].tolist(), ticks["ts_event"].tolist()
         if self._live:
             times = self._believed(tokens, times, ts_init)
-        prices = list(zip(tokens, lasts, times, strict=True))
+        prices = list(zip(tokens, marks(ticks).tolist(), times, strict=True))
         if ticks["flags"].any():
             is_cached = (ticks["flags"] & FLAG_CACHED).tolist()
             # After a gap it may be what was missed; by the exchange's time one sees whether it is newer than what is known
@@ -183,6 +184,18 @@ class Inbox:
                     )
                 except BadFrame:
                     self.bad_entries += 1
+
+
+def marks(ticks: np.ndarray) -> np.ndarray:
+    """What each instrument is worth, in rupees: its last price, no lower than somebody bids and no higher than somebody asks.
+
+    A single freak trade would trip the kill switch, or set an exit's limit where nobody trades; and an option that has not
+    traded for minutes is worth what its book says by now. A tick without both sides (an index, another mode, a circuit limit
+    reached) or with crossed ones (before the open) counts as it is.
+    """
+    bids, asks, lasts = ticks["bid_price"], ticks["ask_price"], ticks["last_price"]
+    has_book = (bids > 0) & (asks >= bids)
+    return np.where(has_book, np.minimum(np.maximum(lasts, bids), asks), lasts)
 
 
 async def _give_way() -> None:
