@@ -6,7 +6,7 @@ import pytest
 from gate_world import INFY, RELIANCE, SECOND, World
 
 from tradealgo.domain.limits import Limits
-from tradealgo.domain.orders import Intent, OrderState
+from tradealgo.domain.orders import Intent, OrderState, Side
 from tradealgo.domain.state import Action, KillState
 from tradealgo.gatekeeper.messages import Call, CallKind
 
@@ -52,6 +52,26 @@ def test_what_is_held_is_sold_before_the_last_entries_are_cancelled() -> None:
     exit_at = tokens.index((CallKind.PLACE, INFY.instrument_token))
     assert exit_at < len(tokens) - 5, "the exit waited for cancels that have nothing to do with it"
     assert not any(world.position.values())
+
+
+def test_what_is_short_is_bought_back_before_hedges_are_sold() -> None:
+    """Whatever their tokens: the broker asks more margin for a short position that stands alone."""
+    world = World(limits=LIMITS)
+    holding(world)
+    assert INFY.instrument_token < RELIANCE.instrument_token
+    world.ask(RELIANCE, -5)
+    world.advance(SECOND)
+    world.fill_some(1.0)
+    world.advance(SECOND)
+    assert world.position[RELIANCE.instrument_token] == -5
+    left = calls_of(world)
+    world.say(Action.KILL)
+    for _ in range(4):
+        world.advance(SECOND // 2)
+        world.fill_some(1.0)
+    placed = [(c.order.instrument, c.order.side) for c in left if c.kind is CallKind.PLACE]
+    assert placed == [(RELIANCE.key, Side.BUY), (INFY.key, Side.SELL)]
+    assert world.gate.killer.status.state is KillState.LOCKED
 
 
 @pytest.mark.parametrize("intent", [Intent.KILL, Intent.ENTRY])

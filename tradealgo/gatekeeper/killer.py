@@ -121,7 +121,8 @@ class Killer:
         for order in risky:
             self._lifecycle.want_cancelled(order, Intent.KILL)
         self._calls.hasten()
-        for token in self._book.open_tokens():
+        # What is short first, so that a hedge outlives what it covers: sold before, the margin asked for the rest would rise
+        for token in sorted(self._book.open_tokens(), key=self._book.position):
             self._flatten(token)
         if self.status.state is KillState.CANCELLING and not risky:
             self._take(KillEvent.NONE_WORKING)
