@@ -1,6 +1,7 @@
 """The Gatekeeper: checks a second, what it adds to an order's way, what a durable record costs.
 
-`decide_per_s` is all checks on a book with 20 positions and 20 working orders. `gate_p50_us` and `gate_p99_us` are from
+`decide_per_s` is all checks on a book with 20 positions and 20 working orders, `decide_p50_us` and `decide_p99_us` what one
+request waits for them. `gate_p50_us` and `gate_p99_us` are from
 a request's arrival at the core to its order call, everything but the disk (`gate_cpu_…`: processor time of it, which a
 busy machine disturbs less); `commit_*_ms` is the journal's durable commit
 of what one request writes.
@@ -130,6 +131,18 @@ def decisions(seconds: float) -> float:
     return count / spent
 
 
+def waits(rounds: int) -> np.ndarray:
+    """Microseconds of wall time that each of so many requests waits for all checks."""
+    gate = ready_gate()
+    asked = [request(n) for n in range(60)]
+    state, spent = gate.look(), []
+    for number in range(rounds):
+        began = time.perf_counter_ns()
+        decide(asked[number % 60], gate.book, LIMITS, state, NOW)
+        spent.append(time.perf_counter_ns() - began)
+    return np.array(spent) / 1e3
+
+
 def latencies(rounds: int) -> np.ndarray:
     """Microseconds from each of a life's requests to its order call: (n, 2), wall time and processor time."""
     gate, spent, now = ready_gate(), [], NOW
@@ -187,6 +200,7 @@ def measure(quick: bool) -> dict[str, Any]:
     disk = commits(100 if quick else 1_000)
     return {
         "decide_per_s": round(per_s),
+        **percentiles("decide_p{}_us", waits(10_000 if quick else 100_000)),
         **percentiles("gate_p{}_us", wall),
         **percentiles("gate_cpu_p{}_us", cpu),
         **percentiles("gate_own_p{}_us", lives[:, :, 0].min(axis=0)),
