@@ -7,7 +7,6 @@ import http.cookiejar
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,14 +19,10 @@ from typing import Any
 
 from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.domain.sizing import Sizing
+from tradealgo.live.manifest import free_port
 
 TOKEN = "desk-test-token"
 WRITER = Path(__file__).with_name("session_writer.py")
-
-
-def free_port() -> int:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return server.getsockname()[1]
 
 
 class Jupyter:

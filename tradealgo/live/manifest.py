@@ -34,6 +34,11 @@ NEEDED_BYTES = 200_000_000
 #: A paper day by default: six hours in six minutes.
 DEFAULT_SPEED = 60.0
 
+#: What the exchange listens on a second or two after the launch has chosen it. Systems hand out ports from 32768 up to whoever
+#: asks for any: one of those could be somebody else's by then.
+PORTS = range(20_000, 32_000)
+PORT_TRIES = 50
+
 #: What may differ between two launches of one and the same session: where it runs, when, and by which build.
 INCIDENTAL = frozenset(
     {"session_id", "rest_url", "ws_url", "bus_url", "created", "git_sha", "lock_hash", "python", "api_key", "identity"}
@@ -176,14 +181,17 @@ def check_space(folder: Path, needed: int = NEEDED_BYTES) -> None:
 
 
 def free_port(wanted: int | None = None) -> int:
-    """A loopback port that nothing listens on now. Raises BadConfig where the wanted one is taken."""
-    with contextlib.closing(socket.socket()) as probe:
-        try:
-            probe.bind(("127.0.0.1", wanted or 0))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise BadConfig(f"port {wanted} can't be had ({reason}): leave port out, and a free one is taken") from None
-        return probe.getsockname()[1]
+    """A loopback port that nothing listens on now. Raises BadConfig where the wanted one is taken, or all are."""
+    for port in [wanted] if wanted else secrets.SystemRandom().sample(PORTS, PORT_TRIES):
+        with contextlib.closing(socket.socket()) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except (OSError, OverflowError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+    if wanted:
+        raise BadConfig(f"port {wanted} can't be had ({reason}): leave port out, and a free one is taken")
+    raise BadConfig(f"no free loopback port in {PORT_TRIES} tries ({reason}): give one with port=")
 
 
 def session_name(strategy: Strategy, now: int) -> str:
