@@ -19,7 +19,7 @@ from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent, Order, OrderRequest, OrderState, Side
 from tradealgo.domain.sizing import Sizing
-from tradealgo.domain.state import Action, Control, Module, SessionState
+from tradealgo.domain.state import Action, Beat, Control, Module, SessionState
 from tradealgo.exchange.testing import RunningExchange
 
 
@@ -40,8 +40,10 @@ class GateSession(PartSession):
     def kill_9(self, module: Module = Module.GATEKEEPER) -> None:
         super().kill_9(module)
 
-    async def until(self, holds: Callable[[], Any], timeout_s: float = 30.0, what: str = "") -> Any:
-        """Wait for an awaitable condition; its value. Fails with the Gatekeeper's log."""
+    async def until(self, holds: Callable[[], Any], timeout_s: float = 60.0, what: str = "") -> Any:
+        """Wait for an awaitable condition; its value. Fails with the Gatekeeper's log. Long: a process alone takes 20 s to
+        start where others take the processors.
+        """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             value = await holds()
@@ -50,29 +52,38 @@ class GateSession(PartSession):
             await asyncio.sleep(0.02)
         raise AssertionError(f"waited {timeout_s} s for {what or holds}: {self.log_of(Module.GATEKEEPER)}")
 
-    async def beat_state(self, module: Module) -> str:
-        """What the running process of a module said last."""
+    async def beat(self, module: Module) -> Beat | None:
+        """The last heartbeat of a module's running process."""
         process = self.processes[module]
         assert process.poll() is None, self.log_of(module)
-        rows = await self.bus.range(Stream.HEALTH)
-        mine = [e.message for e in rows if e.message.module is module and e.message.pid == process.pid]
-        return mine[-1].state if mine else ""
+        rows = reversed(await self.bus.range(Stream.HEALTH))
+        return next((e.message for e in rows if e.message.module is module and e.message.pid == process.pid), None)
 
-    async def ready(self, timeout_s: float = 30.0) -> None:
+    async def beat_state(self, module: Module) -> str:
+        """What the running process of a module said last."""
+        beat = await self.beat(module)
+        return beat.state if beat else ""
+
+    async def ready(self, timeout_s: float = 60.0) -> None:
         async def is_ready() -> bool:
             return await self.beat_state(Module.GATEKEEPER) == "READY"
 
         await self.until(is_ready, timeout_s, "READY")
 
-    async def with_prices(self) -> None:
-        """Every instrument has ticked."""
-        await self.advance(2)
+    async def priced(self) -> None:
+        """The running Gatekeeper knows a price of every instrument, and all ticks that were on the bus by now."""
 
-        async def seen() -> bool:
-            return bool(await self.bus.client.xlen(f"tradealgo:{{{self.session_id}}}:ticks"))
+        async def newest() -> int:
+            """The last tick's time, UTC ns; 0 before the first in full mode: those of a subscription's beginning have none."""
+            return max((int(e.message.ticks["ts_event"].max()) for e in await self.bus.range(Stream.TICKS)), default=0)
 
-        await self.until(seen, what="ticks")
-        await asyncio.sleep(0.3)
+        ts_event = await self.until(newest, what="ticks")  # the first ones are of all instruments
+
+        async def read() -> bool:
+            beat = await self.beat(Module.GATEKEEPER)
+            return beat is not None and beat.ts_event >= ts_event
+
+        await self.until(read, what="the Gatekeeper to read the ticks")
 
     def instrument(self, key: str) -> Instrument:
         return self.instruments[key]
@@ -102,14 +113,12 @@ class GateSession(PartSession):
         """The last word on each order, from the bus."""
         return {e.message.tag: e.message for e in await self.bus.range(Stream.ORDERS)}
 
-    async def order(self, request: OrderRequest, *states: OrderState, timeout_s: float = 30.0) -> Order:
-        """The request's order, once it is in one of the states."""
+    async def order(self, request: OrderRequest, *states: OrderState, timeout_s: float = 60.0) -> Order:
+        """The request's order as it was last in one of the states, once it has come to one; it may have gone on since."""
 
         async def found() -> Order | None:
-            return next(
-                (o for o in (await self.orders()).values() if o.request_id == request.request_id and o.state in states),
-                None,
-            )
+            rows = (e.message for e in reversed(await self.bus.range(Stream.ORDERS)))
+            return next((o for o in rows if o.request_id == request.request_id and o.state in states), None)
 
         return await self.until(found, timeout_s, f"{states} of {request.request_id}")
 
@@ -120,7 +129,7 @@ class GateSession(PartSession):
 
         return await self.until(found, what=f"a verdict on {request_id}")
 
-    async def killed(self, state: str, timeout_s: float = 30.0) -> SessionState:
+    async def killed(self, state: str, timeout_s: float = 60.0) -> SessionState:
         async def found() -> SessionState | None:
             rows = await self.bus.range(Stream.STATE)
             return next((e.message for e in rows if e.message.kill == state), None)
@@ -150,7 +159,8 @@ async def gate_session(
             return await session.beat_state(Module.PRODUCER) in ("LIVE", "QUIET")
 
         await session.until(feeding, what="the Producer")
-        await session.with_prices()
+        await session.advance(2)
+        await session.priced()
         yield session
     finally:
         await session.close()

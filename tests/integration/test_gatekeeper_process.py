@@ -139,7 +139,7 @@ async def test_a_second_gatekeeper_of_the_account_does_not_start(session: GateSe
     first = session.processes[Module.GATEKEEPER]
     session.start(Module.GATEKEEPER)
     second = session.processes.pop(Module.GATEKEEPER)
-    assert await asyncio.to_thread(second.wait, 20) == 3
+    assert await asyncio.to_thread(second.wait, 60) == 3
     assert "is traded by session" in session.log_of(Module.GATEKEEPER)
     session.processes[Module.GATEKEEPER] = first
 
@@ -150,6 +150,11 @@ async def test_exits_pass_while_halted_and_entries_do_not(session: GateSession) 
     await settle(session)
     await session.order(request, OrderState.FILLED)
     await session.control(Action.HALT)
+
+    async def halted() -> bool:
+        return any(e.message.trading == "HALTED" for e in await session.bus.range(Stream.STATE))
+
+    await session.until(halted, what="HALTED")  # requests come by another stream, which may be read first
     entry = await session.ask("NSE:RELIANCE", Side.BUY, 5, 5)
     assert (await session.verdict(entry.request_id)).code == "HALTED"
     leave = await session.ask(INFY, Side.SELL, 10, 0, Intent.EXIT)
@@ -208,17 +213,14 @@ async def test_without_the_bus_it_guards_what_is_open(paper: RunningExchange, tm
             session.kill_9()
             session.start(Module.GATEKEEPER)
             session.folder.kill_flag.write_text("{}")
-            for _ in range(300):
-                if not any(p["quantity"] for p in (await asyncio.to_thread(paper.ledger))["positions"]):
-                    break
-                await session.advance(1)
-                await asyncio.sleep(0.1)
-            assert not any(p["quantity"] for p in (await asyncio.to_thread(paper.ledger))["positions"])
+            moving = asyncio.create_task(keep_moving(session))
 
             async def locked() -> bool:
                 return progress(session.folder)[1] == "LOCKED"
 
             await session.until(locked, what="LOCKED in the journal")
+            moving.cancel()
+            assert not any(p["quantity"] for p in (await asyncio.to_thread(paper.ledger))["positions"])
 
 
 async def test_a_rejected_exit_is_told_and_comes_off_later(session: GateSession) -> None:

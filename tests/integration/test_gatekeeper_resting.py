@@ -63,6 +63,7 @@ async def test_a_restart_keeps_the_one_stop_and_an_exit_takes_it_away(
         session.kill_9()
         session.start(Module.GATEKEEPER)
         await session.ready()
+        await session.priced()  # what is asked before a tick was read is denied
         await asyncio.sleep(1.0)
         assert [(o["order_id"], o["status"]) for o in stops(session)] == [(before[0], "TRIGGER PENDING")]
         leave = await session.ask(INFY, Side.SELL, 10, 0, Intent.EXIT)
@@ -94,6 +95,7 @@ async def test_the_stop_closes_the_position_while_nothing_runs(
             return any(e.message.code.startswith("PROTECTED:") for e in await session.bus.range(Stream.ALERTS))
 
         await session.until(told, what="the alert")
+        await session.priced()
         leave = await session.ask(INFY, Side.SELL, 10, 0, Intent.EXIT)
         assert (await session.verdict(leave.request_id)).code == "NOTHING_TO_DO"
         assert await held(session) == 0
