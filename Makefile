@@ -14,8 +14,11 @@ MINE := mine/quickstart.ipynb
 # Every module in benchmarks/ that can be run.
 BENCHMARKS := $(filter-out report event_peers,$(patsubst benchmarks/%.py,%,$(shell grep -l __main__ benchmarks/*.py)))
 # Tests of sessions mostly wait: two files of them run at a time, in the order given (not by their number of tests), in which no
-# long one comes last. But these measure how soon a kill arrives, and are alone.
-ALONE := tests/browser/test_desk_drill.py
+# long one comes last. A machine that stands still for seconds can break what waits for them: what failed is run once more, by
+# itself; what fails twice has failed.
+SESSIONS := tests/browser tests/integration --ignore=tests/browser/test_desk_drill.py
+# But these count lost orders and measure how soon a kill arrives: alone, and once.
+ALONE := tests/chaos tests/browser/test_desk_drill.py
 
 .PHONY: help setup lab demo test check bench bench-quick soak lock clean
 
@@ -48,7 +51,8 @@ lab: setup ## JupyterLab with the TradeAlgo kernels, opening your copy of the qu
 
 test: setup ## All tests, the notebooks included
 	$(BIN)/python -m pytest -n auto --dist worksteal tests/unit tests/property tests/parity tests/conformance
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/browser tests/chaos tests/integration --ignore=$(ALONE)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(SESSIONS) || { test $$? = 1 && echo "once more, by itself:" \
+		&& $(BIN)/python -m pytest -x --last-failed --last-failed-no-failures none $(SESSIONS); }
 	$(BIN)/python -m pytest $(ALONE)
 	@export TRADEALGO_HOME="$$(mktemp -d)"; \
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks --ignore=notebooks/production -p no:cacheprovider; status=$$?; \
