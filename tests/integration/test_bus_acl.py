@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from tradealgo.bus.redis_bus import connect_blocking
 from tradealgo.config import SessionDir
 from tradealgo.domain.state import KillState
 from tradealgo.live import supervisor
+from tradealgo.live.manifest import free_port
 from tradealgo.strategies import EmaCross
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -45,9 +45,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     folder = tmp_path_factory.mktemp("secured")
     ca = certificate(folder, "ca")
     certificate(folder, "server", ca)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = f"rediss://127.0.0.1:{port}"
     acl.write(folder, server, str(folder / "ca.pem"))
     settings = {

@@ -8,7 +8,7 @@ import time
 import pytest
 import redis
 
-from tradealgo.bus.codec import TickFrame
+from tradealgo.bus.codec import TickFrame, encode, encode_ticks
 from tradealgo.bus.keys import GATEKEEPER_GROUP, KEEP_S, MAX_ENTRIES, Stream, snapshot_key, stream_key
 from tradealgo.bus.redis_bus import BlockingBus, Bus, connect_blocking
 from tradealgo.domain.orders import BrokerUpdate
@@ -80,17 +80,25 @@ async def test_last_and_range(bus: Bus) -> None:
     assert [e.id for e in await bus.range(Stream.UPDATES, b"(" + ids[0], ids[3])] == ids[1:4]
 
 
-async def test_old_frames_are_trimmed_by_time(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", ["alone", "together", "as ticks"])
+async def test_old_frames_are_trimmed_by_time(bus: Bus, way: str) -> None:
     """What is older than a stream's time goes; a stream without one keeps everything."""
-    monkeypatch.setitem(KEEP_S, Stream.TICKS, 1)
-    frame = TickFrame(empty_ticks(32), 1)  # a node of the stream each
-    await bus.publish_many([(Stream.TICKS, frame)] * 100)
-    await bus.publish(Stream.UPDATES, update(1))
-    await asyncio.sleep(1.2)
-    await bus.publish_many([(Stream.TICKS, frame)] * 2)
-    await bus.publish(Stream.TICKS, frame)
-    assert await bus.client.xlen(stream_key(bus.session_id, Stream.TICKS)) == 3
-    assert len(await bus.range(Stream.UPDATES)) == 1
+    frame, key = TickFrame(empty_ticks(32), 1), stream_key(bus.session_id, Stream.TICKS)  # a node of the stream each
+    began = int(time.time() * 1_000)
+    for n in range(100):  # ids begin with milliseconds; the last fifty are too young by five minutes
+        age_s = KEEP_S[Stream.TICKS] + (300 if n < 50 else -300)
+        await bus.client.xadd(key, encode_ticks(frame), id=f"{began - age_s * 1_000}-{n + 1}")
+    await bus.client.xadd(stream_key(bus.session_id, Stream.UPDATES), encode(update(1)), id="1-1")
+    if way == "alone":
+        await bus.publish(Stream.TICKS, frame)
+        await bus.publish(Stream.UPDATES, update(2))
+    elif way == "together":
+        await bus.publish_many([(Stream.TICKS, frame), (Stream.UPDATES, update(2))])
+    else:
+        await bus.publish_ticks([frame])
+        await bus.publish(Stream.UPDATES, update(2))
+    assert await bus.client.xlen(key) == 51
+    assert len(await bus.range(Stream.UPDATES)) == 2
 
 
 async def test_what_is_published_together_keeps_its_order(bus: Bus) -> None:

@@ -24,24 +24,19 @@ from tradealgo.config import Manifest, Market, Mode, SessionDir
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Module
 from tradealgo.exchange.testing import login_at, running_exchange
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from tradealgo.live.manifest import free_port
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """The exchange's clock, once it answers."""
-    deadline = time.monotonic() + 30
+    """The exchange's clock, once it answers; it may be slow to."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the exchange ended with {process.returncode}"
         try:
-            return requests.get(f"{url}/_paper/clock", timeout=2).json()["data"]
-        except requests.ConnectionError:
+            return requests.get(f"{url}/_paper/clock", timeout=10).json()["data"]
+        except (requests.ConnectionError, requests.Timeout):
             time.sleep(0.05)
-    raise AssertionError("the exchange did not answer within 30 s")
+    raise AssertionError("the exchange did not answer within 60 s")
 
 
 @pytest.fixture
@@ -86,15 +81,17 @@ def kill_and_restart(folder: SessionDir, started: Started) -> None:
     wait_for(url, started.process)
     token = login_at(url, "PAPER7")
     kite = KiteConnect("paper", access_token=token, root=url)
-    requests.post(f"{url}/_paper/start", timeout=5).raise_for_status()
-    while requests.get(f"{url}/_paper/clock", timeout=5).json()["data"]["position"] % (86_400 * 10**9) < 13_560 * 10**9:
+    requests.post(f"{url}/_paper/start", timeout=10).raise_for_status()
+    while (
+        requests.get(f"{url}/_paper/clock", timeout=10).json()["data"]["position"] % (86_400 * 10**9) < 13_560 * 10**9
+    ):
         time.sleep(0.05)  # until 09:16, so that there are quotes
     order = {"variety": "regular", "exchange": "NSE", "tradingsymbol": "INFY", "product": "MIS", "quantity": 5}
     kite.place_order(**order, transaction_type="BUY", order_type="MARKET", market_protection=-1, tag="Before1")
     low = round(kite.ltp("NSE:INFY")["NSE:INFY"]["last_price"] * 0.9)
     resting = kite.place_order(**order, transaction_type="BUY", order_type="LIMIT", price=low, tag="Before2")
     orders, trades = kite.orders(), kite.trades()
-    stood = requests.get(f"{url}/_paper/clock", timeout=5).json()["data"]["position"]
+    stood = requests.get(f"{url}/_paper/clock", timeout=10).json()["data"]["position"]
     started.kill()
 
     again = Started(folder)
@@ -105,7 +102,7 @@ def kill_and_restart(folder: SessionDir, started: Started) -> None:
         assert [o["order_id"] for o in kite.orders()] == [o["order_id"] for o in orders]
         assert kite.trades() == trades
         assert kite.positions()["net"][0]["quantity"] == sum(t["quantity"] for t in trades)
-        assert requests.get(f"{url}/_paper/ledger", timeout=5).json()["data"]["capital"] == 50_000_000
+        assert requests.get(f"{url}/_paper/ledger", timeout=10).json()["data"]["capital"] == 50_000_000
         kite.cancel_order("regular", resting)
         third = kite.place_order(**order, transaction_type="SELL", order_type="MARKET", market_protection=-1)
         assert int(third) > int(resting)
