@@ -85,13 +85,20 @@ async def process(bus: Bus, tmp_path: Path) -> Process:
     return Process(Module.RECORDER, SessionDir(tmp_path), manifest(bus.session_id), bus)
 
 
-async def run_for(process: Process, seconds: float) -> None:
-    """Run the loop of a new Recorder, from its first READY on for `seconds`, and stop it as the supervisor would."""
+async def run_until_recorded(process: Process, points: int) -> None:
+    """Run the loop of a new Recorder until so many points of MTM and the session's instruments are rows; stop it as the
+    supervisor would."""
     process = Process(Module.RECORDER, process.folder, process.manifest, process.bus)
     before = await process.bus.last(Stream.HEALTH)
     task = asyncio.ensure_future(record(process))
-    await process.bus.read({Stream.HEALTH: before.id if before else b"0"}, block_ms=10_000)
-    await asyncio.sleep(seconds)
+    async with asyncio.timeout(60):
+        while not await process.bus.read({Stream.HEALTH: before.id if before else b"0"}, block_ms=1_000):
+            pass  # its first READY: the tables are there
+        store, session_id = Record(database_url(process.folder), read_only=True), process.bus.session_id
+        while len(store.rows(session_id, Stream.MTM)) < points or not store.instruments(session_id):
+            assert not task.done(), task.exception()
+            await asyncio.sleep(0.05)
+    store.close()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -210,10 +217,10 @@ async def test_a_recorder_that_dies_and_returns_writes_each_entry_once(process: 
     bus = process.bus
     for n in range(1_200):  # more than one batch
         await bus.publish(Stream.MTM, MtmPoint(n + 1, n, n, 0, 0, n, 0, -1))
-    await run_for(process, 0.5)
+    await run_until_recorded(process, 1_200)
     for n in range(1_200, 1_500):
         await bus.publish(Stream.MTM, MtmPoint(n + 1, n, n, 0, 0, n, 0, -1))
-    await run_for(process, 0.3)
+    await run_until_recorded(process, 1_500)
     store = Record(database_url(process.folder), read_only=True)
     rows = store.rows(bus.session_id, Stream.MTM)
     assert [r["mtm"] for r in rows] == list(range(1_500))
@@ -236,7 +243,7 @@ async def test_a_stopped_recorder_drains_what_is_on_the_bus(process: Process) ->
 async def test_frames_have_indian_times_and_rupees(process: Process) -> None:
     """A recorded stream as a DataFrame: IST index, money in rupees; an unknown name gets a sentence."""
     await process.bus.publish(Stream.MTM, MtmPoint(1_700_000_000_000_000_000, 0, 150, 0, 0, 150, 0, -100))
-    await run_for(process, 0.3)
+    await run_until_recorded(process, 1)
     store = Record(database_url(process.folder), read_only=True)
     frame = store.frame(process.bus.session_id, "mtm")
     assert frame["mtm"].tolist() == [1.5]
