@@ -79,7 +79,8 @@ def scrape(port: int) -> dict[tuple[str, ...], float]:
         }
 
 
-async def publish_everything(bus: Bus) -> None:
+@pytest.fixture
+async def published(bus: Bus) -> None:
     """A word of each module, an order's way in two steps, the books, the kill, an alert."""
     now = time.time_ns()
     order = Order(
@@ -102,9 +103,9 @@ async def publish_everything(bus: Bus) -> None:
     )
 
 
-async def test_a_scrape_says_how_the_session_is(bus: Bus, monitor: subprocess.Popen[bytes]) -> None:
+@pytest.mark.usefixtures("published", "monitor")  # in this order: the Monitor's first look finds all of it
+async def test_a_scrape_says_how_the_session_is(bus: Bus) -> None:
     """Beats, lags, figures, streams, states, books, orders and hops; told again, an order's hops count once."""
-    await publish_everything(bus)
     port = await port_of(bus)
     found: dict[tuple[str, ...], float] = {}
 

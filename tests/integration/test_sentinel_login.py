@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 import urllib.error
 import urllib.request
@@ -90,6 +91,17 @@ async def reached(process: Process, state: str, since: bytes = b"0") -> bytes:
                     return since
 
 
+async def listening(port: int) -> None:
+    """Wait until the redirect can be caught: after the beat, and once people have been told."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(ConnectionRefusedError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
+            await asyncio.sleep(0.02)
+
+
 async def test_it_logs_in_and_puts_the_days_instruments_on_the_bus(
     bus: Bus, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +186,7 @@ async def test_a_person_logs_in_by_the_redirect(
         since = await reached(process, "AWAITING_PERSON")
         paper_manifest = msgspec.structs.replace(process.manifest, mode=Mode.PAPER)
         token = await asyncio.to_thread(login.automatic_login, paper_manifest, PAPER_LOGIN)
+        await listening(port)
         with pytest.raises(urllib.error.HTTPError):  # a browser asks for its icon: that is no login
             await asyncio.to_thread(get, f"http://127.0.0.1:{port}/favicon.ico")
         assert "Logged in" in await asyncio.to_thread(get, f"http://127.0.0.1:{port}/?request_token={token}")
@@ -208,6 +221,7 @@ async def test_wrong_credentials_are_tried_once_and_a_person_is_asked(
     process = process_for(bus, tmp_path, url, Mode.LIVE)
     async with running(process):
         await reached(process, "AWAITING_PERSON")
+        await listening(int(os.environ["KITE_REDIRECT_PORT"]))  # the alert is out
         await asyncio.sleep(0.5)
     alerts = [e.message for e in await bus.range(Stream.ALERTS)]
     assert [a.code for a in alerts] == ["LOGIN_REFUSED", "LOGIN_NEEDED"]
