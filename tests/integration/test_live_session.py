@@ -66,12 +66,13 @@ def test_it_runs_and_trades(session: LiveSession) -> None:
     """All modules get ready, the bell rings, candles close, orders fill, MTM moves, the books agree with the fills."""
     session.wait(timeout_s=START_S)
     assert session.status == "RUNNING"
-    session.wait(until=lambda s: len(s.fills) >= 4, timeout_s=START_S)
+    traded = set(INSTRUMENTS)
+    session.wait(lambda s: len(s.fills) >= 4 and {f.instrument for f in s.fills} == traded, timeout_s=START_S)
     assert session.state is not None
     assert (session.state.trading, session.state.kill) == (TradingState.ACTIVE, KillState.ARMED)
-    assert {f.instrument for f in session.fills} == set(INSTRUMENTS)
-    assert session.mtm
-    assert len(session.signals) >= len(session.requests) >= len(session.orders) >= 4
+    view = session.view  # of one moment: each look at the session reads what is new
+    assert view.mtm
+    assert len(view.signals) >= len(view.requests) >= len(view.orders) >= 4
     positions, fills = session.positions, list(session._view.fills)
     signed = {key: sum(f.side.sign * f.quantity for f in fills if f.instrument == key) for key in INSTRUMENTS}
     assert {p.instrument: p.quantity for p in positions} == signed
