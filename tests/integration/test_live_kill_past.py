@@ -28,17 +28,19 @@ async def test_kill_of_an_ended_live_session_makes_flat(tmp_path: Path) -> None:
         paper.open_market()
         async with gate_session(paper, server.url, home() / "sessions") as session:
             request = await session.ask(INFY, Side.BUY, 10, 10)
-            for _ in range(3):
+
+            async def filled() -> bool:
                 await session.advance(1)
-                await asyncio.sleep(0.1)
-            await session.order(request, OrderState.FILLED)
+                return [o.state for o in (await session.orders()).values()] == [OrderState.FILLED]
+
+            await session.until(filled, what="the fill")
             session.kill_9(Module.PRODUCER)
             session.kill_9()
             server.stop()
             live = msgspec.structs.replace(session.manifest, mode=Mode.LIVE)
             session.folder.manifest.write_bytes(msgspec.json.encode(live))
             with pytest.raises(LeaseHeld, match=rf"left \+10 {INFY} .*tradealgo kill {session.session_id}"):
-                check_leftovers(live.account, time.time_ns())
+                check_leftovers(live.account, request.ts_requested)  # of that day, should midnight be near
 
             words = ("-m", "tradealgo.cli", "kill", session.session_id, "--timeout", "60")
             kill = await asyncio.create_subprocess_exec(
