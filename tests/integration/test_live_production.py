@@ -25,6 +25,9 @@ from tradealgo.live import supervisor
 from tradealgo.live.promote import promotions
 from tradealgo.live.scheduler import past_runs
 
+#: A notebook's run starts three Pythons, which takes ten seconds, or a minute on a machine that is busy with other work.
+pytestmark = pytest.mark.timeout(420)
+
 PRODUCTION = Path(__file__).resolve().parents[2] / "notebooks" / "production"
 SCHEDULE = """
 runs = "{runs}"
@@ -71,7 +74,7 @@ def command(*words: str) -> list[str]:
 
 def tradealgo(place: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*words), capture_output=True, text=True, timeout=110, env=environment(place, **more), cwd=place
+        command(*words), capture_output=True, text=True, timeout=300, env=environment(place, **more), cwd=place
     )
 
 
@@ -160,7 +163,7 @@ def test_the_systemd_units_check_finds_a_clean_end(place: Path) -> None:
     lines = (PRODUCTION.parents[1] / "deploy" / "tradealgo.service").read_text().splitlines()
     (check,) = (shlex.split(line) for line in lines if line.startswith("ExecStopPost="))
     done = subprocess.run(
-        [sys.executable, *check[1:]], capture_output=True, text=True, timeout=110, env=environment(place)
+        [sys.executable, *check[1:]], capture_output=True, text=True, timeout=300, env=environment(place)
     )
     assert done.returncode == 0, done.stderr
 
@@ -209,7 +212,7 @@ def due_now() -> str:
     return f'"{ist_text(time.time_ns() - 30 * 10**9, "%H:%M")}"'
 
 
-def until(holds: object, timeout_s: float = 60.0) -> None:
+def until(holds: object, timeout_s: float = 180.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -233,16 +236,18 @@ def test_a_failing_notebook_is_alerted_and_stops_nothing_else(
     )
     until(lambda: messenger.posted)
     process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=20)[0]
+    said = process.communicate(timeout=60)[0]
     assert process.returncode == 0, said
     ends = {p.stem[5:]: json.loads(p.read_text()) for p in runs.glob("*/*.json")}
     assert (ends["bad"]["exit"], ends["good"]["exit"]) == (1, 0)
     assert "the books disagree" in ends["bad"]["error"]
     assert ["the books disagree" in posted["message"] for posted in messenger.posted] == [True]
     again = started(place, config)
-    time.sleep(3)
+    assert again.stdout is not None
+    first = [again.stdout.readline() for _ in range(2)]  # a line a job, behind one of what it makes up for
+    assert all("runs next" in line for line in first), first  # what was begun is not run twice
     again.send_signal(signal.SIGTERM)
-    assert "makes up" not in again.communicate(timeout=20)[0]  # what was begun is not run twice
+    assert "told to stop" in again.communicate(timeout=60)[0]
 
 
 def test_sigterm_ends_a_running_notebook(place: Path, tmp_path: Path) -> None:
@@ -255,12 +260,12 @@ def test_sigterm_ends_a_running_notebook(place: Path, tmp_path: Path) -> None:
     assert busy.returncode == 1
     assert "job job is running already" in busy.stderr
     process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=30)[0]
+    said = process.communicate(timeout=60)[0]
     assert process.returncode == 0, said
     (run,) = (json.loads(p.read_text()) for p in tmp_path.glob("runs/*/*.json"))
     assert run["exit"] == 130
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+    kernel = int((tmp_path / "pid").read_text())
+    until(lambda: not psutil.pid_exists(kernel))  # killed, it is there until its parent has heard of it
 
 
 def test_a_run_that_was_cut_off_is_alerted_by_the_next_scheduler(
@@ -273,7 +278,7 @@ def test_a_run_that_was_cut_off_is_alerted_by_the_next_scheduler(
     until(lambda: (tmp_path / "began").exists() and (tmp_path / "began").read_text())
     children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     for child in children:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
