@@ -17,6 +17,8 @@ import click
 from tradealgo import __version__
 
 if TYPE_CHECKING:
+    import threading
+
     from tradealgo.live.session import LiveSession
 
 #: Exit codes: 1 what was asked for didn't happen, 2 the input is wrong (click's own code for it).
@@ -167,22 +169,28 @@ def launch(
     options["market"] = market_of(*of_market) if options["mode"] == "paper" else None
     limits = Limits(max_loss_fraction=max_loss)
     session = start(strategy_of(strategy, parameters), instruments or None, sizing=sizing, limits=limits, **options)
+    told = _told_to_end() if foreground else None
     click.echo(json.dumps({"session_id": session.id}) if as_json else repr(session))
-    if foreground:
-        _stay(session)
+    if told is not None:
+        _stay(session, told)
 
 
-def _stay(session: LiveSession) -> None:
-    """For a container or a service manager, which watch this process: its end is the session's."""
+def _told_to_end() -> threading.Event:
+    """Set by SIGTERM or Ctrl-C. From before the session is told of: whoever hears of it may end it at once."""
     import signal
     import threading
-
-    from tradealgo.live.session import UNSUPERVISED
-    from tradealgo.live.supervisor import is_running
 
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
+    return told
+
+
+def _stay(session: LiveSession, told: threading.Event) -> None:
+    """For a container or a service manager, which watch this process: its end is the session's."""
+    from tradealgo.live.session import UNSUPERVISED
+    from tradealgo.live.supervisor import is_running
+
     while is_running(session.folder):
         if told.wait(1.0):
             _stop(session)
