@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -93,20 +94,29 @@ def test_each_error_as_the_client_maps_it(
     assert kite.margins()
 
 
-def test_timeout_after_accept_leaves_an_order(paper: RunningExchange) -> None:
+@contextlib.contextmanager
+def impatient(kite: KiteConnect) -> Iterator[None]:
+    """The client waits for half a second only, on a connection that is open; afterwards it has time again."""
+    kite.profile()
+    kite.timeout = 0.5
+    try:
+        yield
+    finally:
+        kite.timeout = 7
+
+
+def test_timeout_after_accept_leaves_an_order(paper: RunningExchange, kite: KiteConnect) -> None:
     """The client times out, but the order is in the book under its tag."""
-    kite = paper.kite(timeout=0.5)
-    paper.fault("timeout_after_accept", seconds=3)
-    with pytest.raises(requests.ReadTimeout):
+    paper.fault("timeout_after_accept")
+    with pytest.raises(requests.ReadTimeout), impatient(kite):
         buy(kite)
     assert [o["tag"] for o in kite.orders()] == ["Fault1"]
 
 
-def test_timeout_before_leaves_nothing(paper: RunningExchange) -> None:
+def test_timeout_before_leaves_nothing(paper: RunningExchange, kite: KiteConnect) -> None:
     """The client times out, and there is no order."""
-    kite = paper.kite(timeout=0.5)
-    paper.fault("timeout_before", path="/orders", seconds=2)
-    with pytest.raises(requests.ReadTimeout):
+    paper.fault("timeout_before", path="/orders")
+    with pytest.raises(requests.ReadTimeout), impatient(kite):
         buy(kite)
     assert kite.orders() == []
 
