@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,13 @@ class Lab:
                 return
             assert time.monotonic() < deadline, f"no idle kernel: {kernels}"
             self.page.wait_for_timeout(100)
+
+    def wait_for(self, holds: Callable[[], Any], what: str, timeout_s: float = 60) -> None:
+        """Wait until something is so, outside the page or in it, while the page goes on."""
+        deadline = time.monotonic() + timeout_s
+        while not holds():
+            assert time.monotonic() < deadline, f"waited in vain for {what}"
+            self.page.wait_for_timeout(50)
 
     def run(self, cell: int, wait: bool = True) -> None:
         """Run one cell. JupyterLab may drop what is run while it still connects to the kernel: then once more."""

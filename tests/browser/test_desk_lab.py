@@ -120,6 +120,7 @@ def test_a_live_kernel_asks_before_a_restart_while_a_session_runs(
     lab.shoot("desk-widget")
     pid = lab.kernel_pid()
     lab.menu("Kernel", "Restart Kernel…")
+    lab.wait_for(lambda: asked, "a question")
     lab.page.wait_for_timeout(500)
     assert len(asked) == 1
     assert "EmaCross (paper" in asked[0]
