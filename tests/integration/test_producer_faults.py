@@ -45,9 +45,9 @@ async def gap_frames(session: FeedSession, wanted: int) -> bool:
 
 
 async def live(session: FeedSession) -> None:
-    """The Producer is LIVE on ticks newer than now."""
+    """The Producer, which may have to start first, is LIVE on ticks newer than now."""
     now = session.paper.exchange.position
-    await session.beat(Module.PRODUCER, lambda b: b.state == "LIVE" and b.ts_event > now, 30)
+    await session.beat(Module.PRODUCER, lambda b: b.state == "LIVE" and b.ts_event > now)
 
 
 @pytest.mark.slow
