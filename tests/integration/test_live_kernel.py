@@ -54,7 +54,9 @@ def kernels(tmp_path, monkeypatch) -> Iterator[list[KernelManager]]:
 
 def kernel(started: list[KernelManager]):
     """A new kernel and its client."""
-    manager = KernelManager(kernel_name="tradealgo-research")
+    manager = KernelManager(
+        kernel_name="tradealgo-research", transport="ipc"
+    )  # ports may be somebody else's by its start
     manager.start_kernel()
     started.append(manager)
     client = manager.blocking_client()
