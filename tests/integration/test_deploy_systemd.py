@@ -16,6 +16,7 @@ import pytest
 
 from tradealgo.domain.hours import IST, ist_text, market_hours
 from tradealgo.domain.instruments import Instrument, Kind
+from tradealgo.live.manifest import free_port
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 FUTURE = Instrument(instrument_token=2, exchange="NFO", tradingsymbol="NIFTY26NOVFUT", kind=Kind.FUTURE)
@@ -90,7 +91,7 @@ def test_the_end_is_checked_and_a_failure_is_told(tmp_path: Path) -> None:
             pass
 
     telling = words("tradealgo-failed.service", "ExecStart")[1:]
-    with http.server.HTTPServer(("127.0.0.1", 0), Take) as server:
+    with http.server.HTTPServer(("127.0.0.1", free_port()), Take) as server:  # nobody else is handed it afterwards
         address = f"json://127.0.0.1:{server.server_address[1]}/"
         process = subprocess.Popen([sys.executable, *telling], env=os.environ | {"TRADEALGO_ALERT_URLS": address})
         server.timeout = 60
