@@ -90,9 +90,9 @@ def nifty_file() -> Path:
 
 def test_a_real_year_needs_no_clean_up_by_hand(nifty_file: Path) -> None:
     """2022's NIFTY minutes load within seconds, mended by named rules."""
-    began = time.perf_counter()
+    began = time.process_time()  # not the wall clock, by which the machine's other work counts too
     frame = read_candles(nifty_file)
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     repairs = repairs_of(frame)
     assert repairs.count("end_labelled") == 93_370
     assert repairs.count("pre_open_print") == 248

@@ -108,7 +108,7 @@ def test_a_point_that_raises_is_named_and_the_others_have_their_figures():
     """Each is run by itself then; the sentence names the exception."""
     with pytest.warns(UserWarning, match="1 of 3 points raised, the first: Fragile raised") as caught:
         found = sweep(Fragile, {"level": [0.0, 1.0, 2.0]}, day(), progress=False)
-    assert len(caught) == 1
+    assert [w.category for w in caught].count(UserWarning) == 1  # Python's own may come at any moment
     assert list(found.errors) == [0]
     assert "ZeroDivisionError" in found.errors[0]
     assert "RAISED: 1 of 3 points" in repr(found)
