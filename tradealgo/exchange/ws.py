@@ -67,11 +67,12 @@ class Connection:
                 self._wake.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), HEARTBEAT_S)
-            message = self._queue[0] if self._queue else HEARTBEAT
+            waiting = bool(self._queue)
+            message = self._queue[0] if waiting else HEARTBEAT
             if not self.mute:
                 await (self.socket.send_str(message) if isinstance(message, str) else self.socket.send_bytes(message))
             self.took = time.monotonic_ns()
-            if self._queue:
+            if waiting and self._queue:  # what has come while a heartbeat was on its way is yet to be sent
                 self._queued -= len(self._queue.popleft())
 
 
