@@ -57,11 +57,16 @@ def fill(side: Side, quantity: int = 75) -> Record:
     ))  # fmt: skip
 
 
-def order(state: OrderState) -> Record:
-    return Record(Kind.ORDER, Order(
+def order(state: OrderState, **changes: object) -> Record:
+    made = Order(
         tag="T2", request_id="r", session_id="old", instrument_token=1, instrument="NSE:INFY", side=Side.BUY,
         quantity=10, price=100.0, intent=Intent.ENTRY, state=state,
-    ))  # fmt: skip
+    )  # fmt: skip
+    return Record(Kind.ORDER, msgspec.structs.replace(made, **changes))
+
+
+#: The order of `fill`, whole, which the broker tells before the trade.
+BOUGHT = order(OrderState.FILLED, tag="T1", quantity=75, filled_quantity=75)
 
 
 def said(kill: KillState, ts_flat: int = 0) -> Record:
@@ -90,11 +95,16 @@ def session(home: Path, *records: Record, ts: int = 0, **changes: object) -> Ses
         ((fill(Side.BUY), said(KillState.CANCELLING)), ["+75 NSE:INFY"]),
         ((fill(Side.BUY), order(OrderState.OPEN), said(KillState.LOCKED)), []),
         ((fill(Side.BUY), said(KillState.LOCKED), said(KillState.ARMED), fill(Side.SELL)), ["-75 NSE:INFY"]),
+        ((BOUGHT,), ["+75 NSE:INFY"]),
+        ((order(OrderState.CANCELLED, filled_quantity=4),), ["+4 NSE:INFY"]),
+        ((BOUGHT, fill(Side.BUY, 25), fill(Side.BUY, 50), BOUGHT), ["+75 NSE:INFY"]),
+        ((fill(Side.BUY), BOUGHT), ["+75 NSE:INFY"]),
+        ((BOUGHT, said(KillState.LOCKED), fill(Side.BUY)), []),
         ((), []),
     ],
 )
 def test_the_journals_end_says_what_is_open(home: Path, records: tuple[Record, ...], words: list[str]) -> None:
-    """Net fills and working orders since the broker was last verified flat."""
+    """What has filled, by the order's word or the trade's, and working orders, since the broker was last verified flat."""
     assert left_open(session(home, *records), time.time_ns()) == words
 
 

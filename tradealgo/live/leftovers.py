@@ -9,7 +9,7 @@ from collections import Counter
 from tradealgo.config import Mode, SessionDir, session_dirs
 from tradealgo.domain.errors import BadConfig, LeaseHeld, SessionNotFound
 from tradealgo.domain.hours import ist_date
-from tradealgo.domain.orders import Order
+from tradealgo.domain.orders import Fill, Order
 from tradealgo.domain.state import KillState, SessionState
 from tradealgo.gatekeeper.journal import JournalError, open_readonly, read
 from tradealgo.gatekeeper.messages import Kind
@@ -50,11 +50,20 @@ def left_open(folder: SessionDir, now: int | None) -> list[str]:
     """Positions and working orders that the journal of today (IST) ends with, in words; none once verified flat.
 
     Earlier days don't count: the broker squares intraday positions off, and day orders expire. Without `now` all do.
+    The broker says that an order has filled before it lists the trades: what was killed in between has only the one.
     """
     if not folder.journal.exists():
         return []
     held: Counter[str] = Counter()
     orders: dict[str, Order] = {}
+    filled: Counter[str] = Counter()  # by tag, units, whoever said so first
+    traded: Counter[str] = Counter()
+
+    def count(message: Order | Fill, units: int) -> None:
+        new = max(0, units - filled[message.tag])
+        held[message.instrument] += message.side.sign * new
+        filled[message.tag] += new
+
     with contextlib.closing(open_readonly(folder.journal)) as db:
         for row in read(db, kinds=(Kind.STATE, Kind.ORDER, Kind.FILL)):
             if now is not None and ist_date(row.ts) != ist_date(now):
@@ -64,8 +73,10 @@ def left_open(folder: SessionDir, now: int | None) -> list[str]:
                 orders.clear()
             elif row.kind is Kind.ORDER:
                 orders[row.message.tag] = row.message
+                count(row.message, row.message.filled_quantity)
             elif row.kind is Kind.FILL:
-                held[row.message.instrument] += row.message.side.sign * row.message.quantity
+                traded[row.message.tag] += row.message.quantity
+                count(row.message, traded[row.message.tag])
     working = Counter(o.instrument for o in orders.values() if o.pending_quantity)
     return [f"{quantity:+d} {key}" for key, quantity in held.items() if quantity] + [
         f"{count} working order{'s' * (count > 1)} in {key}" for key, count in working.items()
