@@ -31,7 +31,6 @@ OPTION = Instrument(
     tick_size=0.05, strike=500.0, expiry=dt.date(2026, 11, 24),
 )  # fmt: skip
 INSTRUMENTS = [SHARE, FUTURE, OPTION]
-MOST_TRADED = 300  # units between two ticks
 BY_TOKEN = {i.instrument_token: i for i in INSTRUMENTS}
 
 
@@ -55,7 +54,7 @@ quotes = st.tuples(
     st.integers(-60, 60),
     st.integers(1, 6),
     sizes,
-    st.integers(0, MOST_TRADED),
+    st.integers(0, 300),  # units traded since the tick before
 )
 places = st.tuples(
     st.just("place"), st.sampled_from(INSTRUMENTS), st.sampled_from(["BUY", "SELL"]), st.integers(1, 12),
@@ -82,6 +81,9 @@ def play(flow: list[tuple[Any, ...]]) -> Engine:
     engine.on_time(OPEN + 1)
     volumes: dict[int, int] = defaultdict(int)
     seen = 0
+    left: dict[tuple[int, str], int] = {}  # of what a tick showed
+    for token in BY_TOKEN:
+        show(engine, left, token, 0)
     for number, (what, *rest) in enumerate(flow, 1):
         try:
             if what == "tick":
@@ -89,6 +91,7 @@ def play(flow: list[tuple[Any, ...]]) -> Engine:
                 volumes[instrument.instrument_token] += traded
                 shown = tick(instrument, number, steps, spread, size, volumes[instrument.instrument_token])
                 engine.on_ticks(shown)
+                show(engine, left, instrument.instrument_token, traded)
                 engine.on_time(OPEN + number * 10**9)
             elif what == "place":
                 engine.place("regular", form(*rest))
@@ -101,13 +104,18 @@ def play(flow: list[tuple[Any, ...]]) -> Engine:
         except KiteError:
             continue
         check(engine)
-        seen = check_fills(engine, seen)
+        seen = check_fills(engine, seen, left)
     return engine
 
 
-def check_fills(engine: Engine, seen: int) -> int:
-    """New fills are no kinder than the quote or the last trade that was shown, and no more than was shown."""
-    bought: dict[tuple[int, str], int] = defaultdict(int)
+def show(engine: Engine, left: dict[tuple[int, str], int], token: int, traded: int) -> None:
+    """A tick was shown: so much can be had of it, what stands in the book and what was traded since the one before."""
+    tick = engine.board.tick(token)
+    left[token, "BUY"], left[token, "SELL"] = int(tick["ask_quantity"]) + traded, int(tick["bid_quantity"]) + traded
+
+
+def check_fills(engine: Engine, seen: int, left: dict[tuple[int, str], int]) -> int:
+    """New fills are no kinder than the quote or the last trade that was shown, and no more than is left of what was shown."""
     for execution in engine.book.executions[seen:]:
         shown = engine.board.tick(execution.instrument_token)
         last, bid, ask = (round(float(shown[n]) * 100) for n in ("last_price", "bid_price", "ask_price"))
@@ -115,10 +123,8 @@ def check_fills(engine: Engine, seen: int) -> int:
             assert execution.price >= min(last, ask)
         else:
             assert execution.price <= max(last, bid)
-        key = (execution.instrument_token, execution.side)
-        bought[key] += execution.quantity
-        size = int(shown["ask_quantity" if execution.side == "BUY" else "bid_quantity"])
-        assert bought[key] <= max(size, MOST_TRADED)
+        left[execution.instrument_token, execution.side] -= execution.quantity
+    assert min(left.values()) >= 0
     return len(engine.book.executions)
 
 
