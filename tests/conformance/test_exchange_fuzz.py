@@ -9,6 +9,7 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kiteconnect import KiteConnect
 from websockets.sync.client import connect
 
 from tradealgo.exchange.app import ROUTES
@@ -136,8 +137,9 @@ def test_any_socket_message(running: tuple[RunningExchange, requests.Session]) -
 
 def test_it_still_works_afterwards(running: tuple[RunningExchange, requests.Session]) -> None:
     """After all that an order still fills."""
-    paper, _ = running
+    paper, http = running
     paper.control("DELETE", "faults")
-    kite = paper.kite()
+    token = http.headers["Authorization"].split(":")[1]  # a new login would end that of the other tests
+    kite = KiteConnect("paper", access_token=token, root=paper.url)
     order_id = kite.place_order("regular", "NSE", "INFY", "BUY", 1, "MIS", "MARKET", market_protection=-1)
     assert kite.order_history(order_id)[-1]["status"] == "COMPLETE"
