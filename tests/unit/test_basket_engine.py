@@ -2,6 +2,8 @@
 
 import datetime as dt
 
+import msgspec
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -169,8 +171,6 @@ def test_how_candles_are_cut_into_frames_changes_nothing(prices, shuffle):
 
 def said(request, stamps):
     """A request without the stamps of which candle closed last."""
-    import msgspec
-
     return msgspec.structs.replace(request, **stamps)
 
 
@@ -187,3 +187,38 @@ def test_a_restart_goes_on_where_it_stopped(prices, cut, late):
     restarted = engine()
     restarted.replay(before, watermark)
     assert restarted.on_candles(after, 0, PAST_ALL) == expected
+
+
+def test_what_no_minute_has_squared_off_is_left_by_time():
+    """Nothing watched trades after 15:27: at 15:35 what was sold is bought back first, once, and people are told."""
+
+    class Hedged(BasketStrategy):
+        def on_candles(self, candles, book):
+            return {PUT: Target(lots=1), CALL: Target(lots=-1)}
+
+    e, restarted, due = engine(Hedged), engine(Hedged), at(DAY, dt.time(15, 35))
+    minute = [closed(i, 372, 50.0) for i in (CALL, PUT)]
+    e.on_candles(minute, 1, OPEN + 373 * MINUTE_NS)
+    assert (e.is_due(due - 1), e.is_due(due), e.is_due(PAST_ALL)) == (False, True, False)
+    out = e.on_candles([], 2, due)
+    assert [(r.instrument, r.side, r.position_after, r.reason) for r in out.requests] == [
+        (CALL.key, Side.BUY, 0, "square-off"), (PUT.key, Side.SELL, 0, "square-off")
+    ]  # fmt: skip
+    assert {r.start for r in out.requests} == {at(DAY, dt.time(15, 29))}
+    assert [a.code for a in out.alerts] == ["square_off_by_time"] * 2
+    restarted.replay(minute, due)
+    for engine_ in (e, restarted):
+        assert not engine_.is_due(due + 1)
+
+
+def test_targets_of_numpys_are_plain_ones():
+    """Lots, reason and group taken from arrays can't be published as they are."""
+
+    class FromArrays(BasketStrategy):
+        def on_candles(self, candles, book):
+            word = np.array(["strangle"])[0]
+            return {i: Target(lots=np.int64(-1), reason=word, group=word) for i in (CALL, PUT)}
+
+    out = engine(FromArrays).on_candles([closed(i, 0, 50.0) for i in ALL], 1, 0)
+    assert [(type(r.reason), type(r.group), r.quantity) for r in out.requests] == [(str, str, 65)] * 2
+    msgspec.msgpack.encode(out)

@@ -1,10 +1,11 @@
 """The Consumer's engine: from closed candles to signals and sized order requests."""
 
 import msgspec
+import numpy as np
 import pytest
 
 from tradealgo.config import Manifest, Mode
-from tradealgo.consumer.engine import StrategyEngine
+from tradealgo.consumer.engine import EngineOutput, StrategyEngine
 from tradealgo.domain.candles import MINUTE_NS, ClosedCandle
 from tradealgo.domain.errors import UnknownInstrument
 from tradealgo.domain.instruments import Instrument, Kind
@@ -124,11 +125,6 @@ def test_unknown_instruments_are_refused_at_once():
 
 def test_long_is_one_signal():
     """LONG from a strategy has no stop: the request carries none."""
-
-    class JustLong(Strategy):
-        def on_candle(self, candle):
-            return LONG
-
     (request,) = StrategyEngine(manifest(), JustLong, [INFY, TCS]).on_candles([closed(0, 101.0)], ts=0).requests
     assert request.stop is None
 
@@ -141,3 +137,75 @@ def test_a_live_session_hears_no_candle_that_had_begun_before_its_feed():
     out = made.on_candles([closed(4, 101.0)], 1)
     assert [s.start for s in out.signals] == [OPEN + 4 * MINUTE_NS]
     assert len(out.requests) == 1
+
+
+class JustLong(Strategy):
+    """Long from its first candle on."""
+
+    def on_candle(self, candle):
+        return LONG
+
+
+CALL = Instrument(instrument_token=514, exchange="NFO", tradingsymbol="NIFTY26NOV25000CE", kind=Kind.CALL)
+MINUTE_15_29 = 374  # after the open; options trade to 15:40
+MINUTE_15_35 = 380
+
+
+def test_a_position_whose_square_off_candle_never_comes_is_left_by_time():
+    """The call's last trade is of 15:27: half-way from 15:30 to the close of 15:40 its exit is asked for, and people are told."""
+    e = StrategyEngine(manifest(instruments=(CALL.key,), sizing=Sizing(lots=1)), JustLong, [CALL])
+    (entry,) = e.on_candles([closed(372, 5.0, token=514)], ts=1, watermark=OPEN + 373 * MINUTE_NS).requests
+    due = OPEN + MINUTE_15_35 * MINUTE_NS
+    assert not e.is_due(due - 1)
+    assert e.on_candles([], ts=2, watermark=due - 1).requests == []
+    assert e.is_due(due)
+    out = e.on_candles([], ts=3, watermark=due)
+    (request,) = out.requests
+    assert (request.side, request.quantity, request.intent) == (Side.SELL, entry.quantity, Intent.EXIT)
+    assert (request.reason, request.reference_price) == ("square-off", 5.0)
+    assert request.start == OPEN + MINUTE_15_29 * MINUTE_NS  # of the candle that never came: no request of another's id
+    assert "NIFTY26NOV25000CE had no candle at 15:29 IST" in out.alerts[0].text
+    assert not e.is_due(due + 1)
+    late = e.on_candles([closed(382, 5.0, token=514)], ts=4, watermark=OPEN + 383 * MINUTE_NS)
+    assert (late.signals[0].target, late.requests, late.alerts) == (0, [], [])
+
+
+def test_what_its_candle_has_squared_off_is_not_left_again():
+    """The candle that ends at 15:30 comes, late by the clock but in time: one exit, and time asks for nothing."""
+    e = StrategyEngine(manifest(instruments=(CALL.key,), sizing=Sizing(lots=1)), JustLong, [CALL])
+    e.on_candles([closed(372, 5.0, token=514)], ts=1)
+    (exit_,) = e.on_candles([closed(MINUTE_15_29, 5.0, token=514)], ts=2, watermark=OPEN + 379 * MINUTE_NS).requests
+    assert exit_.reason == "square-off"
+    assert not e.is_due(OPEN + 385 * MINUTE_NS)
+
+
+def test_the_candle_of_a_long_interval_is_waited_for():
+    """Hours end at 15:15, the last one that can still be traded on; time leaves half-way from there to the close."""
+    made = manifest(instruments=(CALL.key,), sizing=Sizing(lots=1), interval=3600)
+    e = StrategyEngine(made, JustLong, [CALL])
+    e.on_candles([msgspec.structs.replace(closed(0, 5.0, token=514), interval=3600)], ts=1)
+    due = OPEN + 372 * MINUTE_NS + MINUTE_NS // 2  # 15:27:30
+    assert (e.is_due(due - 1), e.is_due(due)) == (False, True)
+    assert e.on_candles([], ts=2, watermark=due).requests[0].start == OPEN + 300 * MINUTE_NS
+
+
+def test_a_restart_after_it_was_left_by_time_asks_for_nothing_again():
+    """What the restored watermark made due was published before the restart."""
+    made, due = manifest(instruments=(CALL.key,), sizing=Sizing(lots=1)), OPEN + MINUTE_15_35 * MINUTE_NS
+    before, after = (StrategyEngine(made, JustLong, [CALL]) for _ in range(2))
+    before.replay([closed(372, 5.0, token=514)], due - 1)
+    after.replay([closed(372, 5.0, token=514)], due)
+    assert (before.is_due(due), after.is_due(due)) == (True, False)
+    assert after.on_candles([], ts=1, watermark=due) == EngineOutput([], [], [])
+
+
+def test_a_reason_of_numpys_is_a_plain_one():
+    """A reason taken from an array is a str of numpy's, which can't be published."""
+
+    class FromArray(Strategy):
+        def on_candle(self, candle):
+            return Signal(1, reason=np.array(["up", "down"])[0])
+
+    out = StrategyEngine(manifest(), FromArray, [INFY, TCS]).on_candles([closed(0, 101.0)], ts=0)
+    assert (type(out.signals[0].reason), type(out.requests[0].reason)) == (str, str)
+    msgspec.msgpack.encode(out)

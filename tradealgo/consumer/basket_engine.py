@@ -17,6 +17,7 @@ import numpy as np
 
 from tradealgo.config import Manifest
 from tradealgo.consumer.engine import EngineOutput
+from tradealgo.consumer.overdue import Overdue, overdue_alert
 from tradealgo.consumer.requests import RequestMaker
 from tradealgo.domain.candles import SECOND_NS, Candle, ClosedCandle
 from tradealgo.domain.errors import StrategyError
@@ -28,7 +29,7 @@ from tradealgo.domain.state import Alert, Level, Module
 from tradealgo.strategies.basket import BasketStrategy
 from tradealgo.strategies.basket_runner import BasketRunner, Decision
 
-#: A watermark that is past everything.
+#: A watermark that is past everything: of candles of the past, among which no time passes.
 PAST_ALL = 2**63 - 1
 
 
@@ -56,6 +57,8 @@ class BasketEngine:
         self._maker = RequestMaker(
             manifest.session_id, strategy_class.__name__, manifest.sizing, manifest.capital, strategy
         )
+        self._overdue = Overdue(self._watched.values(), manifest.interval)
+        self._last: ClosedCandle | None = None  # of the last minute heard
         self._gathered: dict[int, dict[int, ClosedCandle]] = {}  # by start, then by token
         self._hears_from = manifest.hears_from
         self.stopped: dict[int, str] = {}  # why, by instrument token
@@ -72,8 +75,10 @@ class BasketEngine:
         self._runner.begin_flat()
 
     def is_due(self, watermark: int) -> bool:
-        """Whether a minute can be heard although no candle closes now."""
-        return bool(self._gathered) and watermark >= min(self._gathered) + self._interval_ns
+        """Whether time alone, without a candle that closes now, lets a minute be heard or a position be overdue."""
+        return (bool(self._gathered) and watermark >= min(self._gathered) + self._interval_ns) or (
+            PAST_ALL > watermark >= self._overdue.next
+        )
 
     def on_candles(self, closed: Iterable[ClosedCandle], ts: int, watermark: int) -> EngineOutput:
         """Gather closed candles, and hear the minutes that are whole.
@@ -91,6 +96,9 @@ class BasketEngine:
             minute = self._gathered.pop(start)
             if not self.stopped:
                 self._hear(start, minute, ts, out)
+        self._overdue.note(out.requests)
+        if PAST_ALL > watermark >= self._overdue.next:
+            self._square_off(ts, watermark, out)
         return out
 
     def replay(self, closed: Iterable[ClosedCandle], watermark: int) -> None:
@@ -105,8 +113,21 @@ class BasketEngine:
             self._day, self._hours = day, [market_hours(i, day) for i in self._watched.values()]
         return len(self._gathered[start]) == sum(h.open <= start < h.close for h in self._hours)
 
+    def _square_off(self, ts: int, watermark: int, out: EngineOutput) -> None:
+        """Leave what is held though not one minute that should have squared it off has come."""
+        assert self._last is not None
+        for instrument, start in self._overdue.taken(watermark):
+            about = msgspec.structs.replace(
+                self._last, instrument_token=instrument.instrument_token, close=self._runner.book.price(instrument),
+                start=start, ts_event=watermark, ts_init=ts, ts_closed=ts,
+            )  # fmt: skip
+            exits = self._maker.leave(instrument, about, ts, "square-off")
+            self._overdue.note(exits)
+            out.requests.extend(exits)
+            out.alerts.append(overdue_alert(instrument, start, ts))
+
     def _hear(self, start: int, minute: dict[int, ClosedCandle], ts: int, out: EngineOutput) -> None:
-        last = max(minute.values(), key=lambda c: c.ts_event)
+        last = self._last = max(minute.values(), key=lambda c: c.ts_event)
         candles = {token: minute[token].candle for token in sorted(minute)}
         try:
             decisions = self._runner.on_candles(start, candles)

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from tradealgo.config import Manifest
+from tradealgo.consumer.overdue import Overdue, overdue_alert
 from tradealgo.consumer.requests import RequestMaker
 from tradealgo.domain.candles import Candle, ClosedCandle
 from tradealgo.domain.errors import StrategyError
@@ -42,6 +43,8 @@ class StrategyEngine:
         self._maker = RequestMaker(
             manifest.session_id, strategy_class.__name__, manifest.sizing, manifest.capital, strategy
         )
+        self._overdue = Overdue(traded, manifest.interval)
+        self._last: dict[int, ClosedCandle] = {}  # heard, by instrument token
         self._hears_from = manifest.hears_from
         self.stopped: dict[int, str] = {}  # why, by instrument token
 
@@ -53,16 +56,22 @@ class StrategyEngine:
                 runner.warm_up([*map(Candle._make, rows.tolist())])
 
     def is_due(self, watermark: int) -> bool:
-        """Never: each candle is heard as it closes."""
-        return False
+        """Whether time alone asks for something: candles are heard as they close, but a square-off doesn't wait for one."""
+        return watermark >= self._overdue.next
 
     def on_candles(self, closed: list[ClosedCandle], ts: int, watermark: int = 0) -> EngineOutput:
-        """Hear candles that closed together. `ts`, wall-clock UTC nanoseconds, stamps what comes of them."""
+        """Hear candles that closed together.
+
+        Args:
+            ts: wall-clock UTC nanoseconds; stamps what comes of them.
+            watermark: event time before which nothing is folded any more.
+        """
         out = EngineOutput([], [], [])
         for candle in closed:
             runner = self._runners.get(candle.instrument_token)
             if runner is None or candle.instrument_token in self.stopped or candle.start < self._hears_from:
                 continue
+            self._last[candle.instrument_token] = candle
             try:
                 signal = runner.on_candle(candle.candle)
             except StrategyError as error:
@@ -71,12 +80,26 @@ class StrategyEngine:
                 record = signal_record(signal, candle, ts)
                 out.signals.append(record)
                 out.requests.extend(self._maker.on_signal(record, runner.instrument, candle, ts))
+        self._overdue.note(out.requests)
+        if watermark >= self._overdue.next:
+            self._square_off(ts, watermark, out)
         return out
 
     def replay(self, closed: Iterable[ClosedCandle], watermark: int = 0) -> None:
         """Hear candles again after a restart; what they gave rise to is on the bus already."""
         for candle in closed:
             self.on_candles([candle], candle.ts_closed)
+        self.on_candles([], 0, watermark)
+
+    def _square_off(self, ts: int, watermark: int, out: EngineOutput) -> None:
+        """Leave what is held though the candle that should have squared it off hasn't come."""
+        for instrument, start in self._overdue.taken(watermark):
+            last = self._last[instrument.instrument_token]
+            about = msgspec.structs.replace(last, start=start, ts_event=watermark, ts_init=ts, ts_closed=ts)
+            exits = self._maker.leave(instrument, about, ts, "square-off")
+            self._overdue.note(exits)
+            out.requests.extend(exits)
+            out.alerts.append(overdue_alert(instrument, start, ts))
 
     def _stop(self, instrument: Instrument, candle: ClosedCandle, text: str, ts: int, out: EngineOutput) -> None:
         self.stopped[instrument.instrument_token] = text

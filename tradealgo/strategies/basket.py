@@ -76,13 +76,16 @@ def checked_targets(answer: object, book: BasketBook) -> dict[Instrument, Target
         raise TypeError(
             f"on_candles returned {answer!r}: expected targets by instrument, as in {{option: Target(lots=-1)}}"
         )
+    checked = {}
     for instrument, target in answer.items():
         if not isinstance(instrument, Instrument) or instrument not in book:
             raise ValueError(f"on_candles returned a target for {instrument!r}: expected an instrument that it watches")
         if not isinstance(target, Target):
             raise TypeError(f"on_candles returned {target!r} for {instrument.key}: expected a Target")
         _check(target, instrument)
-    return dict(answer)
+        lots, weight, stop, reason, group = target
+        checked[instrument] = Target(int(lots), float(weight), float(stop), str(reason), str(group))
+    return checked
 
 
 def _check(target: Target, instrument: Instrument) -> None:
@@ -94,6 +97,10 @@ def _check(target: Target, instrument: Instrument) -> None:
         raise ValueError(
             f"on_candles wants {target.lots!r} lots and weight {target.weight!r} of {instrument.key}: "
             "expected whole lots, or a fraction of the capital, not both"
+        )
+    if not isinstance(target.reason, str) or not isinstance(target.group, str):
+        raise TypeError(
+            f"on_candles returned reason {target.reason!r} and group {target.group!r} for {instrument.key}: expected str"
         )
     if math.isinf(target.stop) or target.stop <= 0.0:
         raise ValueError(

@@ -87,4 +87,4 @@ def checked(signal: object) -> Signal:
         raise TypeError(f"on_candle returned reason {reason!r}: expected a str")
     if math.isinf(stop) or stop <= 0.0:
         raise ValueError(f"on_candle returned stop {stop!r}: expected a price in rupees above 0, or nan for none")
-    return Signal(int(target), float(stop), reason)
+    return Signal(int(target), float(stop), str(reason))  # numpy's str is one too, but can't be published
