@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from tradealgo.bus.keys import Stream, instruments_key
+from tradealgo.bus.keys import Stream, instruments_key, stream_key
 from tradealgo.bus.redis_bus import Bus, Entry
 from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.domain.candles import ClosedCandle
@@ -260,3 +260,21 @@ def test_the_record_is_readable_while_it_is_written(tmp_path: Path) -> None:
     with writer._engine.begin() as connection:
         connection.execute(sa.text("insert into mtm (session_id, entry_ms, entry_seq) values ('s', 2, 0)"))
         assert len(Record(database_url(SessionDir(tmp_path)), read_only=True).rows("s", Stream.MTM)) == 1
+
+
+async def test_entries_that_cant_be_kept_are_left_out_and_told_once(process: Process) -> None:
+    """A notebook's nonsense on `control` (an unknown action, no message, a number that no column holds) among good
+    entries: all others are rows, what comes later too, and one alert says so."""
+    key, bus = stream_key(process.bus.session_id, Stream.CONTROL), process.bus
+    good = Control(action=Action.HALT, source="cli", reason="drill", ts=1)
+    await bus.publish(Stream.CONTROL, good)
+    await bus.client.xadd(key, {b"m1": msgspec.msgpack.encode({"action": "PAUSE", "source": "notebook"})})
+    await bus.client.xadd(key, {b"m1": msgspec.msgpack.encode({"action": "HALT", "source": "x", "ts": 2**64 - 1})})
+    await bus.publish(Stream.CONTROL, good)
+    await bus.client.xadd(key, {b"nothing": b"known"})
+    await bus.publish(Stream.MTM, MtmPoint(1, 1, 1, 0, 0, 1, 0, -1))
+    await run_until_recorded(process, 1)
+    store = Record(database_url(process.folder), read_only=True)
+    assert [e.message for e in store.entries(bus.session_id, Stream.CONTROL)] == [good, good]
+    (alert,) = [e.message for e in await bus.range(Stream.ALERTS)]
+    assert (alert.code, "PAUSE" in alert.text) == ("UNREADABLE", True)

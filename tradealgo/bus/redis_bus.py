@@ -17,6 +17,7 @@ import redis.asyncio
 from tradealgo.bus.codec import TICKS_FIELD, TickFrame, decode, encode, encode_ticks, ticks_value
 from tradealgo.bus.keys import GATEKEEPER_GROUP, KEEP_S, MAX_ENTRIES, Stream, stream_key
 from tradealgo.bus.wires import Wires
+from tradealgo.domain.errors import BadFrame
 
 #: Entries onto streams, and perhaps a snapshot: atomic as a MULTI is, for half of the client's work. Keys: the streams, then
 #: the snapshot's. Arguments: how many streams; each one's way of trimming and bound; each entry's stream number, field
@@ -42,7 +43,8 @@ _AT_ONCE = 12
 
 
 class Entry(NamedTuple):
-    """One message read from a stream. `id` is Redis's entry id, to read on from."""
+    """One message read from a stream. `id` is Redis's entry id, to read on from. Who reads with `keep_bad` gets an entry that
+    can't be decoded too, its message the BadFrame: one bad entry mustn't hide all that comes after it."""
 
     stream: Stream
     id: bytes
@@ -130,9 +132,17 @@ def _raw(streams: dict[bytes, Stream], reply: Any) -> list[Raw]:
     ]
 
 
-def _stream_entries(stream: Stream, rows: Any) -> list[Entry]:
+def _stream_entries(stream: Stream, rows: Any, *, keep_bad: bool = False) -> list[Entry]:
     # redis-py's stubs allow str and None everywhere: with decode_responses=False ids, fields and values are bytes
-    return [Entry(stream, entry_id, decode(stream, fields)) for entry_id, fields in rows]
+    message_of = _decoded_or_bad if keep_bad else decode
+    return [Entry(stream, entry_id, message_of(stream, fields)) for entry_id, fields in rows]
+
+
+def _decoded_or_bad(stream: Stream, fields: dict[bytes, bytes]) -> Any:
+    try:
+        return decode(stream, fields)
+    except BadFrame as error:
+        return error
 
 
 def connect(url: str, **options: Any) -> redis.asyncio.Redis:
@@ -201,10 +211,13 @@ class Bus:
         finally:
             self._wires.give(connection)
 
-    async def read(self, after: dict[Stream, bytes], *, block_ms: int | None = None, count: int = 100) -> list[Entry]:
+    async def read(
+        self, after: dict[Stream, bytes], *, block_ms: int | None = None, count: int = 100, keep_bad: bool = False
+    ) -> list[Entry]:
         """Entries later than `after` (b"0": from the beginning, b"$": only new ones), in stream order. Waits up to `block_ms`."""
         rows = await self.read_raw(after, block_ms=block_ms, count=count)
-        entries = [Entry(stream, entry_id, decode(stream, fields)) for stream, entry_id, fields in rows]
+        message_of = _decoded_or_bad if keep_bad else decode
+        entries = [Entry(stream, entry_id, message_of(stream, fields)) for stream, entry_id, fields in rows]
         self.read_to.update((entry.stream, entry.id) for entry in entries)
         return entries
 
@@ -230,21 +243,27 @@ class Bus:
         }
 
     async def range(
-        self, stream: Stream, start: bytes = b"-", end: bytes = b"+", count: int | None = None
+        self,
+        stream: Stream,
+        start: bytes = b"-",
+        end: bytes = b"+",
+        count: int | None = None,
+        *,
+        keep_bad: bool = False,
     ) -> list[Entry]:
         """Entries from `start` to `end` inclusive (prefix an id with b"(" to leave it out)."""
         rows = await self.client.xrange(stream_key(self.session_id, stream), start, end, count)
-        return _stream_entries(stream, rows)
+        return _stream_entries(stream, rows, keep_bad=keep_bad)
 
     async def last(self, stream: Stream) -> Entry | None:
         """The newest entry."""
         rows = await self.client.xrevrange(stream_key(self.session_id, stream), count=1)
         return next(iter(_stream_entries(stream, rows)), None)
 
-    async def newest(self, stream: Stream, count: int) -> list[Entry]:
+    async def newest(self, stream: Stream, count: int, *, keep_bad: bool = False) -> list[Entry]:
         """The newest entries, oldest of them first."""
         rows = await self.client.xrevrange(stream_key(self.session_id, stream), count=count)
-        return _stream_entries(stream, rows)[::-1]
+        return _stream_entries(stream, rows, keep_bad=keep_bad)[::-1]
 
     async def open_group(self, stream: Stream = Stream.REQUESTS, group: str = GATEKEEPER_GROUP) -> None:
         """Make a consumer group that reads from the beginning, if it isn't there."""

@@ -1,15 +1,20 @@
 """The Recorder's loop: streams to rows, in batches, each entry once.
 
 It reads on from the last row of each stream, so a crash loses nothing that is still on the bus, and an entry read
-twice is one row. Nothing else waits for it.
+twice is one row. Nothing else waits for it. An entry that can't be decoded or kept (anybody's notebook may write to
+`control`) is counted and left out; the first one is alerted.
 """
 
 from __future__ import annotations
 
 import asyncio
 
+import sqlalchemy as sa
+
 from tradealgo.bus.keys import Stream
 from tradealgo.bus.redis_bus import Entry
+from tradealgo.domain.errors import BadFrame
+from tradealgo.domain.state import Level
 from tradealgo.journal.store import Record, database_url
 from tradealgo.process import Process
 
@@ -26,28 +31,47 @@ async def record(process: Process) -> None:
     session_id = process.manifest.session_id
     cursors = await asyncio.to_thread(store.cursors, session_id)
     naming = asyncio.ensure_future(_save_session(process, store))
-    written = 0
+    written = left_out = 0
     await process.say("READY")
     try:
         while True:
-            entries = await process.bus.read(cursors, block_ms=BLOCK_MS, count=BATCH)
-            written += await _write(store, session_id, cursors, entries)
-            process.figures["rows"] = written
+            entries = await process.bus.read(cursors, block_ms=BLOCK_MS, count=BATCH, keep_bad=True)
+            bad = await _write(store, session_id, cursors, entries)
+            written += len(entries) - len(bad)
+            if bad and not left_out:
+                await process.alert(Level.WARNING, "UNREADABLE", f"the record leaves out what can't be kept: {bad[0]}")
+            left_out += len(bad)
+            process.figures |= {"rows": written, "bad_entries": left_out}
             if naming.done():
                 naming.result()  # raises what it raised
             await asyncio.sleep(GATHER_S)
     finally:
         naming.cancel()
-        while entries := await process.bus.read(cursors, count=BATCH):
+        while entries := await process.bus.read(cursors, count=BATCH, keep_bad=True):
             await _write(store, session_id, cursors, entries)
         store.close()
 
 
-async def _write(store: Record, session_id: str, cursors: dict[Stream, bytes], entries: list[Entry]) -> int:
-    if entries:
-        await asyncio.to_thread(store.save, session_id, entries)
-        cursors.update({e.stream: e.id for e in entries})
-    return len(entries)
+async def _write(store: Record, session_id: str, cursors: dict[Stream, bytes], entries: list[Entry]) -> list[Exception]:
+    """Keep entries and take the cursors behind them. Returns why some couldn't be kept."""
+    good = [e for e in entries if not isinstance(e.message, BadFrame)]
+    bad: list[Exception] = [e.message for e in entries if isinstance(e.message, BadFrame)]
+    if good:
+        bad += await asyncio.to_thread(_save, store, session_id, good)
+    cursors.update({e.stream: e.id for e in entries})
+    return bad
+
+
+def _save(store: Record, session_id: str, entries: list[Entry]) -> list[Exception]:
+    """In one transaction; where the database refuses a value (a number of more than 64 bits, on PostgreSQL a NUL in a
+    text), one by one without those. Returns the refusals."""
+    try:
+        store.save(session_id, entries)
+    except (sa.exc.DataError, OverflowError) as error:
+        if len(entries) > 1:
+            return [refusal for entry in entries for refusal in _save(store, session_id, [entry])]
+        return [BadFrame(f"{entries[0].stream} entry {entries[0].id.decode()}: {error.args[0]}")]
+    return []
 
 
 async def _save_session(process: Process, store: Record) -> None:

@@ -10,7 +10,7 @@ import redis
 
 from tradealgo.bus.keys import Stream, stream_key
 from tradealgo.bus.redis_bus import Bus
-from tradealgo.domain.errors import BadConfig
+from tradealgo.domain.errors import BadConfig, BadFrame
 from tradealgo.domain.state import Level
 from tradealgo.process import Process
 
@@ -67,9 +67,10 @@ async def _follow(bus: Bus, metrics: Metrics) -> None:
     counted, clock = 0.0, asyncio.get_running_loop().time
     while True:
         try:
-            for entry in await bus.read(cursors, block_ms=BLOCK_MS, count=1_000):
+            for entry in await bus.read(cursors, block_ms=BLOCK_MS, count=1_000, keep_bad=True):
                 cursors[entry.stream] = entry.id
-                metrics.take(entry.stream, entry.message)
+                if not isinstance(entry.message, BadFrame):
+                    metrics.take(entry.stream, entry.message)
             await _look_at_ticks(bus, metrics)
             if clock() - counted > COUNT_EVERY_S:
                 counted, metrics.entries = clock(), await _counts(bus)
@@ -79,9 +80,9 @@ async def _follow(bus: Bus, metrics: Metrics) -> None:
 
 async def _look_at_ticks(bus: Bus, metrics: Metrics) -> None:
     """The newest frame's stamps: all of them would be the whole feed once more."""
-    newest = await bus.last(Stream.TICKS)
-    if newest is not None:
-        metrics.latencies.take_frame(newest.message.ts_init, newest.message.ts_published)
+    for _, _, frame in await bus.newest(Stream.TICKS, 1, keep_bad=True):
+        if not isinstance(frame, BadFrame):
+            metrics.latencies.take_frame(frame.ts_init, frame.ts_published)
 
 
 async def _counts(bus: Bus) -> dict[Stream, tuple[int, int | None]]:
