@@ -226,3 +226,39 @@ def test_resampling_counts_from_the_open(tmp_path: Path) -> None:
     hourly = resample(read_candles(written(tmp_path / "a.txt", rows), labelled="start"), 60)
     assert [f"{t:%H:%M}" for t in hourly.index] == ["09:15", "10:15", "11:15", "12:15", "13:15", "14:15", "15:15"]
     assert hourly.iloc[0][["open", "high", "low", "close"]].tolist() == [101.0, 161.0, 99.0, 160.0]
+
+
+def header_file(path: Path, stamps: pd.DatetimeIndex, form: str) -> Path:
+    """A CSV with a header, whose times are written as `form` says."""
+    prices = dict.fromkeys(("open", "high", "low", "close"), 100.0)
+    pd.DataFrame({"date": stamps.strftime(form), **prices}).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("form", ["%d-%m-%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%Y-%m-%d %H:%M", "%d-%b-%Y %H:%M"])
+def test_dates_are_read_day_first_as_india_writes_them(tmp_path: Path, form: str) -> None:
+    """The fourth to the eighth of August stay these days, however they are written."""
+    days = pd.bdate_range("2025-08-04", "2025-08-08")
+    stamps = pd.DatetimeIndex(
+        [t for d in days for t in pd.date_range(d + pd.Timedelta("9h15min"), periods=375, freq="min")]
+    )
+    frame = read_candles(header_file(tmp_path / "a.csv", stamps, form))
+    assert frame.index.tz_localize(None).equals(stamps.rename("start"))
+    assert str(repairs_of(frame)) == "nothing to mend"
+
+
+def test_long_candles_labelled_by_their_end_move_by_their_own_length(tmp_path: Path) -> None:
+    """A five-minute file from 09:20 to 15:30 becomes 09:15 to 15:25, and no minute is missing from it."""
+    stamps = pd.date_range("2022-01-03 09:20", "2022-01-03 15:30", freq="5min")
+    frame = read_candles(header_file(tmp_path / "a.csv", stamps, "%Y-%m-%d %H:%M"))
+    assert [f"{frame.index[i]:%H:%M}" for i in (0, -1)] == ["09:15", "15:25"]
+    assert [(r.found, r.count) for r in repairs_of(frame)] == [("end_labelled", 75)]
+
+
+def test_days_that_do_not_trade_are_told(tmp_path: Path) -> None:
+    """Rows of a plain Saturday are kept, since the exchange may hold a session on any day, and named; a known session isn't."""
+    rows = [line(t, day=day) for day in ("20240301", "20240302", "20240309") for t in minutes("09:15", 20)]
+    repairs = repairs_of(read_candles(written(tmp_path / "a.txt", rows)))
+    told = next(r for r in repairs if r.found == "day_off")
+    assert (told.count, told.rule) == (20, "keep")
+    assert told.detail == "on Sat 2024-03-09: drop them if they are wrong"

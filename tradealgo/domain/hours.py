@@ -21,9 +21,20 @@ OPEN = dt.time(9, 15)
 #: From this date shares with derivatives end in a closing auction and derivatives trade to 15:40.
 CLOSING_AUCTION_FROM = dt.date(2026, 8, 3)
 
-#: Sessions that the public calendars miss: Muhurat (Diwali) of 2022, Budget Sunday and Muhurat of 2026. Times of 2026's evening (?).
+#: Sessions that the public calendars miss or give the usual hours: Muhurat (Diwali), Budget on a weekend, and Saturdays from
+#: the disaster recovery site (those of March and May 2024 with a break before noon). Times of 2026's evening (?).
 SPECIAL_SESSIONS: dict[dt.date, tuple[dt.time, dt.time]] = {
+    dt.date(2020, 2, 1): (dt.time(9, 15), dt.time(15, 30)),
+    dt.date(2020, 11, 14): (dt.time(18, 15), dt.time(19, 15)),
+    dt.date(2021, 11, 4): (dt.time(18, 15), dt.time(19, 15)),
     dt.date(2022, 10, 24): (dt.time(18, 15), dt.time(19, 15)),
+    dt.date(2023, 11, 12): (dt.time(18, 15), dt.time(19, 15)),
+    dt.date(2024, 1, 20): (dt.time(9, 15), dt.time(15, 30)),
+    dt.date(2024, 3, 2): (dt.time(9, 15), dt.time(12, 30)),
+    dt.date(2024, 5, 18): (dt.time(9, 15), dt.time(12, 30)),
+    dt.date(2024, 11, 1): (dt.time(18, 0), dt.time(19, 0)),
+    dt.date(2025, 2, 1): (dt.time(9, 15), dt.time(15, 30)),
+    dt.date(2025, 10, 21): (dt.time(13, 45), dt.time(14, 45)),
     dt.date(2026, 2, 1): (dt.time(9, 15), dt.time(15, 30)),
     dt.date(2026, 11, 8): (dt.time(18, 0), dt.time(19, 0)),
 }

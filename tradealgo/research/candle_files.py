@@ -127,8 +127,12 @@ def _parsed(texts: pd.Series, form: str | None) -> pd.Series:
     import pandas as pd
 
     if form is None:
-        zoned = str(texts.iloc[0])[10:].find("+") >= 0 or str(texts.iloc[0]).endswith("Z")
-        return pd.to_datetime(texts, errors="coerce", utc=zoned, format="ISO8601" if zoned else None)
+        first = str(texts.iloc[0])
+        zoned = first[10:].find("+") >= 0 or first.endswith("Z")
+        day_first = not first[:4].isdigit()  # 04-08-2025 is the fourth of August in India
+        return pd.to_datetime(
+            texts, errors="coerce", utc=zoned, format="ISO8601" if zoned else None, dayfirst=day_first
+        )
     return pd.to_datetime(texts, errors="coerce", format=form)
 
 

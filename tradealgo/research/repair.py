@@ -1,9 +1,10 @@
 """What is wrong with candle data, and the named rules that mend it.
 
 found            rule            what it does
-end_labelled     shift_back      minutes labelled by their end move one interval back
+end_labelled     shift_back      candles labelled by their end move one interval back
 pre_open_print   drop            a print of the pre-open session is no minute of trading
-out_of_session   drop            likewise after the close, or on a day without trading
+out_of_session   drop            likewise after the close
+day_off          keep            a day that NSE's calendar doesn't trade: a special session that no table knows, or a wrong date
 duplicate        keep_last       the later row of the same minute is the corrected one
 out_of_order     sort            ascending by start
 missing_minutes  leave_gap       or fill_flat: the last close, no volume
@@ -18,7 +19,16 @@ import msgspec
 import numpy as np
 
 from tradealgo.domain.candles import MINUTE_NS
-from tradealgo.domain.hours import DAY_NS, EPOCH, IST_OFFSET_NS, SPECIAL_SESSIONS, MarketHours, at, market_hours
+from tradealgo.domain.hours import (
+    DAY_NS,
+    EPOCH,
+    IST_OFFSET_NS,
+    SPECIAL_SESSIONS,
+    MarketHours,
+    at,
+    is_trading_day,
+    market_hours,
+)
 from tradealgo.domain.instruments import Instrument, Kind
 
 if TYPE_CHECKING:
@@ -29,6 +39,9 @@ PRE_OPEN_NS = 15 * MINUTE_NS  # 09:00 to 09:15
 #: Of the days in a file: data is labelled by the minute's end where hardly any day has a row at the open, and most have
 #: one at the close.
 _HARDLY_ANY, _MOST = 0.05, 0.5
+
+#: Steps of the same length that show a file's interval: fewer may be gaps.
+_STEPS = 10
 
 #: Minutes after 15:15 from which on a share can't have been in the closing auction.
 _NO_AUCTION = 10
@@ -108,7 +121,7 @@ def _hours(day: dt.date, instrument: Instrument, starts: np.ndarray) -> MarketHo
 
 
 def mend(
-    frame: pd.DataFrame, instrument: Instrument, *, interval_ns: int = MINUTE_NS, labelled: str | None = None,
+    frame: pd.DataFrame, instrument: Instrument, *, interval_ns: int | None = None, labelled: str | None = None,
     fill: bool = False,
 ) -> tuple[pd.DataFrame, Repairs]:  # fmt: skip
     """A frame with every rule applied, and what they found.
@@ -116,12 +129,14 @@ def mend(
     Args:
         frame: candles on a tz-aware index named "start".
         instrument: whose hours hold.
+        interval_ns: the candles'; None takes the step that most of them have, else a minute.
         labelled: "start" or "end", what the times mark of their minute; None looks at the data.
-        fill: put a flat candle where a minute is missing.
+        fill: put a flat candle where one is missing.
     """
     repairs: list[Repair] = []
     frame = _sorted(frame, repairs)
     frame = _deduplicated(frame, repairs)
+    interval_ns = interval_ns or _step(frame)
     frame = _start_labelled(frame, instrument, interval_ns, labelled, repairs)
     frame, hours = _in_session(frame, instrument, repairs)
     frame = _completed(frame, hours, interval_ns, fill, repairs)
@@ -131,6 +146,13 @@ def mend(
 def starts_of(frame: pd.DataFrame) -> np.ndarray:
     """The index as UTC ns."""
     return frame.index.as_unit("ns").asi8  # type: ignore[attr-defined]
+
+
+def _step(frame: pd.DataFrame) -> int:
+    steps, counts = np.unique(np.diff(starts_of(frame)), return_counts=True)
+    common = int(steps[counts.argmax()]) if len(steps) else 0
+    most = len(steps) and counts.max() > len(frame) / 2 and counts.max() >= _STEPS and common % MINUTE_NS == 0
+    return common if most and common < DAY_NS else MINUTE_NS
 
 
 def _sorted(frame: pd.DataFrame, repairs: list[Repair]) -> pd.DataFrame:
@@ -170,6 +192,7 @@ def _start_labelled(
 def _in_session(frame: pd.DataFrame, instrument: Instrument, repairs: list[Repair]) -> tuple[pd.DataFrame, DayHours]:
     starts = starts_of(frame)
     hours = DayHours(starts, instrument)
+    _tell_days_off(hours, repairs)
     opens, closes = hours.opens[hours.of_row], hours.closes[hours.of_row]
     early = (starts < opens) & (starts >= opens - PRE_OPEN_NS)
     outside = ((starts < opens) | (starts >= closes)) & ~early
@@ -179,6 +202,14 @@ def _in_session(frame: pd.DataFrame, instrument: Instrument, repairs: list[Repai
             shown = ", ".join(times[:3]) + (f" and {len(times) - 3} other times" if len(times) > 3 else "")
             repairs.append(Repair(found, int(rows.sum()), "drop", f"at {shown}"))
     return frame[~(early | outside)], hours
+
+
+def _tell_days_off(hours: DayHours, repairs: list[Repair]) -> None:
+    off = [i for i, day in enumerate(hours.days) if not is_trading_day(day)]
+    if off:
+        shown = ", ".join(f"{hours.days[i]:%a %Y-%m-%d}" for i in off[:3]) + (" …" if len(off) > 3 else "")
+        rows = int(np.isin(hours.of_row, off).sum())
+        repairs.append(Repair("day_off", rows, "keep", f"on {shown}: drop them if they are wrong"))
 
 
 def _completed(
