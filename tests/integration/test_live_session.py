@@ -191,8 +191,8 @@ def test_a_kill_is_verified_flat_and_locked(session: LiveSession) -> None:
     session.wait(state="LOCKED", timeout_s=30)
     assert session.state is not None
     assert session.state.ts_flat > session.state.ts_tripped
-    assert all(p.quantity == 0 for p in session.positions)
     assert not session.view.working_orders
+    session.wait(lambda s: all(p.quantity == 0 for p in s.positions), timeout_s=30)  # once the trades are listed
     assert session.folder.kill_flag.exists()
     session.wait(lambda s: "needed no help" in s.logs("emergency"), timeout_s=60)
 
