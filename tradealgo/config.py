@@ -137,6 +137,8 @@ class SessionDir:
     alive = property(lambda self: self.path / "gatekeeper.alive")
     #: The Recorder's rows (SQLite unless a database URL is set).
     record = property(lambda self: self.path / "record.db")
+    #: There once the broker has refused the automatic login: it isn't sent again, nor after a restart.
+    login_refused = property(lambda self: self.path / "login_refused")
     logs = property(lambda self: self.path / "logs")
     #: Session state kept by the paper exchange, so that its restart forgets nothing.
     exchange_state = property(lambda self: self.path / "exchange")

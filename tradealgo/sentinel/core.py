@@ -34,7 +34,7 @@ class State(StrEnum):
 class Event(StrEnum):
     TOKEN_GOOD = "TOKEN_GOOD"
     TOKEN_DEAD = "TOKEN_DEAD"
-    NEEDS_PERSON = "NEEDS_PERSON"  # no credentials to log in with
+    NEEDS_PERSON = "NEEDS_PERSON"  # no credentials to log in with, or the broker has refused them once
     REFUSED = "REFUSED"  # the broker said no to the credentials
     LOADED = "LOADED"
     FAILED = "FAILED"  # no definitive answer: the network, a 5xx
@@ -47,7 +47,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.CHECKING, Event.FAILED): State.BACKING_OFF,
     (State.LOGGING_IN, Event.TOKEN_GOOD): State.LOADING,
     (State.LOGGING_IN, Event.NEEDS_PERSON): State.AWAITING_PERSON,
-    # Never tried again by itself: a few wrong passwords lock the account at the broker.
+    # Never tried again by itself, nor later in the session: a few wrong passwords lock the account at the broker.
     (State.LOGGING_IN, Event.REFUSED): State.AWAITING_PERSON,
     (State.LOGGING_IN, Event.FAILED): State.BACKING_OFF,
     (State.AWAITING_PERSON, Event.TOKEN_GOOD): State.LOADING,

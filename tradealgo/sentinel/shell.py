@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import time
@@ -43,6 +44,7 @@ class Sentinel:
         self.failures = 0
         self.failing_since = 0.0
         self.told = False
+        self.refused = process.folder.login_refused.exists()  # the credentials: a few more times would lock the account
         self._perform: dict[State, Callable[[], Awaitable[Event]]] = {
             State.CHECKING: self._check,
             State.LOGGING_IN: self._log_in,
@@ -66,10 +68,16 @@ class Sentinel:
             return Event.TOKEN_DEAD
         except (BrokerError, BadConfig, UnknownInstrument) as error:
             if isinstance(error, Rejected) and state is State.LOGGING_IN and self.manifest.mode is Mode.LIVE:
+                self._keep_refused()
                 await self.process.alert(Level.CRITICAL, "LOGIN_REFUSED", str(error))
                 return Event.REFUSED
             await self._count_failure(state, error)
             return Event.FAILED
+
+    def _keep_refused(self) -> None:
+        self.refused = True
+        with contextlib.suppress(OSError):
+            self.process.folder.login_refused.touch()
 
     async def _count_failure(self, state: State, error: Exception) -> None:
         self.failing_since = self.failing_since if self.failures else time.monotonic()
@@ -89,7 +97,7 @@ class Sentinel:
         return Event.TOKEN_GOOD
 
     async def _log_in(self) -> Event:
-        if not self.login.automatic:
+        if not self.login.automatic or self.refused:
             return Event.NEEDS_PERSON
         if self.manifest.mode is Mode.LIVE:
             self.process.log.warning("automatic login", text=login.TOTP_WARNING)
