@@ -54,15 +54,6 @@ class UsesTooMuch(Strategy):
         return LONG if text.endswith("1") else FLAT
 
 
-class OwnInit(Strategy):
-    def __init__(self, **parameters):
-        super().__init__(**parameters)
-        self.edge = 5.0
-
-    def on_candle(self, candle):
-        return LONG if candle.close > self.edge else FLAT
-
-
 class Heir(EmaCross):
     def on_candle(self, candle):
         signal = super().on_candle(candle)
@@ -89,7 +80,6 @@ class WrongTarget(Strategy):
         (KeepsAList, "KeepsAList.closes is [] (list) after setup()"),
         (ChangesType, "self.last is int64 after setup() and is given a float64 later"),
         (UsesTooMuch, "UsesTooMuch can't be compiled (test_strategy_compiler.py, line"),
-        (OwnInit, "has its own __init__: make its state in setup()"),
         (Heir, "Heir.on_candle calls super(), which numba can't"),
     ],
 )

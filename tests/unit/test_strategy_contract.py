@@ -41,6 +41,11 @@ def test_parameters_have_defaults_and_are_taken_by_name():
         (lambda: EmaCross(fast=True), "it takes an int"),
         (lambda: EmaCross(5, 9), "takes its parameters by name"),
         (lambda: Threshold(level=math.nan), "finite"),
+        (lambda: EmaCross(stop_loss=5.0), "EmaCross.stop_loss is 5.0, which can never close a position"),
+        (lambda: EmaCross(stop_loss=-0.003), "as 0.05 for 5 %"),
+        (lambda: EmaCross(trailing_stop=2), "EmaCross.trailing_stop is 2.0"),
+        (lambda: EmaCross(take_profit=-0.1), "0 turns it off"),
+        (lambda: EmaCross(max_candles=-1), "it takes a number of candles"),
     ],
 )
 def test_wrong_parameters_get_a_sentence(make, words):
@@ -54,6 +59,40 @@ def test_a_parameter_without_default_is_refused_with_the_class():
     """The class statement itself fails, so the mistake is seen in its own cell."""
     with pytest.raises(BadConfig, match="with a default"):
         type("Bad", (Strategy,), {"__annotations__": {"span": int}, "__module__": __name__})
+
+
+def test_an_init_of_its_own_is_refused_with_the_class():
+    """Engines make instances from declared parameters: what only `__init__` took would be forgotten."""
+
+    def own(self, n=5):
+        self.n = n
+
+    with pytest.raises(BadConfig, match=r"has its own __init__.*as in `n: int = 5`"):
+        type("Bad", (Strategy,), {"__init__": own, "__module__": __name__})
+
+
+def test_a_default_given_anew_without_its_type_counts():
+    """`stop_loss = 0.01` in a class body means what it says."""
+    quick = type("Quick", (EmaCross,), {"fast": 5, "stop_loss": 0.01, "__module__": __name__})
+    assert quick().parameters == {"stop_loss": 0.01, "fast": 5, "slow": 50}
+    with pytest.raises(BadConfig, match=r"Bad\.fast is 5\.5"):
+        type("Bad", (EmaCross,), {"fast": 5.5, "__module__": __name__})
+
+
+def test_an_exit_that_setup_changes_is_refused():
+    """A session's exits and the Gatekeeper's resting stops are made from the parameters."""
+
+    class Percent(EmaCross):
+        stop_percent: float = 0.3
+
+        def setup(self) -> None:
+            super().setup()
+            self.stop_loss = self.stop_percent / 100
+
+    with pytest.raises(
+        BadConfig, match=r"Percent.setup\(\) changes stop_loss from 0.0 to 0.003.*Percent\(stop_loss=…\)"
+    ):
+        Percent().fresh()
 
 
 def test_fresh_instances_share_nothing():

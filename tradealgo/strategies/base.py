@@ -49,6 +49,11 @@ class Strategy:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if cls.__init__ is not Strategy.__init__:
+            raise BadConfig(
+                f"{cls.__name__} has its own __init__, and the engines make instances without its arguments: declare each "
+                "parameter in the class, with a type and a default, as in `n: int = 5`, and make the state in setup()"
+            )
         cls.declared = {**cls.declared, **_declared_in(cls)}
 
     def __init__(self, *positional: Any, **parameters: Any) -> None:
@@ -78,6 +83,13 @@ class Strategy:
         """A new instance with the same parameters and its own state, ready for its first candle."""
         new = type(self)(**self.parameters)
         new.setup()
+        for name in EXITS:  # what watches them, here and at the Gatekeeper, knows the parameters alone
+            if getattr(new, name) != getattr(self, name):
+                raise BadConfig(
+                    f"{type(self).__name__}.setup() changes {name} from {getattr(self, name)!r} to {getattr(new, name)!r}: "
+                    f"the exits are parameters and stand before the run. Pass {type(self).__name__}({name}=…), give "
+                    "the class another default, or return a Signal with a stop of its own"
+                )
         return new
 
     @property
@@ -96,8 +108,13 @@ class Strategy:
 
 
 def _declared_in(cls: type) -> dict[str, Parameter]:
-    found = {}
-    for name, kind in inspect.get_annotations(cls, eval_str=True).items():
+    annotated = inspect.get_annotations(cls, eval_str=True)
+    found = {  # a parent's parameter with another default: `fast = 5` without its type
+        name: Parameter(p.kind, _checked(cls.__name__, name, p.kind, vars(cls)[name]))
+        for name, p in getattr(cls, "declared", {}).items()
+        if name in vars(cls) and name not in annotated
+    }
+    for name, kind in annotated.items():
         if name.startswith("_") or name == "declared":
             continue
         if kind in PARAMETER_TYPES and name in cls.__dict__:
@@ -123,6 +140,11 @@ def _checked(owner: str, name: str, kind: type, value: Any) -> Any:
         )
     if isinstance(value, float) and not math.isfinite(value):
         raise BadConfig(f"{owner}.{name} is {value!r}: it takes a finite number")
+    if name in EXITS and (value < 0 or (name in ("stop_loss", "trailing_stop") and value >= 1)):
+        what = "a number of candles" if name == "max_candles" else "a fraction of the price, as 0.05 for 5 %"
+        raise BadConfig(
+            f"{owner}.{name} is {value!r}, which can never close a position: it takes {what}; 0 turns it off"
+        )
     return value
 
 

@@ -273,8 +273,6 @@ class _Builder:
         self._twins: dict[int, tuple[Any, Any]] = {}
         self._constructors: dict[type, Any] = {}
         try:
-            if type(strategy).__init__ is not Strategy.__init__:
-                raise TypeError(f"{type(strategy).__name__} has its own __init__: make its state in setup() instead")
             self.strategy = self._struct(strategy.fresh())
             self.guard = self._struct(Guard(0.0, 0.0, 0.0, 0))
             for cls, value in list(self._types.items()):
