@@ -140,12 +140,17 @@ def _checked(owner: str, name: str, kind: type, value: Any) -> Any:
         )
     if isinstance(value, float) and not math.isfinite(value):
         raise BadConfig(f"{owner}.{name} is {value!r}: it takes a finite number")
-    if name in EXITS and (value < 0 or (name in ("stop_loss", "trailing_stop") and value >= 1)):
+    if name in EXITS:
+        _check_exit(owner, name, value)
+    return value
+
+
+def _check_exit(owner: str, name: str, value: float) -> None:
+    if value < 0 or (name in ("stop_loss", "trailing_stop") and value >= 1):
         what = "a number of candles" if name == "max_candles" else "a fraction of the price, as 0.05 for 5 %"
         raise BadConfig(
             f"{owner}.{name} is {value!r}, which can never close a position: it takes {what}; 0 turns it off"
         )
-    return value
 
 
 #: Names of the contract's own exits.
