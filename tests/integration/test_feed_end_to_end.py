@@ -9,6 +9,7 @@ import pytest
 from feed_session import FeedSession, as_rows, by_token, feed_session
 
 from tradealgo.bus.keys import Stream
+from tradealgo.domain.hours import ist_text
 from tradealgo.domain.state import Module
 from tradealgo.exchange.testing import RunningExchange, running_exchange
 
@@ -78,7 +79,8 @@ async def test_consumer_killed_mid_stream_repeats_and_misses_nothing(
 async def test_producer_killed_mid_stream_leaves_a_gap_that_is_known(
     paper: RunningExchange, bus_url: str, tmp_path: Path
 ) -> None:
-    """kill -9 of the Producer: a gap flag, and outside of the gap the exchange's candles, each at most once, in order."""
+    """kill -9 of the Producer: a gap flag and an alert, and outside of the gap the exchange's candles, each at most once, in
+    order."""
     async with feed_session(paper, bus_url, tmp_path, speed=300) as session:
         session.start(*MODULES)
         await session.ready()
@@ -98,6 +100,8 @@ async def test_producer_killed_mid_stream_leaves_a_gap_that_is_known(
         await session.read_up_to(until)
         gaps = [e.message for e in await session.bus.range(Stream.TICKS) if e.message.gap]
         assert len(gaps) == 1
+        [alert] = [e.message for e in await session.bus.range(Stream.ALERTS) if e.message.code == "FEED_GAP"]
+        assert f"after {ist_text(before)} (the Producer was started again)" in alert.text
         minute = 60 * 10**9
         for token, candles in by_token(await session.candles()).items():
             starts = [c.start for c in candles]

@@ -12,6 +12,7 @@ import msgspec
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
+from tradealgo.bus.codec import TickFrame
 from tradealgo.bus.keys import Stream
 from tradealgo.config import BrokerSession, Manifest
 from tradealgo.domain.orders import BrokerUpdate
@@ -46,9 +47,15 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 class Connection:
-    """The broker's socket for one shard of the instruments."""
+    """The broker's socket for one shard of the instruments.
 
-    def __init__(self, manifest: Manifest, intake: Intake, health: FeedHealth, outbox: Outbox) -> None:
+    Args:
+        last: the last frame that an earlier run published: what came since then is lost.
+    """
+
+    def __init__(
+        self, manifest: Manifest, intake: Intake, health: FeedHealth, outbox: Outbox, last: TickFrame | None = None
+    ) -> None:
         self.intake = intake
         self.changed = asyncio.Event()  # set when the connection comes or goes, for who wants to know at once
         self.health = health
@@ -60,8 +67,11 @@ class Connection:
         self._manifest = manifest
         self._outbox = outbox
         self._socket: DirectSocket | None = None
-        self._lost_at = 0
-        self._cause = self._lost_cause = ""
+        self._cause = ""
+        self._lost_at, self._lost_ts, self._lost_cause = 0, 0, ""
+        if last is not None:
+            self._lost_at, self._lost_ts = last.ts_init, int(last.ticks["ts_event"].max(initial=0))
+            self._lost_cause = "the Producer was started again"
         self._log = Log(module="producer", shard=intake.shard)
 
     async def run(self) -> None:
@@ -124,7 +134,7 @@ class Connection:
         self.health.on(Event.OPENED, now)
         self.intake.opened()
         if self._lost_at:
-            self.losses.append(Loss(self.intake.shard, self._lost_at, now, self.intake.ts_event, self._lost_cause))
+            self.losses.append(Loss(self.intake.shard, self._lost_at, now, self._lost_ts, self._lost_cause))
             self._lost_at = 0
         self.changed.set()
         self._log.info("connected", instruments=len(self.intake.tokens))
@@ -175,7 +185,7 @@ class Connection:
         now = time.time_ns()
         if self.health.state in OPEN:
             self._lost_at = self.health.last_frame  # a socket that fell silent was lost long before it is closed
-            self._lost_cause = self._cause
+            self._lost_ts, self._lost_cause = self.intake.ts_event, self._cause
             self.intake.lost()
         self.down_since = self.down_since or now
         self.health.on(Event.CLOSED, now)

@@ -9,6 +9,7 @@ import time
 
 import redis
 
+from tradealgo.bus.codec import TickFrame
 from tradealgo.bus.keys import Stream
 from tradealgo.process import Process
 from tradealgo.producer.connection import Connection
@@ -28,12 +29,19 @@ REPORT_S = 0.1
 async def produce(process: Process) -> None:
     """Run until cancelled. Raises InvalidInput for more instruments than the broker's sockets carry."""
     book = await process.instruments()
-    resumed = await process.bus.last(Stream.TICKS) is not None
+    entry = await process.bus.last(Stream.TICKS)
+    last: TickFrame | None = entry and entry.message
     outbox = Outbox(process.bus)
     shortest_s = os.environ.get("TRADEALGO_QUIET_SHORTEST_S")
     quiet = quiet_after(process.manifest.speed, int(float(shortest_s) * 1e9) if shortest_s else QUIET_SHORTEST_NS)
     connections = [
-        Connection(process.manifest, Intake(n, tokens, resumed=resumed), FeedHealth(quiet_after_ns=quiet), outbox)
+        Connection(
+            process.manifest,
+            Intake(n, tokens, resumed=last is not None),
+            FeedHealth(quiet_after_ns=quiet),
+            outbox,
+            last,
+        )
         for n, tokens in enumerate(shards([i.instrument_token for i in book]))
     ]
     process.state = Feed.CONNECTING
