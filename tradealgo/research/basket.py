@@ -24,7 +24,7 @@ from tradealgo.domain.candles import SECOND_NS, ClosedCandle
 from tradealgo.domain.errors import BadCandles
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.limits import Limits
-from tradealgo.domain.orders import OrderRequest
+from tradealgo.domain.orders import Intent, OrderRequest
 from tradealgo.domain.signals import SignalRecord
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Alert
@@ -180,12 +180,15 @@ class BasketDriver(Driver):
         super().__init__(runs, maker, terms, limits, slippage, every_candle=every_candle)
 
     def _plan(self) -> None:
-        """At the open of the next row of the day, or the close of the day's last; entries are (instrument, request)."""
-        lasts = {end - 1 for _, end in self.timeline.days()}
+        """At the open of the next row of the day, or the close of the day's last. What is left trades as its own next candle of
+        the day opens: an option's last price may be of long ago, and nobody would pay it.
+        """
+        ends = np.array([end for _, end in self.timeline.days()])
         rows = self.timeline.rows_of(np.array([r.start for r in self._heard], np.int64))
         for request, row in zip(self._heard, rows, strict=True):
-            where = (row, CLOSE) if row in lasts else (row + 1, OPEN)
-            self._ask_at(*where, self._column[request.instrument_token], request)
+            k, end = self._column[request.instrument_token], ends[np.searchsorted(ends, row, side="right")]
+            next_row = self.timeline.next_row(row, k) if request.intent is Intent.EXIT else row + 1
+            self._ask_at(*((next_row, OPEN) if next_row < end else (row, CLOSE)), k, request)
 
     def _made(self, k: int, what: OrderRequest) -> list[OrderRequest]:
         return [msgspec.structs.replace(what, ts_signalled=self.now, ts_requested=self.now)]

@@ -204,6 +204,9 @@ class Driver:
         tokens, prices = [*map(self._tokens.__getitem__, order)], self.timeline.prices(row, order, point)
         trades = self.venue.show(tokens, prices, now)
         self._give(PricesSeen([*zip(tokens, prices, repeat(now))], now))
+        for k, _ in asked:  # what has no candle here is priced as of its last one: no entry leaves on a stale price
+            if (made := self.timeline.made_at(row, k, now)) < now:
+                self._give(PricesSeen([(self._tokens[k], self.timeline.prices(row, [k], point)[0], made)], made))
         if trades:
             self._give(TradesSeen(rows=trades, asked=self.now))
 

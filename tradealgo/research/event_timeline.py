@@ -78,6 +78,20 @@ class Timeline:
         falls_first = data.close.item(i) >= data.open.item(i)
         return data.low.item(i) if (point == 1) == falls_first else data.high.item(i)
 
+    def next_row(self, row: int, k: int) -> int:
+        """The row of an instrument's first candle after `row`; the number of rows if there is none."""
+        starts = self.data[k].start
+        i = int(np.searchsorted(starts, self.starts[row], side="right"))
+        return int(np.searchsorted(self.starts, starts[i])) if i < len(starts) else len(self.starts)
+
+    def made_at(self, row: int, k: int, now: int) -> int:
+        """When an instrument's price of a row was made: `now`, or the end of its last candle where it has none there."""
+        at = self._at[k]
+        if at is None or (i := at.item(row)) < 0:
+            return now
+        start: int = self.data[k].start.item(i)
+        return now if start == self.starts.item(row) else start + self.interval
+
     def time(self, row: int, point: int) -> int:
         """UTC nanoseconds of a point of the path."""
         return self.starts.item(row) + self._after[point]
