@@ -26,14 +26,23 @@ def daily_returns(equity: pd.Series, capital: float) -> pd.Series:
     return last.div(last.shift(fill_value=capital)).sub(1.0).rename("return")
 
 
+def is_ruin(returns: pd.Series) -> bool:
+    """Whether equity fell to nothing or below."""
+    return bool((returns <= -1.0).any())
+
+
 def sharpe(returns: pd.Series) -> float:
-    """nan for fewer than two days or no variation."""
+    """nan for fewer than two days or no variation, or where the capital was lost: nothing is earned on less than nothing."""
+    if is_ruin(returns):
+        return math.nan
     spread = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
     return float(returns.mean()) / spread * math.sqrt(DAYS_A_YEAR) if spread > 0 else math.nan
 
 
 def sortino(returns: pd.Series) -> float:
     """As Sharpe, against the losing days' deviation alone."""
+    if is_ruin(returns):
+        return math.nan
     down = float(np.sqrt((returns.clip(upper=0.0) ** 2).mean())) if len(returns) else 0.0
     return float(returns.mean()) / down * math.sqrt(DAYS_A_YEAR) if down > 0 else math.nan
 
@@ -111,12 +120,14 @@ def raw(test: Backtest) -> np.ndarray:
     """A sweep's raw figures, by the way of the tables."""
     pnl = test.trades["pnl"]
     returns = daily_returns(test.equity, test.capital)
+    if is_ruin(returns):
+        returns = returns * math.nan
     won = pnl[pnl > 0]
     return np.array(
         [
             test.final_equity, test.order_count, len(pnl), len(won), won.sum(), pnl[pnl <= 0].sum(),
             float(test.orders["fees"].sum()), float(test.drawdown.min()),
-            len(returns), returns.sum(), (returns**2).sum(),
+            len(returns), returns.sum(skipna=False), (returns**2).sum(skipna=False),
         ],
         float,
     )  # fmt: skip

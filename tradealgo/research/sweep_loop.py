@@ -5,6 +5,7 @@ Its arithmetic is that of `simulate`, order by order, so that a point's equity i
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -40,7 +41,7 @@ def account(start, open_, close, days, at, to, changes, capital, delay, size, co
             fill = n
         while day < len(days) and days[day] <= fill:
             value = cash + held * close[days[day] - 1]
-            change = value / yesterday - 1.0
+            change = change_of(value, yesterday)
             yesterday = value
             returns += change
             squares += change * change
@@ -73,7 +74,7 @@ def account(start, open_, close, days, at, to, changes, capital, delay, size, co
             if cash < peak * (1.0 + drawdown):
                 drawdown = cash / peak - 1.0
     value = cash + held * close[n - 1]
-    change = value / yesterday - 1.0
+    change = change_of(value, yesterday)
     if held != 0:
         pnl = (close[n - 1] - entry_price) * held - entry_fees
         trades += 1
@@ -82,6 +83,12 @@ def account(start, open_, close, days, at, to, changes, capital, delay, size, co
         lost_sum += min(pnl, 0.0)
     out[0], out[1], out[2], out[3], out[4], out[5], out[6] = value, orders, trades, won, won_sum, lost_sum, charges
     out[7], out[8], out[9], out[10] = drawdown, len(days), returns + change, squares + change * change
+
+
+@njit
+def change_of(value, before):  # type: ignore[no-untyped-def]
+    """A day's return; nan, as all that follows from it, where the capital is lost."""
+    return value / before - 1.0 if value > 0.0 and before > 0.0 else math.nan
 
 
 @njit(fastmath={"nnan", "nsz"})

@@ -127,12 +127,17 @@ def _cut(data: Candles, days: np.ndarray, wanted: range) -> Candles:
 
 
 def best_point(found: Sweep, by: str) -> Point:
-    """The point whose figure, in the mean over the instruments, is the highest; the first one if none has the figure."""
+    """The point whose figure, in the mean over the instruments, is the highest; the first one if none has the figure. Not one that
+    raised or lost all capital in any of them: what it lacks there must not lift its mean.
+    """
     found.best(1, by)  # names the figures, if `by` is none
-    values = found.table[by].to_numpy(float).reshape(len(found.instruments), len(found.points))
+    shape = len(found.instruments), len(found.points)
+    values = found.table[by].to_numpy(float).reshape(shape)
+    is_bad = (found.table["max drawdown"].to_numpy(float) <= -1.0).reshape(shape)
+    is_bad.flat[list(found.errors)] = True
     known = np.isfinite(values)
     mean = np.where(known, values, 0.0).sum(0) / np.maximum(known.sum(0), 1)
-    return found.points[int(np.argmax(np.where(known.any(0), mean, -np.inf)))]
+    return found.points[int(np.argmax(np.where(known.any(0) & ~is_bad.any(0), mean, -np.inf)))]
 
 
 def _tested(strategy: Strategy, data: Candles, days: np.ndarray, window: Window, options: dict[str, Any]) -> Backtest:
