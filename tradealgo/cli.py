@@ -412,8 +412,9 @@ def exchange(
         return
     from tradealgo.exchange.app import serve
     from tradealgo.live.arguments import market_of
+    from tradealgo.live.manifest import checked_market
 
-    market = market_of(day, seed, file, speed)
+    market = checked_market(market_of(day, seed, file, speed))
     serve(
         market, list(instruments) or None, port=port, capital=capital, autostart=not wait_for_bell, announce=click.echo
     )

@@ -66,8 +66,8 @@ def _html(content: Any) -> str:
     if isinstance(content, (list, tuple)):
         return "".join(_html(c) for c in content)
     if hasattr(content, "to_plotly_json") and hasattr(content, "to_html"):
-        return content.to_html(
-            full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}
+        return content.to_html(  # a drag zooms and a double click goes back: a bar of buttons would lie on the title
+            full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True}
         )
     if hasattr(content, "to_frame"):
         return content.to_frame("").to_html(header=False, border=0)
