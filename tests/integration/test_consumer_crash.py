@@ -14,8 +14,9 @@ from feed_session import eventually
 
 from tradealgo.bus.codec import TickFrame
 from tradealgo.bus.keys import Stream
-from tradealgo.bus.redis_bus import Bus
+from tradealgo.bus.redis_bus import Bus, Entry
 from tradealgo.config import Manifest, Market, Mode, SessionDir
+from tradealgo.consumer import shell
 from tradealgo.consumer.shell import CandleFlow, Consumer, engine_of
 from tradealgo.domain.candles import MINUTE_NS
 from tradealgo.domain.hours import at
@@ -117,7 +118,18 @@ async def test_requests_that_went_ahead_are_not_repeated(
     assert len(ahead) == 2 * ends_at
     assert len(closed) == 2 * (ends_at - 1)
 
+    pages, whole = [], bus.range
+
+    async def a_page(stream: Stream, *given: bytes | int, **named: int) -> list[Entry]:
+        found = await whole(stream, *given, **named)  # type: ignore[arg-type]
+        pages.extend([len(found)] * (stream is Stream.CANDLES))
+        return found
+
+    monkeypatch.setattr(shell, "PAGE", 3)  # candles are read in pages: a day's at once would hold up the server
+    monkeypatch.setattr(bus, "range", a_page)
     await run_to_the_end(consumer_of(bus, bus_url, tmp_path), bus)
+    monkeypatch.setattr(bus, "range", whole)
+    assert (sum(pages), max(pages) <= 3) == (len(closed), True)
     requests = [entry.message for entry in await bus.range(Stream.REQUESTS)]
     candles = [entry.message for entry in await bus.range(Stream.CANDLES)]
     assert len({r.request_id for r in requests}) == len(requests) == 2 * MINUTES

@@ -101,8 +101,8 @@ class BasketEngine:
             self._square_off(ts, watermark, out)
         return out
 
-    def replay(self, closed: Iterable[ClosedCandle], watermark: int) -> None:
-        """Hear candles again after a restart; what they gave rise to is on the bus already."""
+    def replay(self, closed: Iterable[ClosedCandle], watermark: int = 0) -> None:
+        """Hear candles again after a restart, the watermark with the last; what they gave rise to is on the bus already."""
         self.on_candles(closed, 0, watermark)
 
     def _is_whole(self, start: int, watermark: int) -> bool:

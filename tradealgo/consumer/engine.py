@@ -59,7 +59,7 @@ class StrategyEngine:
         """Whether time alone asks for something: candles are heard as they close, but a square-off doesn't wait for one."""
         return watermark >= self._overdue.next
 
-    def on_candles(self, closed: list[ClosedCandle], ts: int, watermark: int = 0) -> EngineOutput:
+    def on_candles(self, closed: Iterable[ClosedCandle], ts: int, watermark: int = 0) -> EngineOutput:
         """Hear candles that closed together.
 
         Args:
@@ -86,10 +86,8 @@ class StrategyEngine:
         return out
 
     def replay(self, closed: Iterable[ClosedCandle], watermark: int = 0) -> None:
-        """Hear candles again after a restart; what they gave rise to is on the bus already."""
-        for candle in closed:
-            self.on_candles([candle], candle.ts_closed)
-        self.on_candles([], 0, watermark)
+        """Hear candles again after a restart, the watermark with the last; what they gave rise to is on the bus already."""
+        self.on_candles(closed, 0, watermark)
 
     def _square_off(self, ts: int, watermark: int, out: EngineOutput) -> None:
         """Leave what is held though the candle that should have squared it off hasn't come."""

@@ -39,6 +39,8 @@ from tradealgo.strategies import BasketStrategy, Strategy, load
 
 BLOCK_MS = 1_000
 BATCH = 100
+#: Candles in one read of a restart. The server answers nobody else meanwhile: a whole day's would hold up the Gatekeeper.
+PAGE = 2_000
 SAVE_EVERY_S = 5.0
 REPORT_EVERY_S = 0.5
 
@@ -118,10 +120,19 @@ class Consumer:
         if cursor is not None:
             await self._fold_again(cursor)
         self._asked = {entry.message.request_id for entry in await bus.range(Stream.REQUESTS)}
-        candles = [entry.message for entry in await bus.range(Stream.CANDLES)]
-        self._flow.engine.replay(candles, self._flow.builder.watermark)
+        candles = await self._hear_again()
         if candles:
-            self._process.log.info("recovered", candles=len(candles), cursor=self._cursor.decode())
+            self._process.log.info("recovered", candles=candles, cursor=self._cursor.decode())
+
+    async def _hear_again(self) -> int:
+        """Rebuild the strategy from the published candles; how many there are."""
+        candles, start, engine = 0, b"-", self._flow.engine
+        while entries := await self._process.bus.range(Stream.CANDLES, start, count=PAGE):
+            engine.replay([entry.message for entry in entries])
+            candles += len(entries)
+            start = b"(" + entries[-1].id
+        engine.replay([], self._flow.builder.watermark)
+        return candles
 
     async def _fold_again(self, until: bytes) -> None:
         """Fold the frames from the saved state up to the last published one, whose candles are on the bus already."""
