@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from tradealgo.config import Manifest, Mode
@@ -10,6 +11,7 @@ from tradealgo.domain.instruments import InstrumentBook
 from tradealgo.domain.state import Level
 from tradealgo.producer.connection import Connection
 from tradealgo.producer.health import Feed
+from tradealgo.producer.liveness import NEVER_AFTER_S, OVERDUE_GAPS
 from tradealgo.producer.news import News
 from tradealgo.producer.outbox import Outbox
 
@@ -31,6 +33,9 @@ class Watch:
         self._dropped = 0
         self._silent: list[int] = []
         self._silence_at = 0
+        if manifest.mode is Mode.PAPER:  # which sends nothing of a strike before its first trade
+            for connection in connections:
+                connection.intake.liveness.never_after_s = math.inf
 
     @property
     def ts_event(self) -> int:
@@ -107,16 +112,17 @@ class Watch:
         return [News(Level.WARNING, "FEED_DROPPED", text)] if dropped else []
 
     def _silences(self, now: int) -> list[News]:
-        """Instruments that are silent though the feed is live: each by how often it usually ticks."""
+        """Instruments that are silent while others tick, each by how often it usually ticks: those of an open connection,
+        whether it brings any ticks or none at all."""
         if now < self._silence_at:
             return []
         self._silence_at = now + SILENCE_EVERY_NS
-        feed_s, is_open = self.feed_time(now) / 1e9, self.market_open(now)
+        feed_s, states = self.feed_time(now) / 1e9, [c.health.state for c in self._connections]
+        ticks = Feed.LIVE in states and self.market_open(now)
         silent = [
             token
-            for connection in self._connections
-            for token in connection.intake.liveness.at(feed_s)
-            if is_open and connection.health.state is Feed.LIVE
+            for connection, state in zip(self._connections, states, strict=True)
+            for token in connection.intake.liveness.at(feed_s, ticks and state in (Feed.LIVE, Feed.QUIET))
         ]
         before, self._silent = self._silent, silent
         if set(silent) <= set(before) and (silent or not before):
@@ -125,5 +131,5 @@ class Watch:
             return [News(Level.WARNING, "FEED_SILENT", "all instruments tick again", resolved=True)]
         names = ", ".join(self._book.by_token(token).key for token in silent[:NAMED])
         more = f" and {len(silent) - NAMED} more" if len(silent) > NAMED else ""
-        text = f"{names}{more}: no tick for ten times as long as usual, while others tick"
-        return [News(Level.WARNING, "FEED_SILENT", text)]
+        usual = f"no tick for {OVERDUE_GAPS:g} times as long as usual, or none at all in {NEVER_AFTER_S / 60:g} minutes"
+        return [News(Level.WARNING, "FEED_SILENT", f"{names}{more}: {usual}, while others tick")]
