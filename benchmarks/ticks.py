@@ -77,7 +77,7 @@ def day_of_ticks(minutes: int) -> tuple[list[Instrument], np.ndarray]:
     grid = ticks.reshape(moments, INSTRUMENTS)
     for moment, row in enumerate(grid):
         row["instrument_token"] = draw.permutation(tokens)
-        row["ts_event"] = opens + moment // 2 * SECOND_NS
+        row["ts_event"] = row["last_trade_time"] = opens + moment // 2 * SECOND_NS
         row["volume"] = moment
     ticks["mode"], ticks["last_price"] = MODE_FULL, draw.integers(10_000, 20_000, len(ticks)) / 100
     return book, ticks
@@ -114,7 +114,8 @@ def scaling(quick: bool) -> dict[str, Any]:
         ]
         ticks = empty_ticks(instruments)
         ticks["instrument_token"] = [i.instrument_token for i in book]
-        ticks["ts_event"], ticks["last_price"], ticks["mode"] = market_hours(book[0], DAY).open, 100.0, MODE_FULL
+        ticks["ts_event"] = ticks["last_trade_time"] = market_hours(book[0], DAY).open
+        ticks["last_price"], ticks["mode"] = 100.0, MODE_FULL
         frames = [encode_frame(ticks[at : at + MAX_PER_CONNECTION]) for at in range(0, instruments, MAX_PER_CONNECTION)]
         builder = CandleBuilder(book, DAY, compiled=True)
 

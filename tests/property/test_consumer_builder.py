@@ -17,7 +17,7 @@ from tradealgo.domain.candles import MINUTE_NS, SECOND_NS, ClosedCandle
 from tradealgo.domain.errors import BadConfig, BadFrame
 from tradealgo.domain.hours import market_hours
 from tradealgo.domain.instruments import Instrument, Kind
-from tradealgo.domain.ticks import FLAG_CACHED, TICK, empty_ticks
+from tradealgo.domain.ticks import FLAG_CACHED, FLAG_INDEX, MODE_FULL, MODE_INDEX_FULL, TICK, empty_ticks
 from tradealgo.exchange.market import simulated_day
 from tradealgo.exchange.tape import Tape
 
@@ -56,16 +56,20 @@ def candles_of(rows: Iterable[Row], *, flush: bool = True, **options: object) ->
 
 @st.composite
 def tapes(draw: st.DrawFn) -> np.ndarray:
-    """A few minutes of three instruments: in disorder now and then, with cached, stale, foreign and unpriced ticks."""
-    rows, clock, volume = [], -5.0, [draw(st.integers(0, 1_000)) for _ in BOOK]
+    """A few minutes of three instruments: in disorder now and then, with cached, stale, foreign, unpriced and untraded ticks."""
+    rows, clock, volume, ages = [], -5.0, [draw(st.integers(0, 1_000)) for _ in BOOK], []
     for _ in range(draw(st.integers(0, 60))):
         clock += draw(st.sampled_from([0, 0, 1, 2, 7, 31, 61, 130]))
         n = draw(st.integers(0, 2))
-        volume[n] = max(0, volume[n] + draw(st.sampled_from([0, 1, 5, 100, -3])))
+        volume[n] = max(0, volume[n] + draw(st.sampled_from([0, 1, 5, 100, -3, 0, -2_000])))
+        ages.append(draw(st.sampled_from([None, None, 0, 1, 40, 300, 10**5, -3])))
         back = draw(st.sampled_from([0, 0, 0, 1, 2, 3, 90]))
         price = draw(st.sampled_from([100.0, 100.05, 99.95, 101.0, 0.0]))
         rows.append((n, clock - back, price, volume[n], draw(st.sampled_from([0, 0, 0, FLAG_CACHED]))))
     ticks = ticks_of(rows)
+    for tick, age in zip(ticks, ages, strict=True):
+        if age is not None:
+            tick["mode"], tick["last_trade_time"] = MODE_FULL, tick["ts_event"] - age * SECOND_NS
     for at in draw(st.lists(st.integers(0, 59), max_size=2)):
         if at < len(ticks):
             field, value = draw(
@@ -157,7 +161,8 @@ def test_every_tick_is_accounted_for(ticks: np.ndarray) -> None:
     builder = CandleBuilder(BOOK, DAY)
     inside = sum(c.ticks for c in folded(builder, ticks) + builder.flush(2))
     n = builder.counts
-    assert inside + n.late + n.outside + n.unpriced + n.unknown + n.timeless + n.other_day == len(ticks)
+    kept_out = n.late + n.outside + n.unpriced + n.untraded + n.unknown + n.timeless + n.other_day
+    assert inside + kept_out == len(ticks)
 
 
 @settings(max_examples=5)
@@ -262,6 +267,114 @@ def test_ticks_outside_continuous_hours() -> None:
     ]
     [candle] = candles_of(rows, flush=False)
     assert (candle.high, candle.volume, candle.start) == (100.0, 2.0, HOURS.close - MINUTE_NS)
+
+
+Packet = tuple[float, float, int, float]  # seconds since the open, price, volume, seconds of the last trade
+
+YESTERDAY = -17 * 3_600.0
+COMPILED = pytest.mark.parametrize("compiled", [False, True])
+
+
+def packets_of(packets: Iterable[Packet], instrument: int = 0) -> np.ndarray:
+    """Full packets: each has the time of its last trade, which may be long ago."""
+    packets = list(packets)
+    ticks = ticks_of((instrument, seconds, price, volume, 0) for seconds, price, volume, _ in packets)
+    ticks["mode"] = MODE_FULL
+    ticks["last_trade_time"] = [OPEN + int(traded * SECOND_NS) for *_, traded in packets]
+    return ticks
+
+
+def prices(closed: list[ClosedCandle]) -> list[tuple[float, ...]]:
+    """Minute, open, high, low, close, volume of each."""
+    return [((c.start - OPEN) // MINUTE_NS, *c.candle[1:6]) for c in closed]
+
+
+@COMPILED
+def test_packets_before_the_first_trade_make_no_candle(compiled: bool) -> None:
+    """They have yesterday's price: the day's first candle begins with its first trade, and no minute without one has any."""
+    builder = CandleBuilder(BOOK, DAY, compiled=compiled)
+    depth = [(float(s), 200.0, 0, YESTERDAY) for s in range(0, 127, 10)]
+    closed = builder.fold(packets_of([*depth, (127, 120, 65, 127), (150, 125, 650, 150), (170, 118, 1_300, 170)]), 1, 2)
+    depth = [(float(s), 118.0, 1_300, 170.0) for s in range(175, 600, 10)]
+    closed += builder.fold(packets_of(depth), 1, 2) + builder.flush(2)
+    assert prices(closed) == [(2, 120, 125, 118, 118, 1_300)]
+    assert closed[0].ts_event == OPEN + 185 * SECOND_NS
+    assert builder.counts.late == 0
+
+
+@COMPILED
+def test_a_packet_without_a_trade_is_no_price_of_its_minute(compiled: bool) -> None:
+    """The depth changed: the minute's open is its first trade's. The open interest is the packet's."""
+    builder = CandleBuilder(BOOK, DAY, compiled=compiled)
+    rows = [
+        (10, 105, 1_000, 10),
+        (58, 100, 1_200, 58),
+        (61, 100, 1_200, 58),
+        (62, 101, 1_300, 62),
+        (80, 103, 1_400, 80),
+    ]
+    ticks = packets_of([*rows, (119, 102, 1_500, 119), (119, 102, 1_500, 119), (121, 102, 1_600, 121)])
+    ticks["oi"][6] = 77
+    closed = builder.fold(ticks, 1, 2)
+    assert prices(closed) == [(0, 105, 105, 100, 100, 1_200), (1, 101, 103, 101, 102, 300)]
+    assert closed[1].oi == 77
+
+
+@COMPILED
+def test_a_minutes_last_trade_may_come_in_the_next_ones_first_packet(compiled: bool) -> None:
+    """It is folded, price and volume, before the packet's time closes the candle, by itself or as the watermark."""
+    for seconds in (60.0, 63.0):
+        builder = CandleBuilder(BOOK, DAY, compiled=compiled)
+        [candle] = builder.fold(packets_of([(10, 100, 10, 10), (seconds, 107, 25, 59)]), 1, 2)
+        assert prices([candle]) == [(0, 100, 107, 100, 107, 25)]
+        assert candle.ts_event == OPEN + seconds * SECOND_NS
+    fresh = CandleBuilder(BOOK, DAY, compiled=compiled)
+    [candle] = fresh.fold(packets_of([(-10, 90, 0, YESTERDAY), (61, 107, 25, 59), (62, 107, 25, 59)]), 1, 2)
+    assert prices([candle]) == [(0, 107, 107, 107, 107, 25)]
+
+
+@COMPILED
+def test_a_trade_of_a_closed_candle_is_late_and_its_volume_the_next_ones(compiled: bool) -> None:
+    """Counted; a packet of the same trade that brings nothing new isn't."""
+    builder = CandleBuilder(BOOK, DAY, compiled=compiled)
+    builder.fold(packets_of([(10, 100, 10, 10)]), 1, 2)
+    builder.fold(packets_of([(62, 50, 1, 62)], instrument=1), 1, 2)
+    closed = builder.fold(packets_of([(63, 107, 25, 59), (64, 100, 10, 10), (70, 108, 30, 70)]), 1, 2) + builder.flush(
+        2
+    )
+    assert prices([c for c in closed if c.instrument_token == TOKENS[0]]) == [(1, 108, 108, 108, 108, 20)]
+    assert (builder.late(), builder.counts.untraded) == ({TOKENS[0]: 1}, 1)
+
+
+@COMPILED
+def test_a_first_packet_of_an_earlier_minutes_trade_is_the_volumes_base(compiled: bool) -> None:
+    """How much of the day's volume was that minute's nobody knows: there is no candle of it."""
+    builder = CandleBuilder(BOOK, DAY, compiled=compiled)
+    packets = [(600, 99, 5_000, 500), (601, 99, 5_000, 500), (610, 100, 5_020, 610)]
+    closed = builder.fold(packets_of(packets), 1, 2) + builder.flush(2)
+    assert prices(closed) == [(10, 100, 100, 100, 100, 20)]
+
+
+@COMPILED
+def test_without_a_trades_time_the_event_time_is_it(compiled: bool) -> None:
+    """Of an index, whose packets have neither trade nor volume; and of a packet that has volume, but no such time."""
+    builder = CandleBuilder(BOOK, DAY, compiled=compiled)
+    ticks = ticks_of([(0, 5, 100, 0, FLAG_INDEX), (0, 50, 101, 0, FLAG_INDEX), (1, 5, 50, 9, 0), (1, 65, 51, 10, 0)])
+    ticks["mode"] = [MODE_INDEX_FULL, MODE_INDEX_FULL, MODE_FULL, MODE_FULL]
+    closed = builder.fold(ticks, 1, 2) + builder.flush(2)
+    assert prices(closed) == [(0, 50, 50, 50, 50, 9), (0, 100, 101, 100, 101, 0), (1, 51, 51, 51, 51, 1)]
+
+
+@COMPILED
+@pytest.mark.parametrize("glitch", [0, 40])
+def test_one_tick_with_a_fallen_volume_changes_nothing(compiled: bool, glitch: int) -> None:
+    """To zero, or below what it was as the minute began: not before the next tick says so too. In its last second even."""
+    seconds = [float(s) for s in range(0, 300, 10)]
+    rows: list[Row] = [(0, s, 100, glitch if s == 170 else 100 + int(s), 0) for s in seconds]
+    builder = CandleBuilder(BOOK, DAY, compiled=compiled)
+    closed = builder.fold(ticks_of(rows), 1, 2) + builder.flush(2)
+    assert [c.volume for c in closed] == [150, 60, 50, 70, 60]  # what the second's own packet had comes with the next
+    assert builder.counts.corrections == 0
 
 
 def test_missing_minutes_are_counted() -> None:

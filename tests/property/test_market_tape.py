@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tradealgo.domain.candles import CANDLE, MINUTE_NS
 from tradealgo.domain.hours import market_hours
 from tradealgo.domain.instruments import Instrument, InstrumentBook, Kind
+from tradealgo.domain.ticks import MODE_FULL
 from tradealgo.exchange.market import MarketDay
 from tradealgo.exchange.tape import Tape
 
@@ -52,7 +53,8 @@ def candles_from(ticks: np.ndarray, day: MarketDay, token: int) -> np.ndarray:
     """What a reader makes of one instrument's ticks."""
     hours, built, volume = day.hours(token), [], 0
     ticks = ticks[ticks["instrument_token"] == token]
-    starts = ticks["ts_event"] // MINUTE_NS * MINUTE_NS
+    traded = np.where(ticks["mode"] == MODE_FULL, ticks["last_trade_time"], ticks["ts_event"])
+    starts = traded // MINUTE_NS * MINUTE_NS
     for start in np.unique(starts[(starts >= hours.open) & (starts < hours.close)]):
         inside = ticks[starts == start]
         prices, total = inside["last_price"], int(inside["volume"][-1])
@@ -69,6 +71,26 @@ def test_ticks_make_the_source_candles(day: MarketDay, seed: int, ticks_a_minute
     ticks = Tape(day, seed, min_ticks=fewest, max_ticks=most).between(day.open - MINUTE_NS, day.close)
     for token, candles in day.candles.items():
         assert candles_from(ticks, day, token).tolist() == candles.tolist()
+
+
+def test_some_minutes_begin_with_a_packet_that_tells_of_no_trade() -> None:
+    """An eighth: the tick of before once more, price and volume of an earlier minute, the time of its trade unchanged."""
+    hours = market_hours(INSTRUMENTS[0], DAY)
+    candles = np.zeros((hours.close - hours.open) // MINUTE_NS, CANDLE)
+    candles["start"] = hours.open + np.arange(len(candles)) * MINUTE_NS
+    for name in ("open", "high", "low", "close"):
+        candles[name] = 100 + np.arange(len(candles)) % 7
+    candles["volume"] = 1_000
+    token = INSTRUMENTS[0].instrument_token
+    day = MarketDay(DAY, InstrumentBook(INSTRUMENTS[:1]), {token: candles}, {token: 99.0})
+    ticks = Tape(day).between(day.open - MINUTE_NS, day.close - 1)
+    again = np.flatnonzero(ticks["last_trade_time"][1:] < ticks["ts_event"][1:]) + 1
+    assert 20 <= len(again) <= 80
+    for name in ("last_price", "volume", "last_trade_time", "bid_price", "ask_price", "last_quantity"):
+        assert (ticks[name][again] == ticks[name][again - 1]).all(), name
+    minutes = ticks["ts_event"] // MINUTE_NS
+    assert (minutes[again] > minutes[again - 1]).all()
+    assert (ticks["last_trade_time"][again + 1] == ticks["ts_event"][again]).all()
 
 
 @settings(deadline=None)

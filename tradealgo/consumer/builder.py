@@ -24,11 +24,14 @@ from tradealgo.domain.ticks import TICK
 ALLOWANCE_S = 2.0
 #: From this many instruments on the compiled loop is worth numba's second or two at the start.
 COMPILE_FROM = 100
-_VERSION = 3
+_VERSION = 4
 
 
 class BuilderCounts(msgspec.Struct, frozen=True):
-    """What was seen and not folded, or noteworthy, since the builder began. `lateness_s` is the worst late tick's."""
+    """What was seen and not folded, or noteworthy, since the builder began.
+
+    `lateness_s` is the worst late tick's; `untraded` ticks told of no trade since their candle ended.
+    """
 
     late: int
     lateness_s: float
@@ -36,6 +39,7 @@ class BuilderCounts(msgspec.Struct, frozen=True):
     outside: int
     corrections: int
     unpriced: int
+    untraded: int
     unknown: int
     timeless: int
     other_day: int
@@ -120,9 +124,9 @@ class CandleBuilder:
     def _fold_plain(self, ticks: np.ndarray) -> int:
         n, find = 0, self._slots.get
         columns = (ticks[name].tolist() for name in _COLUMNS)
-        for token, ts, price, volume, quantity, oi, flags in zip(*columns, strict=True):
+        for token, ts, price, volume, quantity, oi, flags, mode, traded in zip(*columns, strict=True):
             n = f.fold_tick(
-                find(token, -1), ts, price, volume, quantity, oi, flags,
+                find(token, -1), ts, price, volume, quantity, oi, flags, mode, traded,
                 self._clock, self._integers, self._floats, self._out_integers, self._out_floats, n,
             )  # fmt: skip
         return n
@@ -243,11 +247,22 @@ def _fresh(hours: MarketHours) -> list[int]:
     """An instrument's integers before its first tick."""
     row = [0] * f.INTEGERS
     row[f.OPEN_TS], row[f.CLOSE_TS] = hours.open, hours.close
-    row[f.START] = row[f.VOLUME] = row[f.BASE] = row[f.LAST_TS] = f.NONE
+    row[f.START] = row[f.VOLUME] = row[f.FALLEN] = row[f.BASE] = row[f.LAST_TS] = f.NONE
     return row
 
 
-_COLUMNS = ("instrument_token", "ts_event", "last_price", "volume", "last_quantity", "oi", "flags")
+_COLUMNS = (
+    "instrument_token",
+    "ts_event",
+    "last_price",
+    "volume",
+    "last_quantity",
+    "oi",
+    "flags",
+    "mode",
+    "last_trade_time",
+)
 _COUNTED = {
     "late": f.LATE, "missing": f.MISSING, "outside": f.OUTSIDE, "corrections": f.CORRECTIONS, "unpriced": f.UNPRICED,
+    "untraded": f.UNTRADED,
 }  # fmt: skip

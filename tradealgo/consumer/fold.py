@@ -3,14 +3,18 @@
 `fold_tick` is plain Python over rows: `x[i]` is all that it asks of them. A session of a few instruments runs it as it is, on
 lists, and never pays for importing numba; `consumer.fold_compiled` compiles this very source for big ones.
 
-The rules, tick by tick (event time alone decides, so batches and replays change nothing):
+The rules, tick by tick (the exchange's times alone decide, so batches and replays change nothing):
 
+- A tick belongs to the candle of its last trade: a packet comes on every change of the depth too, with the last price of
+  whenever that was. One that tells of no trade since its candle ended opens none and changes no price. Where no trade's time
+  is known (an index, quote mode), the event time is taken for it.
 - The watermark is the latest event time of any instrument less the allowance. A candle closes when its instrument's next
-  candle's tick comes, or when the watermark reaches its end.
-- A tick whose candle has ended by either is late: counted, never folded.
+  tick of after its end has come and is folded, or when the watermark reaches its end.
+- A tick whose candle has ended by either, and which brings new volume, is late: counted, never folded.
 - A candle's volume is what the day's cumulative volume grew by since the last one ended. A first tick in mid-session brings
-  no volume but its own trade; a cached one none at all; a fall of the cumulative volume is a correction.
-- Ticks outside continuous hours move the watermark and the volume's base, and close candles; they are in none.
+  no volume but its own trade; a cached one none at all. A fall of the cumulative volume is a correction; one to zero, or
+  below what it was as the candle began, only if the instrument's next tick says so too.
+- Trades outside continuous hours move the volume's base, and are in no candle.
 - Ticks are folded into candles of the shortest interval alone. As one of those closes it goes into its instrument's longer
   ones, so that a longer candle is the sum of the shorter ones to the bit. It closes with its last part; where that part
   had no tick, as a later one begins or when the watermark reaches its end.
@@ -20,13 +24,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tradealgo.domain.ticks import FLAG_CACHED
+from tradealgo.domain.ticks import FLAG_CACHED, MODE_FULL
 
 # Fields of a row of integers. There are as many rows as instruments for the shortest interval, then as many for each longer
-# one, which use the first and the volume's only. The first five are what nearly every tick touches.
-START, END, LAST_TS, TICKS, VOLUME, BASE, CLOSED_UNTIL, OPEN_TS, CLOSE_TS = range(9)
-LATE, LATENESS, MISSING, OUTSIDE, CORRECTIONS, UNPRICED = range(9, 15)
-INTEGERS = 15
+# one, which use the first and the volume's only. The first six are what nearly every tick touches. FALLEN is a fall of the volume that
+# isn't believed yet.
+START, END, LAST_TS, TICKS, VOLUME, FALLEN, BASE, CLOSED_UNTIL, OPEN_TS, CLOSE_TS = range(10)
+LATE, LATENESS, MISSING, OUTSIDE, CORRECTIONS, UNPRICED, UNTRADED = range(10, 17)
+INTEGERS = 17
 # Fields of its row of floats.
 OPEN, HIGH, LOW, CLOSE, OI = range(5)
 FLOATS = 5
@@ -159,11 +164,23 @@ def into_candle(ts: int, price: float, volume: int, oi: float, row: Any, prices:
     row[LAST_TS] = ts
     prices[CLOSE] = price
     prices[OI] = oi
-    if volume < row[VOLUME]:
-        row[CORRECTIONS] += 1
-        if volume < row[BASE]:
-            row[BASE] = volume
-    row[VOLUME] = volume
+    if is_volume(volume, row):
+        row[VOLUME] = volume
+
+
+def is_volume(volume: int, row: Any) -> bool:
+    """Whether a tick's cumulative volume counts. One that fell far does once the next tick confirms it."""
+    if volume >= row[VOLUME]:
+        row[FALLEN] = NONE
+        return True
+    if volume < row[BASE] or volume == 0:
+        if row[FALLEN] == NONE:
+            row[FALLEN] = volume
+            return False
+        row[BASE] = min(row[BASE], row[FALLEN], volume)
+    row[FALLEN] = NONE
+    row[CORRECTIONS] += 1
+    return True
 
 
 def unusable(slot: int, ts: int, clock: Any) -> bool:
@@ -179,11 +196,12 @@ def unusable(slot: int, ts: int, clock: Any) -> bool:
     return True
 
 
-def kept_out(ts: int, price: float, volume: int, row: Any) -> bool:
-    """Whether a tick is in no candle by rule, which is counted: outside of continuous hours, or without a price."""
-    if ts < row[OPEN_TS] or ts >= row[CLOSE_TS]:
+def kept_out(ts: int, at: int, price: float, volume: int, row: Any) -> bool:
+    """Whether a tick is in no candle by rule, which is counted: traded outside of continuous hours, or without a price."""
+    if at < row[OPEN_TS] or at >= row[CLOSE_TS]:
         row[OUTSIDE] += 1
-        if row[START] == NONE:  # what was traded by then is in no candle
+        # What was traded by then is in no candle
+        if row[START] == NONE and (ts < row[OPEN_TS] or volume >= row[VOLUME]):
             row[VOLUME] = volume
             row[BASE] = volume
         return True
@@ -193,13 +211,22 @@ def kept_out(ts: int, price: float, volume: int, row: Any) -> bool:
     return False
 
 
-def late(start: int, ts: int, clock: Any, row: Any) -> bool:
-    """Whether the candle of a tick has ended by now, which is counted."""
-    if start >= row[CLOSED_UNTIL] and min(start + clock[INTERVAL], row[CLOSE_TS]) > clock[MARK]:
-        return False
-    row[LATE] += 1
-    row[LATENESS] = max(row[LATENESS], clock[LATEST] - ts)
-    return True
+def ended(start: int, ts: int, at: int, volume: int, oi: float, clock: Any, row: Any, prices: Any) -> bool:
+    """Whether the candle of a tick has ended by now, which is counted: late if it tells of a trade, else not traded."""
+    end = min(start + clock[INTERVAL], row[CLOSE_TS])
+    if row[BASE] == NONE and end <= ts:  # a first tick: how much of the day's volume its trade was, nobody knows
+        row[VOLUME] = volume
+        row[BASE] = volume
+    is_over = start < row[CLOSED_UNTIL] or end <= clock[MARK]
+    if at < ts and volume <= row[VOLUME] and (is_over or end <= ts):
+        row[UNTRADED] += 1
+        if row[START] != NONE and ts >= row[LAST_TS]:
+            prices[OI] = oi
+        return True
+    if is_over:
+        row[LATE] += 1
+        row[LATENESS] = max(row[LATENESS], clock[LATEST] - at)
+    return is_over
 
 
 def base_of_first(flags: int, at_open: bool, volume: int, quantity: int) -> int:
@@ -209,33 +236,53 @@ def base_of_first(flags: int, at_open: bool, volume: int, quantity: int) -> int:
     return 0 if at_open else max(0, volume - quantity)
 
 
+def traded_at(ts: int, mode: int, traded: int, volume: int) -> int:
+    """When a tick's price was made: 0 before the day's first trade, the event time where the packet doesn't say."""
+    if mode == MODE_FULL and (traded > 0 or volume == 0):
+        return min(traded, ts)
+    return ts
+
+
+def place_tick(
+    slot: int, ts: int, at: int, price: float, volume: int, quantity: int, oi: float, flags: int,
+    clock: Any, integers: Any, floats: Any, out_integers: Any, out_floats: Any, n: int,
+) -> int:  # fmt: skip
+    """Fold a tick, traded `at`, that isn't in its instrument's open candle; returns the next row out."""
+    row, mine = integers[slot], floats[slot]
+    if kept_out(ts, at, price, volume, row):
+        return n
+    start = row[OPEN_TS] + (at - row[OPEN_TS]) // clock[INTERVAL] * clock[INTERVAL]
+    if ended(start, ts, at, volume, oi, clock, row, mine):
+        return n
+    if row[START] != NONE:
+        n = close_candle(slot, ts, clock, integers, floats, out_integers, out_floats, n)
+    n = close_longer(slot, start, ts, clock, integers, floats, out_integers, out_floats, n)
+    base = base_of_first(flags, start == row[OPEN_TS], volume, quantity)
+    open_candle(start, price, volume, base, clock, row, mine)
+    into_candle(ts, price, volume, oi, row, mine)
+    return n
+
+
 def fold_tick(
-    slot: int, ts: int, price: float, volume: int, quantity: int, oi: float, flags: int,
+    slot: int, ts: int, price: float, volume: int, quantity: int, oi: float, flags: int, mode: int, traded: int,
     clock: Any, integers: Any, floats: Any, out_integers: Any, out_floats: Any, n: int,
 ) -> int:  # fmt: skip
     """Fold one tick; returns how many candles are in what comes out by now, `n` before it."""
     if unusable(slot, ts, clock):
         return n
-    if ts > clock[LATEST]:
+    row = integers[slot]
+    at = traded_at(ts, mode, traded, volume)
+    if row[START] != NONE and row[START] <= at < row[END] and price > 0.0:  # as nearly every tick
+        into_candle(ts, price, volume, oi, row, floats[slot])
+    else:
+        n = place_tick(
+            slot, ts, at, price, volume, quantity, oi, flags, clock, integers, floats, out_integers, out_floats, n
+        )
+    if ts > clock[LATEST]:  # what it traded is in its candle before its time closes any
         clock[LATEST] = ts
         clock[MARK] = ts - clock[ALLOWANCE]
         if clock[MARK] >= clock[NEXT_END]:
             n = close_due(ts, clock, integers, floats, out_integers, out_floats, n)
-    row, mine = integers[slot], floats[slot]
-    if row[START] != NONE:
-        if ts >= row[END]:
-            n = close_candle(slot, ts, clock, integers, floats, out_integers, out_floats, n)
-        elif ts >= row[START] and price > 0.0:  # as nearly every tick
-            into_candle(ts, price, volume, oi, row, mine)
-            return n
-    if kept_out(ts, price, volume, row):
-        return n
-    start = row[OPEN_TS] + (ts - row[OPEN_TS]) // clock[INTERVAL] * clock[INTERVAL]
-    if late(start, ts, clock, row):
-        return n
-    if row[START] == NONE:
-        n = close_longer(slot, start, ts, clock, integers, floats, out_integers, out_floats, n)
-        base = base_of_first(flags, start == row[OPEN_TS], volume, quantity)
-        open_candle(start, price, volume, base, clock, row, mine)
-    into_candle(ts, price, volume, oi, row, mine)
+    if row[START] != NONE and ts >= row[END]:
+        n = close_candle(slot, ts, clock, integers, floats, out_integers, out_floats, n)
     return n

@@ -18,7 +18,8 @@ from tradealgo.sources import stamp
 
 for _helper in (
     source.put_out, source.into_longer, source.close_candle, source.close_longer, source.close_due, source.open_candle,
-    source.into_candle, source.unusable, source.kept_out, source.late, source.base_of_first,
+    source.into_candle, source.is_volume, source.unusable, source.kept_out, source.ended, source.base_of_first,
+    source.traded_at, source.place_tick,
 ):  # fmt: skip
     register_jitable(_helper)
 _fold_tick = register_jitable(source.fold_tick)
@@ -31,7 +32,7 @@ _ROW = source.FLOATS + source.INTEGERS
 # Fields of a row. Unsigned, as all indices in the fast loop: no look at whether they count from the end.
 _HIGH, _LOW, _CLOSE, _OI = map(np.uint64, (source.HIGH, source.LOW, source.CLOSE, source.OI))
 _START, _END_TS, _LAST_TS, _COUNT = map(np.uint64, (source.START, source.END, source.LAST_TS, source.TICKS))
-_VOLUME, _BASE, _CORRECTIONS = map(np.uint64, (source.VOLUME, source.BASE, source.CORRECTIONS))
+_VOLUME, _FALLEN = map(np.uint64, (source.VOLUME, source.FALLEN))
 
 
 class Memory:
@@ -107,7 +108,11 @@ def _fold_plain(begin: int, ticks: Any, memory: Any) -> int:
         prices = np.uint64(rows + slot * _ROW)
         row = prices + np.uint64(source.FLOATS)
         start = memory[row + _START]
-        if start == source.NONE or ts < start or ts >= memory[row + _END_TS]:
+        if start == source.NONE or ts >= memory[row + _END_TS]:
+            return i
+        if source.traded_at(ts, tick.mode, tick.last_trade_time, volume) < start:
+            return i
+        if volume < memory[row + _VOLUME] or memory[row + _FALLEN] != source.NONE:
             return i
         if ts > memory[clock + source.LATEST]:
             mark = ts - memory[clock + source.ALLOWANCE]
@@ -123,9 +128,6 @@ def _fold_plain(begin: int, ticks: Any, memory: Any) -> int:
         memory[row + _LAST_TS] = ts
         floats[prices + _CLOSE] = price
         floats[prices + _OI] = tick.oi
-        if volume < memory[row + _VOLUME]:
-            memory[row + _CORRECTIONS] += 1
-            memory[row + _BASE] = min(memory[row + _BASE], volume)
         memory[row + _VOLUME] = volume
     return len(ticks)
 
@@ -145,7 +147,7 @@ def _fold_rest(i: int, ticks: Any, memory: Any, out: Any) -> int:
         tick = ticks[i]
         n = _fold_tick(
             _slot(tick.instrument_token, memory, table, clock_at), tick.ts_event, tick.last_price, int(tick.volume),
-            tick.last_quantity, tick.oi, tick.flags, clock, integers, floats, out_integers, out_floats, n,
+            tick.last_quantity, tick.oi, tick.flags, tick.mode, tick.last_trade_time, clock, integers, floats, out_integers, out_floats, n,
         )  # fmt: skip
         i = _fold_plain(i + 1, ticks, memory)
     return n

@@ -13,6 +13,7 @@ from tradealgo.domain.candles import CANDLE, MINUTE_NS
 from tradealgo.domain.errors import UnknownInstrument
 from tradealgo.domain.hours import IST, IST_OFFSET_NS
 from tradealgo.domain.instruments import Instrument, Kind
+from tradealgo.domain.ticks import FLAG_INDEX
 from tradealgo.exchange import packets
 from tradealgo.exchange.http import Answer, exchange_of
 from tradealgo.exchange.protocol import bad_input, rupees, time_text
@@ -173,6 +174,9 @@ def _so_far(exchange: PaperExchange, token: int) -> np.ndarray:
     start = now // MINUTE_NS * MINUTE_NS
     ticks = exchange.tape.between(start - 1, now)
     ticks = ticks[(ticks["instrument_token"] == token) & (ticks["ts_event"] < exchange.market.hours(token).close)]
+    ticks = ticks[
+        (ticks["last_trade_time"] >= start) | (ticks["flags"] & FLAG_INDEX > 0)
+    ]  # the others traded before it
     if not len(ticks) or not (candles["start"] == start).any():
         return closed
     prices, running = ticks["last_price"], np.zeros(1, CANDLE)

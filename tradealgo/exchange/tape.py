@@ -2,7 +2,8 @@
 
 Every draw is a hash of (seed, token, minute, lane), so a minute can be made from nothing: the tape keeps a few minutes
 near the cursor and forgets the rest. A minute's ticks give back its candle exactly: the first is the open, the last
-the close, both extremes are touched, and the cumulative volume grows by the candle's.
+the close, both extremes are touched, and the cumulative volume grows by the candle's. As from the broker, there are
+packets besides that tell of no trade: the depth had changed, and the price is still that of a minute before.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tradealgo.exchange.simulation import divisor_of
 
 PRE_OPEN_NS = 10 * SECOND_NS  # the pre-open tick comes this long before the open
 MIN_TICKS, MAX_TICKS = 4, 12  # a minute
+_UNTRADED_SHARE = 0.125  # of an instrument's minutes begin with a packet that tells of no trade
 _KEPT_MINUTES = 4
 #: Large shares show some hundreds at the best price, thousands within five levels: this part of a usual minute's volume.
 _QUOTE_SHARE = 0.015
@@ -168,7 +170,8 @@ class Tape:
         parts = [self._pre_open(np.flatnonzero(sheet.open_ts == start + MINUTE_NS))]
         if 0 <= minute < sheet.minutes:
             rows = np.flatnonzero(sheet.has[minute])
-            parts.append(self._minute(rows, np.full(len(rows), minute))[0])
+            ticks, counts = self._minute(rows, np.full(len(rows), minute))
+            parts += [self._untraded(rows, minute, ticks["ts_event"][np.cumsum(counts) - counts]), ticks]
         closing = np.flatnonzero(sheet.close_ts == start)
         if len(closing):
             parts.append(self._closing(closing))
@@ -193,13 +196,24 @@ class Tape:
 
     def _closing(self, rows: np.ndarray) -> np.ndarray:
         """The last tick once more, at the close: what a reader closes its last candle by."""
+        return self._again(rows, self._sheet.minutes, self._sheet.close_ts[rows])
+
+    def _untraded(self, rows: np.ndarray, minute: int, times: np.ndarray) -> np.ndarray:
+        """Some instruments' last tick of before a minute once more, at `times`, just ahead of the minute's own first."""
+        keys = _mixed(self._sheet.tokens[rows].astype(np.uint64) << np.uint64(20) | np.uint64(minute))
+        drawn = _uniform(keys ^ self._salt, 1)[:, 0] < _UNTRADED_SHARE
+        chosen = drawn & ~self._sheet.is_index[rows]
+        return self._again(rows[chosen], minute, times[chosen])
+
+    def _again(self, rows: np.ndarray, minute: int, times: np.ndarray) -> np.ndarray:
+        """Each row's last tick of before `minute`, with a time of its own; that of its trade is what it was."""
         ticks = self._pre_open(rows)
-        latest = self._sheet.last_minute(self._sheet.minutes - 1)[rows]
+        latest = self._sheet.last_minute(minute - 1)[rows]
         traded = np.flatnonzero(latest >= 0)
         if len(traded):
             last, counts = self._minute(rows[traded], latest[traded])
             ticks[traded] = last[np.cumsum(counts) - 1]
-        ticks["ts_event"] = self._sheet.close_ts[rows]
+        ticks["ts_event"] = times
         return ticks
 
     def _minute(self, rows: np.ndarray, minutes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -262,7 +276,7 @@ class Tape:
         ticks["volume"] = volume[there]
         ticks["average_price"] = average[there]
         ticks["last_quantity"] = np.minimum(grown, np.maximum(lot, grown // 4 // lot * lot))[there]
-        ticks["last_trade_time"] = np.where(volume[there] > 0, ticks["ts_event"], 0)
+        ticks["last_trade_time"] = np.where(ticks["flags"] & FLAG_INDEX, 0, ticks["ts_event"])
 
     def _quotes(self, ticks: np.ndarray, rows: np.ndarray, lanes: np.ndarray, there: np.ndarray) -> None:
         """Bid and ask around the last price, a tick apart or as wide as the instrument's spread; indices have none."""
