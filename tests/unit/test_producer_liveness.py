@@ -53,16 +53,16 @@ def test_strikes_that_tick_at_random_raise_hardly_an_alarm() -> None:
 def test_what_is_not_known_yet_is_not_overdue() -> None:
     """An instrument that has hardly ticked has no usual gap."""
     liveness = Liveness([BUSY, ILLIQUID])
-    assert not any(run(liveness, range(1, 599), {BUSY: 1, ILLIQUID: 90}))
+    assert not any(run(liveness, range(1, 600), {BUSY: 1, ILLIQUID: 90}))
 
 
-def test_one_that_never_ticks_is_named_after_ten_minutes() -> None:
+def test_one_that_never_ticks_is_named_after_five_minutes() -> None:
     """Its subscription was lost, or it isn't traded; a tick ends it."""
     liveness = Liveness([BUSY, ILLIQUID])
-    silent = run(liveness, range(1, 630), {BUSY: 1})
-    assert silent[598] == []
-    assert silent[605] == [ILLIQUID]
-    assert run(liveness, range(630, 631), {BUSY: 1, ILLIQUID: 1}) == [[]]
+    silent = run(liveness, range(1, 330), {BUSY: 1})
+    assert silent[298] == []
+    assert silent[305] == [ILLIQUID]
+    assert run(liveness, range(330, 331), {BUSY: 1, ILLIQUID: 1}) == [[]]
 
 
 def test_a_gap_of_the_feed_is_nobodys_silence() -> None:

@@ -15,8 +15,9 @@ OVERDUE_GAPS = 20.0
 OVERDUE_AFTER_S = 5.0
 #: Gaps seen before anything is called usual.
 GAPS_TO_KNOW = 20
-#: One that has never ticked is overdue after this: the broker sends the last state of each as it is subscribed.
-NEVER_AFTER_S = 600.0
+#: One that has never ticked is overdue after this, for the broker sends the last state of each as it is subscribed; after
+#: a fifth of it where none of its connection has: then the subscription was lost.
+NEVER_AFTER_S = 300.0
 _WEIGHT = 0.05
 
 
@@ -57,7 +58,8 @@ class Liveness:
         if counts and self._begun:
             self._learn(slots, now_s)
             usual = np.where(self._gaps >= GAPS_TO_KNOW, np.maximum(OVERDUE_AFTER_S, OVERDUE_GAPS * self._gap), np.inf)
-            self._silent |= now_s - self._seen_at > np.where(self._ticked, usual, self.never_after_s)
+            never = self.never_after_s if self._ticked.any() else self.never_after_s / 5
+            self._silent |= now_s - self._seen_at > np.where(self._ticked, usual, never)
         else:
             self._ticked[slots] = True
             self._silent[slots] = False

@@ -11,7 +11,7 @@ from tradealgo.domain.instruments import InstrumentBook
 from tradealgo.domain.state import Level
 from tradealgo.producer.connection import Connection
 from tradealgo.producer.health import Feed
-from tradealgo.producer.liveness import NEVER_AFTER_S, OVERDUE_GAPS
+from tradealgo.producer.liveness import OVERDUE_GAPS
 from tradealgo.producer.news import News
 from tradealgo.producer.outbox import Outbox
 
@@ -31,6 +31,7 @@ class Watch:
         self._connections, self._outbox = connections, outbox
         self._denied = False
         self._dropped = 0
+        self._misdated = False
         self._silent: list[int] = []
         self._silence_at = 0
         if manifest.mode is Mode.PAPER:  # which sends nothing of a strike before its first trade
@@ -73,7 +74,7 @@ class Watch:
     def news(self) -> list[News]:
         """What has happened since the last look."""
         now = time.time_ns()
-        return [*self._losses(), *self._notices(), *self._denials(now), *self._drops(), *self._silences(now)]
+        return [*self._losses(), *self._notices(), *self._denials(now), *self._drops(), *self._future(), *self._silences(now)]
 
     def _losses(self) -> list[News]:
         found = []
@@ -111,6 +112,14 @@ class Watch:
         text = f"{dropped} tick frames were dropped while the bus was away"
         return [News(Level.WARNING, "FEED_DROPPED", text)] if dropped else []
 
+    def _future(self) -> list[News]:
+        """Ticks dated ahead, told once: they have lost their times, and no candle has them."""
+        if self._misdated or not any(c.intake.counters.misdated for c in self._connections):
+            return []
+        self._misdated = True
+        text = "the broker sent ticks dated ahead of this machine's clock: such times are ignored. Is the clock right?"
+        return [News(Level.WARNING, "FEED_MISDATED", text)]
+
     def _silences(self, now: int) -> list[News]:
         """Instruments that are silent while others tick, each by how often it usually ticks: those of an open connection,
         whether it brings any ticks or none at all."""
@@ -131,5 +140,7 @@ class Watch:
             return [News(Level.WARNING, "FEED_SILENT", "all instruments tick again", resolved=True)]
         names = ", ".join(self._book.by_token(token).key for token in silent[:NAMED])
         more = f" and {len(silent) - NAMED} more" if len(silent) > NAMED else ""
-        usual = f"no tick for {OVERDUE_GAPS:g} times as long as usual, or none at all in {NEVER_AFTER_S / 60:g} minutes"
-        return [News(Level.WARNING, "FEED_SILENT", f"{names}{more}: {usual}, while others tick")]
+        text = (
+            f"{names}{more}: no tick for {OVERDUE_GAPS:g} times as long as usual, or never one yet, while others tick"
+        )
+        return [News(Level.WARNING, "FEED_SILENT", text)]
