@@ -79,6 +79,8 @@ class Process:
         self.state = "STARTING"
         self.ts_event = 0
         self.figures: dict[str, float | int | str] = {}
+        #: Why the last heartbeat didn't get onto the bus; empty: it did.
+        self.unsaid = ""
         self._lags: dict[str, float | int | str] = {}
 
     def beat(self) -> Beat:
@@ -115,8 +117,10 @@ class Process:
                 lags = await self.bus.lags()
                 self._lags = {f"{LAG}{stream}": round(seconds * 1_000) for stream, seconds in lags.items()}
                 await self.bus.publish(Stream.HEALTH, self.beat())
+                self.unsaid = ""
             except redis.RedisError as error:
-                self.log.warning("beat not sent", error=str(error))
+                self.unsaid = str(error)
+                self.log.warning("beat not sent", error=self.unsaid)
             await asyncio.sleep(BEAT_S)
 
 
@@ -156,7 +160,8 @@ async def run_module(module: Module, main: Callable[[Process], Awaitable[None]],
     """Run a module's loop until it returns, raises, or SIGTERM or SIGINT asks it to stop (its task is cancelled).
 
     Args:
-        needs_bus: wait for the bus first. The Gatekeeper doesn't: a kill goes on while the bus is gone.
+        needs_bus: wait for the bus first. The Gatekeeper doesn't: a kill goes on while the bus is gone. Nor does the
+            Monitor, which tells people that it is.
     """
     parser = argparse.ArgumentParser(prog=f"python -m tradealgo.{module.value}")
     parser.add_argument("--session-dir", required=True, help="the session's folder, which holds its manifest.json")

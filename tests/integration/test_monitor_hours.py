@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +27,7 @@ FUTURE = Instrument(instrument_token=2, exchange="NFO", tradingsymbol="NIFTY26NO
 async def test_the_hours_are_each_days_own(bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Friday's, none on Saturday, Monday's: a live session that nobody ends is watched on its second day too."""
     now = [at(dt.date(2026, 11, 20), dt.time(9, 5))]
-    monkeypatch.setattr(shell, "time", SimpleNamespace(time_ns=lambda: now[0]))
+    monkeypatch.setattr(shell, "time", SimpleNamespace(time_ns=lambda: now[0], monotonic=time.monotonic))
     monkeypatch.setattr(shell, "HOURS_EVERY_S", 0.02)
     manifest = Manifest(
         session_id=bus.session_id, mode=Mode.LIVE, account="A1", strategy="x:Y", parameters={}, sizing=Sizing(lots=1),

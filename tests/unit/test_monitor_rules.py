@@ -19,14 +19,15 @@ from tradealgo.domain.state import (
     SessionState,
     TradingState,
 )
-from tradealgo.monitor.rules import HEARTBEAT_NS, NO_TICKS_NS, Hours, Outgoing, Rules
-from tradealgo.monitor.shell import live_hours, notifier, trading_hours
+from tradealgo.monitor.messenger import notifiers
+from tradealgo.monitor.rules import HEARTBEAT_NS, LATE_NS, MINUTE_NS, NO_TICKS_NS, WATCHED, Hours, Outgoing, Rules
+from tradealgo.monitor.shell import live_hours, trading_hours
 
 S = 1_000_000_000
 
 
-def beat(module: Module, ts: int, state: str = "READY", ts_event: int = 0) -> Beat:
-    return Beat(module=module, pid=1, ts=ts, state=state, ts_event=ts_event)
+def beat(module: Module, ts: int, state: str = "READY", ts_event: int = 0, pid: int = 1) -> Beat:
+    return Beat(module=module, pid=pid, ts=ts, state=state, ts_event=ts_event)
 
 
 def codes(alerts: list[Alert]) -> list[tuple[str, bool]]:
@@ -47,9 +48,66 @@ def test_a_module_that_stops_beating_is_told_once_and_its_return_once() -> None:
     assert codes(rules.check(300 * S)) == [("SILENT", False)]
 
 
-def test_a_module_that_never_beat_raises_nothing() -> None:
-    """Processes that are still starting are no alarm."""
-    assert Rules(speed=1.0).check(10**18) == []
+def test_a_module_that_never_beats_is_told_after_half_a_minute() -> None:
+    """Processes that are still starting are no alarm, nor is anybody before the Monitor hears; a module that hangs while
+    the Monitor starts anew is one."""
+    rules = Rules(speed=1.0)
+    assert rules.check(10**18) == []
+    rules.hears(100 * S)
+    for module in WATCHED[1:]:
+        rules.apply_beat(beat(module, 100 * S + LATE_NS))
+    assert rules.check(100 * S + LATE_NS) == []
+    found = rules.check(100 * S + LATE_NS + 1)
+    assert [(a.module, a.code, a.level) for a in found] == [(WATCHED[0], "SILENT", Level.CRITICAL)]
+    assert rules.check(100 * S + LATE_NS + 2) == []
+    assert codes(rules.apply_beat(beat(WATCHED[0], 200 * S))) == [("SILENT", True)]
+
+
+def test_what_was_beaten_before_a_silence_doesnt_end_it() -> None:
+    """A restarted Monitor reads the last beats of a module that hangs: its silence goes on, told once."""
+    rules = Rules(speed=1.0)
+    told = Alert(level=Level.CRITICAL, module=Module.CONSUMER, code="SILENT", text="x", ts=104 * S)
+    rules.adopt([told])
+    assert rules.apply_beat(beat(Module.CONSUMER, 100 * S)) == []
+    rules.hears(110 * S)
+    assert rules.check(120 * S) == []
+    assert codes(rules.apply_beat(beat(Module.CONSUMER, 121 * S))) == [("SILENT", True)]
+
+
+def test_after_a_pause_of_the_watch_silence_is_counted_anew() -> None:
+    """While the bus was away nobody could be heard: a module has three seconds from its return."""
+    rules = Rules(speed=1.0)
+    rules.apply_beat(beat(Module.CONSUMER, 100 * S))
+    rules.hears(140 * S)
+    assert rules.check(140 * S + HEARTBEAT_NS) == []
+    assert codes(rules.check(140 * S + HEARTBEAT_NS + 1)) == [("SILENT", False)]
+
+
+def test_a_module_that_crashes_at_every_start_is_told() -> None:
+    """It beats from each of its processes and is never silent: the third new process in a minute is an alert, a minute
+    without another its end. A restart now and then is none."""
+    rules = Rules(speed=1.0)
+    for n in range(3):
+        assert rules.apply_beat(beat(Module.CONSUMER, n * MINUTE_NS + S, pid=n)) == []
+    rules = Rules(speed=1.0)
+    said = [rules.apply_beat(beat(Module.CONSUMER, (100 + 2 * n) * S, "STARTING", pid=n)) for n in range(6)]
+    assert [codes(a) for a in said] == [[], [], [], [("RESTARTS", False)], [], []]
+    rules.apply_beat(beat(Module.CONSUMER, 110 * S + MINUTE_NS, pid=5))
+    assert rules.check(110 * S + MINUTE_NS) == []
+    assert codes(rules.check(110 * S + MINUTE_NS + 1)) == [("RESTARTS", True)]
+
+
+def test_a_module_that_never_gets_ready_is_told() -> None:
+    """Half a minute after the login; before it (a person may take his time) there is nothing to be ready for."""
+    rules = Rules(speed=1.0)
+    said = []
+    for second in range(100, 200):
+        login = "LOGGED_IN" if second >= 140 else "AWAITING_PERSON"
+        rules.apply_beat(beat(Module.SENTINEL, second * S, login))
+        rules.apply_beat(beat(Module.CONSUMER, second * S, "STARTING"))
+        said += [(second, *c) for c in codes(rules.check(second * S))]
+    assert said == [(171, "NOT_READY", False)]
+    assert codes(rules.apply_beat(beat(Module.CONSUMER, 200 * S))) == [("NOT_READY", True)]
 
 
 def ticking(speed: float, ts_event: int, hours: Hours) -> Rules:
@@ -176,6 +234,18 @@ def test_reducing_and_halted_are_told_until_active_again() -> None:
     assert codes(rules.apply_state(state(KillState.ARMED))) == [("NOT_ACTIVE", True)]
 
 
+def test_another_state_or_reason_is_told_as_well() -> None:
+    """REDUCING that becomes HALTED is worse, another reason other news; the same again is neither."""
+    rules = Rules(speed=1.0)
+    steps = [(TradingState.REDUCING, "slow"), (TradingState.REDUCING, "slow"), (TradingState.HALTED, "by a person")]
+    steps += [(TradingState.REDUCING, "positions")]
+    said = [rules.apply_state(state(KillState.ARMED, trading, reason=reason)) for trading, reason in steps]
+    assert [[a.text.removeprefix("trading is ") for a in alerts] for alerts in said] == [
+        ["REDUCING: slow"], [], ["HALTED: by a person"], ["REDUCING: positions"],
+    ]  # fmt: skip
+    assert codes(rules.apply_state(state(KillState.ARMED))) == [("NOT_ACTIVE", True)]
+
+
 def test_a_session_that_is_being_stopped_raises_nothing_new() -> None:
     """A person's STOP halts trading and silences modules: no alarm for that."""
     rules = Rules(speed=1.0)
@@ -237,7 +307,7 @@ def test_hours_span_all_instruments() -> None:
 
 def test_alert_addresses_that_cant_be_used_are_named_without_their_secrets() -> None:
     """One bad address doesn't silence the others, and no token is repeated."""
-    found, bad = notifier("json://127.0.0.1:9/x, nonsense://secret-token")
+    found, bad = notifiers("json://127.0.0.1:9/x, nonsense://secret-token")
     assert len(found) == 1
     assert bad == ["nonsense"]
-    assert notifier("  ") == (None, [])
+    assert notifiers("  ") == ([], [])

@@ -7,4 +7,4 @@ from tradealgo.monitor.shell import watch
 from tradealgo.process import run_module
 
 if __name__ == "__main__":
-    asyncio.run(run_module(Module.MONITOR, watch))
+    asyncio.run(run_module(Module.MONITOR, watch, needs_bus=False))

@@ -1,21 +1,32 @@
-"""The Monitor's loop: hears the streams, tells people, and on paper rings the opening bell when all are ready."""
+"""The Monitor's loop: hears the streams, tells people, and on paper rings the opening bell when all are ready.
+
+What it finds itself goes to people first and on the bus as well, and it lives on without the bus: that this is gone,
+hangs or takes nothing is what people must hear. Meanwhile what the Gatekeeper tells is read from its journal.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import os
+import sqlite3
 import time
 import urllib.request
+from collections import deque
 from collections.abc import Iterable
-from typing import Any
+
+import redis
 
 from tradealgo.bus.keys import Stream
+from tradealgo.bus.redis_bus import Entry
 from tradealgo.config import FEED_STARTS_NS, Mode
+from tradealgo.domain.errors import BadFrame
 from tradealgo.domain.hours import is_trading_day, ist_date, market_hours
-from tradealgo.domain.instruments import Instrument
-from tradealgo.domain.state import Alert, Level
+from tradealgo.domain.instruments import Instrument, InstrumentBook
+from tradealgo.domain.state import Alert, Level, Module
 from tradealgo.monitor.endpoint import serve_metrics
+from tradealgo.monitor.messenger import Messenger, notifiers
 from tradealgo.monitor.rules import Hours, Outgoing, Rules
 from tradealgo.monitor.telegram import take_orders
 from tradealgo.process import Process
@@ -23,6 +34,13 @@ from tradealgo.process import Process
 BLOCK_MS = 250
 #: How often a live session looks which day it is.
 HOURS_EVERY_S = 60.0
+#: A bus that doesn't answer, or takes nothing, for this long is told; one that is still starting has more time.
+PATIENCE_S, START_PATIENCE_S = 5.0, 30.0
+#: Who stands still for longer, or whose bus does, can't say who else was silent.
+AWAY_S = 2.0
+RETRY_S = 0.25
+#: Heartbeats that a restarted Monitor reads first: of the last ten seconds or so.
+RECENT_BEATS = 100
 
 
 class Monitor:
@@ -34,90 +52,181 @@ class Monitor:
         self.live = self.manifest.mode is Mode.LIVE
         self.rules = Rules(speed=self.manifest.speed, live=self.live)
         self.outgoing = Outgoing()
-        self.notifier, self.unusable = notifier(os.environ.get("TRADEALGO_ALERT_URLS", ""))
+        urls = os.environ.get("TRADEALGO_ALERT_URLS", "")
+        self.messenger = Messenger(urls, process.folder, self.manifest, process.log)
+        self.rules.adopt(self.messenger.told)
+        #: What the Monitor has found and the bus hasn't taken yet.
+        self.unpublished: deque[Alert] = deque()
+        self.bad_entries = 0
+        is_known = (Module.BUS, "BUS_LOST") in self.rules.open
+        self.answered, self.patience = time.monotonic(), PATIENCE_S if is_known else START_PATIENCE_S
+        #: How far the Gatekeeper's journal has been read while the bus was lost.
+        self.journal_seq = 0
         self.rung = self.live
-        self.sending: set[asyncio.Task[None]] = set()
         #: Why the last bell wasn't heard; the same reason is logged once.
         self.bell_error = ""
 
     async def run(self) -> None:
         """Until cancelled."""
-        cursors = await self._catch_up()
-        asking = asyncio.ensure_future(self._learn_hours())
-        serving = asyncio.ensure_future(serve_metrics(self.process))
-        talking = asyncio.ensure_future(take_orders(self.process))
-        await self.process.say("WAITING")
-        if self.unusable:
-            text = f"TRADEALGO_ALERT_URLS has addresses that apprise can't use, of kind {', '.join(self.unusable)}"
-            await self.process.alert(Level.WARNING, "ALERT_URLS", text)
+        tasks = [asyncio.ensure_future(self.messenger.run())]
         try:
-            await self._watch(cursors, asking, serving, talking)
+            cursors = await self._catch_up()
+            tasks += map(
+                asyncio.ensure_future, (self._learn_hours(), serve_metrics(self.process), take_orders(self.process))
+            )
+            if unusable := ", ".join(self.messenger.unusable):
+                text = f"TRADEALGO_ALERT_URLS has addresses that apprise can't use, of kind {unusable}"
+                self._say(self.rules.note(Level.WARNING, Module.MONITOR, "ALERT_URLS", text, time.time_ns()))
+            await self._watch(cursors, tasks)
         finally:
-            for task in (asking, serving, talking):
+            for task in tasks[1:]:
                 task.cancel()
+            await self.messenger.finish()
+            tasks[0].cancel()
 
-    async def _watch(self, cursors: dict[Stream, bytes], *tasks: asyncio.Future[None]) -> None:
+    async def _watch(self, cursors: dict[Stream, bytes], tasks: Iterable[asyncio.Future[None]]) -> None:
         """Hear and check for ever; raises what one of the tasks raised."""
         while True:
-            for entry in await self.process.bus.read(cursors, block_ms=BLOCK_MS):
-                cursors[entry.stream] = entry.id
-                await self._hear(entry.stream, entry.message)
-            await self._publish(self.rules.check(time.time_ns()))
+            if await self._look(cursors):
+                self._say(self.rules.check(time.time_ns()))
+                if not self.rung and not self.rules.waiting_for:
+                    self.rung = await self._ring()
+                await self._publish()
             for task in tasks:
                 if task.done():
                     task.result()
-            if not self.rung and not self.rules.waiting_for:
-                self.rung = await self._ring()
-            await self.process.say("WAITING" if self.rules.waiting_for else "READY")
+
+    # ------------------------------------------------------------------ hearing
 
     async def _catch_up(self) -> dict[Stream, bytes]:
-        """What was said before a restart is not said again. Returns where to read on."""
-        alerts = await self.process.bus.range(Stream.ALERTS)
-        self.rules.adopt(entry.message for entry in alerts)
-        self.outgoing.chosen(entry.message for entry in alerts)
-        health = await self.process.bus.last(Stream.HEALTH)
-        return {  # in this order within one read: what a person asked for comes before what came of it
-            Stream.CONTROL: b"0",
-            Stream.ALERTS: alerts[-1].id if alerts else b"0",
-            Stream.HEALTH: health.id if health else b"0",
-            Stream.STATE: b"0",
-        }
+        """Take over what was said and sent before, and send what wasn't. Returns where to read on. Tries until it can."""
+        while True:
+            try:
+                async with asyncio.timeout(START_PATIENCE_S):
+                    said, asked, beats, state = await self._read_history()
+                break
+            except (redis.RedisError, OSError) as error:
+                await self._miss(error)
+        self.rules.open.clear()
+        found = [e.message for e in said if not isinstance(e.message, BadFrame)]
+        known = sorted(dict.fromkeys([*found, *self.messenger.told, *self.unpublished]), key=lambda a: a.ts)
+        self.rules.adopt(known)
+        for alert in known:
+            self._tell(alert)
+        for entry in (*asked, *beats, *state):
+            self._hear(entry)
+        self.patience = PATIENCE_S
+        self._works(away=True)
+        histories = {Stream.CONTROL: asked, Stream.ALERTS: said, Stream.HEALTH: beats, Stream.STATE: state}
+        # In this order within one read: what a person asked for comes before what came of it
+        return {stream: entries[-1].id if entries else b"0" for stream, entries in histories.items()}
 
-    async def _hear(self, stream: Stream, message: Any) -> None:
-        if stream is Stream.HEALTH:
-            await self._publish(self.rules.apply_beat(message))
+    async def _read_history(self) -> tuple[list[Entry], list[Entry], list[Entry], list[Entry]]:
+        """Alerts, what people asked for, the newest heartbeats, and the one state that holds: those before it are no news."""
+        bus = self.process.bus
+        return (
+            await bus.range(Stream.ALERTS, keep_bad=True),
+            await bus.range(Stream.CONTROL, keep_bad=True),
+            await bus.newest(Stream.HEALTH, RECENT_BEATS, keep_bad=True),
+            await bus.newest(Stream.STATE, 1, keep_bad=True),
+        )
+
+    async def _look(self, cursors: dict[Stream, bytes]) -> bool:
+        """Hear what is new. False if the bus doesn't work."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                entries = await self.process.bus.read(cursors, block_ms=BLOCK_MS, keep_bad=True)
+                await self.process.say("WAITING" if self.rules.waiting_for else "READY")
+        except (redis.RedisError, OSError) as error:
+            await self._miss(error)
+            return False
+        for entry in entries:
+            cursors[entry.stream] = entry.id
+            self._hear(entry)
+        if self.process.unsaid:
+            await self._miss(self.process.unsaid)
+            return False
+        self._works(away=time.monotonic() - self.answered > AWAY_S)
+        return True
+
+    def _hear(self, entry: Entry) -> None:
+        stream, message = entry.stream, entry.message
+        if isinstance(message, BadFrame):
+            self.bad_entries += 1
+            self.process.figures["bad_entries"] = self.bad_entries
+            text = f"what can't be read is left out: {message}"
+            self._say(self.rules.note(Level.WARNING, Module.MONITOR, "UNREADABLE", text, time.time_ns()))
+        elif stream is Stream.HEALTH:
+            self._say(self.rules.apply_beat(message))
         elif stream is Stream.CONTROL:
             self.rules.apply_control(message)
         elif stream is Stream.STATE:
-            await self._publish(self.rules.apply_state(message))
+            self._say(self.rules.apply_state(message))
         else:
-            self._send(self.outgoing.chosen([message]))
+            self._tell(message)
 
-    async def _publish(self, alerts: Iterable[Alert]) -> None:
+    def _works(self, *, away: bool) -> None:
+        """The bus answers and takes what is written; `away`: after a pause, in which nobody could be heard."""
+        now = time.time_ns()
+        if away:
+            self.rules.hears(now)
+        self.answered = time.monotonic()
+        self._say(self.rules.end(Module.BUS, "BUS_LOST", "the bus works again", now))
+
+    async def _miss(self, error: object) -> None:
+        """The bus doesn't work. A restart of it is no news; who has waited long enough tells people."""
+        missing = time.monotonic() - self.answered
+        if missing >= self.patience:
+            text = (
+                f"the bus does not work: {error or 'no answer'}. Until it does nothing opens a position, and only the "
+                "Gatekeeper's alerts reach you; a kill works without it"
+            )
+            self._say(self.rules.note(Level.CRITICAL, Module.BUS, "BUS_LOST", text, time.time_ns()))
+            if self.messenger.addresses:
+                for alert in await asyncio.to_thread(self._journalled):
+                    self._tell(alert)
+        await asyncio.sleep(RETRY_S)
+
+    def _journalled(self) -> list[Alert]:
+        """What the Gatekeeper has said and can't publish. Blocking."""
+        from tradealgo.gatekeeper.journal import JournalError, open_readonly, read
+        from tradealgo.gatekeeper.messages import Kind
+
+        if not self.process.folder.journal.exists():
+            return []
+        try:
+            with contextlib.closing(open_readonly(self.process.folder.journal)) as db:
+                rows = list(read(db, self.journal_seq, (Kind.ALERT,)))
+        except (JournalError, sqlite3.Error) as error:
+            self.process.log.warning("the journal can't be read", error=str(error))
+            return []
+        self.journal_seq = rows[-1].seq if rows else self.journal_seq
+        return [row.message for row in rows]
+
+    # ------------------------------------------------------------------ telling
+
+    def _say(self, alerts: Iterable[Alert]) -> None:
+        """What the Monitor itself has found: to people at once, and onto the bus when it takes it."""
         for alert in alerts:
             self.process.log.warning("alert", code=alert.code, text=alert.text, resolved=alert.resolved)
-            await self.process.bus.publish(Stream.ALERTS, alert)
+            self._tell(alert)
+            self.unpublished.append(alert)
 
-    def _send(self, alerts: list[Alert]) -> None:
-        """To people, without waiting: a messenger that hangs mustn't hold up the watch."""
-        if self.notifier is None:
-            return
-        for alert in alerts:
-            task = asyncio.ensure_future(self._notify(alert))
-            self.sending.add(task)
-            task.add_done_callback(self.sending.discard)
+    def _tell(self, alert: Alert) -> None:
+        for chosen in self.outgoing.chosen([alert]):
+            self.messenger.send(chosen)
 
-    async def _notify(self, alert: Alert) -> None:
-        assert self.notifier is not None
-        word = "RESOLVED" if alert.resolved else alert.level.value
-        title = f"{word} · {self.manifest.mode} {self.manifest.account} · {alert.module}"
-        sent = await asyncio.to_thread(self.notifier.notify, body=alert.text, title=title, notify_type=_kind(alert))
-        if not sent:
-            self.process.log.warning("alert not sent", code=alert.code)
+    async def _publish(self) -> None:
+        """One that was written though no answer came is written again: who reads it knows it by its time."""
+        with contextlib.suppress(redis.RedisError, OSError):
+            async with asyncio.timeout(PATIENCE_S):
+                while self.unpublished:
+                    await self.process.bus.publish(Stream.ALERTS, self.unpublished[0])
+                    self.unpublished.popleft()
 
     async def _learn_hours(self) -> None:
         """Live anew each day, for ever: a session that nobody ends goes on into the next."""
-        book, market = await self.process.instruments(), self.manifest.market
+        book, market = await self._instruments(), self.manifest.market
         if not self.live:
             day = dt.date.fromisoformat(market.day) if market else ist_date(time.time_ns())
             self.rules.hours = trading_hours(book, day)
@@ -126,6 +235,12 @@ class Monitor:
         while True:  # in a thread: the calendar is half a second of pandas
             self.rules.hours = await asyncio.to_thread(live_hours, book, ist_date(time.time_ns()), ready)
             await asyncio.sleep(HOURS_EVERY_S)
+
+    async def _instruments(self) -> InstrumentBook:
+        while True:
+            with contextlib.suppress(redis.RedisError):
+                return await self.process.instruments()
+            await asyncio.sleep(RETRY_S)
 
     async def _ring(self) -> bool:
         """The paper exchange's data clock stands before the open until this; a second bell changes nothing."""
@@ -159,28 +274,11 @@ def live_hours(instruments: Iterable[Instrument], day: dt.date, ready: int) -> H
     return Hours(max(hours.open, ready), hours.close)
 
 
-def notifier(urls: str) -> tuple[Any, list[str]]:
-    """apprise, for the addresses of TRADEALGO_ALERT_URLS (space or comma between them), None for none; and the kinds of
-    those that it can't use (an address may hold a token, so the rest of it isn't repeated)."""
-    if not urls.strip():
-        return None, []
-    import apprise
-
-    found = apprise.Apprise()
-    bad = [url.partition(":")[0] for url in urls.replace(",", " ").split() if not found.add(url)]
-    return found, bad
-
-
 def tell(title: str, text: str) -> bool:
     """Send people of TRADEALGO_ALERT_URLS something that no session's Monitor can; False if it couldn't be sent."""
-    sender, _ = notifier(os.environ.get("TRADEALGO_ALERT_URLS", ""))
-    return sender is None or bool(sender.notify(body=text, title=title, notify_type="failure"))
-
-
-def _kind(alert: Alert) -> str:
-    if alert.resolved:
-        return "success"
-    return {Level.INFO: "info", Level.WARNING: "warning", Level.CRITICAL: "failure"}[alert.level]
+    senders, _ = notifiers(os.environ.get("TRADEALGO_ALERT_URLS", ""))
+    sent = [sender.notify(body=text, title=title, notify_type="failure") for sender in senders]
+    return all(sent)
 
 
 async def watch(process: Process) -> None:
