@@ -302,6 +302,10 @@ def _settle(session: LiveSession, tag: str, reason: str, found: str) -> None:
 
 
 def _rearm(found: LiveSession, reason: str, force: bool) -> None:
+    found.wait(until=lambda s: s.state is not None, timeout_s=10)
+    if (found.state.kill, found.state.trading) == ("ARMED", "ACTIVE"):  # type: ignore[union-attr]
+        click.echo(f"{found.id}: nothing to re-arm, it is ARMED and trading is ACTIVE")
+        return
     found.rearm(reason, source="cli", force=force)
     found.wait(until=lambda s: s.state is not None and s.state.kill == "ARMED", timeout_s=10)
     click.echo(f"{found.id}: ARMED, trading {found.state.trading}")  # type: ignore[union-attr]

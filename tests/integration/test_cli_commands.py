@@ -71,6 +71,7 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         (("kill",), 1, "no session is running"),
         (("logs", "gatekeeper"), 1, "no session is running"),
         (("exchange", "--day", "2026-13-01"), 2, "is not a date"),
+        (("exchange", "--day", "2026-11-22"), 2, "the nearest is 2026-11-23"),
         (("launch", "EmaCross", "NSE:INFY", "--day", "0226-11-20"), 2, "is not of this century"),
         (("launch", "EmaCross", "NSE:INFY", "--day", "2026-11-22"), 2, "the nearest is 2026-11-23"),
         (("exchange", "--fault", "nope"), 2, "fault nope: unknown fault 'nope'"),

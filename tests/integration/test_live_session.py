@@ -15,8 +15,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
 from tradealgo import Limits, Market, Sizing, attach, launch, running
+from tradealgo.cli import main
 from tradealgo.config import SessionDir, token_file
 from tradealgo.domain.errors import InvalidInput, LeaseHeld, SessionNotFound
 from tradealgo.domain.state import KillState, Module, TradingState
@@ -204,6 +206,9 @@ def test_a_rearm_needs_a_reason_and_trading_goes_on(session: LiveSession) -> Non
     session.rearm("the drill is over")
     session.wait(lambda s: s.state.kill is KillState.ARMED, timeout_s=30)
     assert not session.folder.kill_flag.exists()
+    session.wait(lambda s: s.state.trading is TradingState.ACTIVE, timeout_s=30)
+    again = CliRunner().invoke(main, ["rearm", session.id, "--reason", "once more"])
+    assert again.output == f"{session.id}: nothing to re-arm, it is ARMED and trading is ACTIVE\n"
 
 
 def test_stop_leaves_no_process_and_a_readable_past(session: LiveSession) -> None:
