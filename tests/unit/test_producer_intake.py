@@ -51,6 +51,32 @@ def test_first_frame_after_a_loss_carries_the_gap() -> None:
     assert intake.counters.gaps == 1
 
 
+def seconds_of(intake: Intake, now: int, *ticks: tuple[int, int]) -> list[int]:
+    found = intake.binary(frame(*ticks), now * SECOND)
+    assert found is not None
+    return [int(ts // SECOND) for ts in found.ticks["ts_event"]]
+
+
+def test_a_tick_of_the_future_loses_its_time() -> None:
+    """Live: it would close every candle until then. Its price stays; on paper the exchange has a clock of its own."""
+    intake = Intake(0, [257, 513], live=True)
+    assert seconds_of(intake, 10_000, (257, 10_000), (513, 10_001)) == [10_000, 10_001]
+    assert seconds_of(intake, 10_001, (257, 10_001), (513, 13_000)) == [10_001, 0]
+    assert seconds_of(intake, 10_020, (513, 10_060)) == [0]
+    assert intake.counters.misdated == 2
+    paper = Intake(0, [257, 513])
+    assert seconds_of(paper, 10_001, (257, 10_001), (513, 13_000)) == [10_001, 13_000]
+
+
+def test_where_no_tick_is_of_this_machines_time_its_clock_is_wrong() -> None:
+    """Times are believed: at once from the start, and half a minute after the clock was set back. An old packet proves nothing."""
+    intake = Intake(0, [257, 513], live=True)
+    assert seconds_of(intake, 10_000, (513, 9_000), (257, 10_090)) == [9_000, 10_090]
+    assert seconds_of(intake, 10_001, (257, 10_001)) == [10_001]
+    assert seconds_of(intake, 10_025, (257, 10_100)) == [0]
+    assert seconds_of(intake, 10_040, (513, 9_000), (257, 10_120)) == [9_000, 10_120]
+
+
 def test_ticks_of_a_frame_come_in_time_order() -> None:
     """A frame is packed by kind; what goes on is sorted by event time."""
     intake = Intake(0, [257, 513])

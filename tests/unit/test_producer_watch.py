@@ -118,3 +118,14 @@ def test_the_gap_of_an_ended_producer_is_told(monkeypatch: pytest.MonkeyPatch) -
     told = feed.run(2, everyone)
     assert [code for code, _, _ in told] == ["FEED_GAP"] * 3
     assert told[0][2].startswith("connection 0 was away for 6.0 s after 09:59:53 (the Producer was started again)")
+
+
+def test_ticks_of_the_future_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though they come again and again."""
+    feed = Feed(monkeypatch, SHARDS)
+    feed.connections[1].intake.counters.misdated = 1
+    [(code, resolved, text)] = feed.run(2, everyone)
+    assert (code, resolved) == ("FEED_MISDATED", False)
+    assert "Is the clock right?" in text
+    feed.connections[1].intake.counters.misdated = 2
+    assert feed.run(2, everyone) == []

@@ -13,6 +13,11 @@ from tradealgo.domain.ticks import FLAG_CACHED, empty_ticks
 from tradealgo.producer.liveness import Liveness
 from tradealgo.producer.packets import decode_frame, in_time_order
 
+#: A tick may be so far ahead of this machine's clock.
+AHEAD_NS = 10_000_000_000
+#: Where every tick was further ahead for so long, it is this machine's clock that is wrong.
+CLOCK_WRONG_NS = 30_000_000_000
+
 
 class Notice(msgspec.Struct, frozen=True):
     """A text message for people: `kind` is "error" or "message"."""
@@ -33,6 +38,7 @@ class Counters(msgspec.Struct):
     surplus: int = 0
     bad_text: int = 0
     gaps: int = 0
+    misdated: int = 0
 
 
 class Intake:
@@ -41,9 +47,11 @@ class Intake:
     Args:
         tokens: the instruments of this connection.
         resumed: ticks were lost before the first connection too (the Producer was started again mid-session).
+        live: the exchange's clock is the wall's. One tick from the future would close every candle until then, so it loses
+            its time; its price stays.
     """
 
-    def __init__(self, shard: int, tokens: Sequence[int], *, resumed: bool = False) -> None:
+    def __init__(self, shard: int, tokens: Sequence[int], *, resumed: bool = False, live: bool = False) -> None:
         self.shard = shard
         self.tokens = list(tokens)
         self.guests: list[int] = []  # instruments of a dead connection, carried for now
@@ -53,6 +61,8 @@ class Intake:
         self._ts_event = 0
         self._cached_due: set[int] = set()
         self._lost = resumed
+        self._live = live
+        self._timely_at = 0  # when a tick last came whose time could be
 
     @property
     def ts_event(self) -> int:
@@ -93,6 +103,8 @@ class Intake:
         count.ticks += len(ticks)
         if bad.disordered:
             ticks = in_time_order(ticks)
+        if self._live:
+            self._undate(ticks, ts_init)
         self._latest = ticks
         self.liveness.saw(ticks["instrument_token"])
         if self._cached_due:
@@ -114,6 +126,17 @@ class Intake:
             self.counters.updates += 1
             return BrokerUpdate(data=content, ts_init=ts_init)
         return Notice(kind, str(content)) if kind in ("error", "message") else None
+
+    def _undate(self, ticks: np.ndarray, ts_init: int) -> None:
+        """Take the time from ticks of the future, unless for a while no tick's time was near this machine's."""
+        times = ticks["ts_event"]
+        ahead = times > ts_init + AHEAD_NS
+        newest = times[~ahead].max(initial=0) if (some := ahead.any()) else times.max()
+        if newest >= ts_init - AHEAD_NS:
+            self._timely_at = ts_init
+        if some and ts_init - self._timely_at <= CLOCK_WRONG_NS:
+            self.counters.misdated += int(ahead.sum())
+            times[ahead] = 0
 
     def _mark_cached(self, ticks: np.ndarray) -> None:
         tokens = ticks["instrument_token"].tolist()

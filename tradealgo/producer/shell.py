@@ -11,6 +11,7 @@ import redis
 
 from tradealgo.bus.codec import TickFrame
 from tradealgo.bus.keys import Stream
+from tradealgo.config import Mode
 from tradealgo.process import Process
 from tradealgo.producer.connection import Connection
 from tradealgo.producer.fleet import Fleet
@@ -37,7 +38,7 @@ async def produce(process: Process) -> None:
     connections = [
         Connection(
             process.manifest,
-            Intake(n, tokens, resumed=last is not None),
+            Intake(n, tokens, resumed=last is not None, live=process.manifest.mode is Mode.LIVE),
             FeedHealth(quiet_after_ns=quiet),
             outbox,
             last,
