@@ -13,7 +13,7 @@ import pytest
 from feed_session import eventually
 
 from tradealgo.bus.codec import TickFrame
-from tradealgo.bus.keys import Stream
+from tradealgo.bus.keys import Stream, stream_key
 from tradealgo.bus.redis_bus import Bus, Entry
 from tradealgo.config import Manifest, Market, Mode, SessionDir
 from tradealgo.consumer import shell
@@ -156,3 +156,15 @@ async def test_a_snapshot_that_cannot_be_read_costs_no_tick(
     assert [c.open for c in candles[::2]] == [100.0 + 2 * minute for minute in range(MINUTES)]
     assert len(candles) == 2 * MINUTES
     assert [e.message.code for e in await bus.range(Stream.ALERTS)] == ["CONSUMER_STATE"]
+
+
+async def test_a_tick_entry_that_cannot_be_read_is_left_out(bus: Bus, bus_url: str, tmp_path: Path) -> None:
+    """A frame of another version: the ticks after it make candles, people are told once, and a run after it reads on."""
+    for code in range(2):
+        await bus.client.xadd(stream_key(bus.session_id, Stream.TICKS), {b"t999": b"another version %d" % code})
+    await tell_ticks(bus)
+    for _ in range(2):
+        await run_to_the_end(consumer_of(bus, bus_url, tmp_path), bus)
+        assert len(await bus.range(Stream.CANDLES)) == 2 * MINUTES
+        (alert,) = [e.message for e in await bus.range(Stream.ALERTS)]
+        assert (alert.code, "t999" in alert.text) == ("UNREADABLE", True)

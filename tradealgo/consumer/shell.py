@@ -95,7 +95,7 @@ class Consumer:
         self._flow = flow
         self._cursor = b"0"
         self._saved_at = self._report_at = 0.0
-        self._frames = self._gaps = 0
+        self._frames = self._gaps = self._unreadable = 0
         self._lag_ns = 0
         self._asked: set[str] = set()  # ids of the requests that earlier runs have published
         session = process.bus.session_id
@@ -137,19 +137,25 @@ class Consumer:
     async def _fold_again(self, until: bytes) -> None:
         """Fold the frames from the saved state up to the last published one, whose candles are on the bus already."""
         while _order(self._cursor) < _order(until):
-            entries = await self._process.bus.range(Stream.TICKS, b"(" + self._cursor, until, BATCH)
+            entries = await self._process.bus.range(Stream.TICKS, b"(" + self._cursor, until, BATCH, keep_bad=True)
             if not entries:
                 break
             for entry in entries:
-                self._flow.closed_by(entry.message, 0)
+                if not isinstance(entry.message, BadFrame):
+                    self._flow.closed_by(entry.message, 0)
             self._cursor = entries[-1].id
 
     async def run(self) -> None:
         """Read for ever. Bus failures raise: the supervisor starts the Consumer again, and it recovers."""
         while True:
-            entries = await self._process.bus.read({Stream.TICKS: self._cursor}, block_ms=BLOCK_MS, count=BATCH)
+            after = {Stream.TICKS: self._cursor}
+            entries = await self._process.bus.read(after, block_ms=BLOCK_MS, count=BATCH, keep_bad=True)
             waiting: list[Message] = []
             for entry in entries:
+                if isinstance(entry.message, BadFrame):
+                    self._cursor = entry.id
+                    await self._leave_out(entry.message)
+                    continue
                 closed, out = self._step(entry.message)
                 self._cursor = entry.id
                 if out.requests:
@@ -163,6 +169,12 @@ class Consumer:
             if time.monotonic() > self._report_at:
                 self._report()
                 await self._save()
+
+    async def _leave_out(self, error: BadFrame) -> None:
+        """An entry that can't be read: to end at it would be to end at it again after every start."""
+        self._unreadable += 1
+        if self._unreadable == 1:
+            await self._process.alert(Level.CRITICAL, "UNREADABLE", f"ticks are left out of the candles: {error}")
 
     def _step(self, frame: TickFrame) -> tuple[list[ClosedCandle], EngineOutput]:
         now = time.time_ns()
@@ -194,6 +206,7 @@ class Consumer:
         self._process.figures = {
             "frames": self._frames, "candles": self._flow.candles, "gaps": self._gaps, "late": counts.late,
             "missing": counts.missing, "lag_ms": round(self._lag_ns / 1e6, 3), "stopped": len(self._flow.engine.stopped),
+            "bad_entries": self._unreadable,
         }  # fmt: skip
 
     async def close(self) -> None:
