@@ -16,6 +16,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Iterable
 
+import msgspec
 import redis
 
 from tradealgo.bus.keys import Stream
@@ -41,6 +42,8 @@ AWAY_S = 2.0
 RETRY_S = 0.25
 #: Heartbeats that a restarted Monitor reads first: of the last ten seconds or so.
 RECENT_BEATS = 100
+#: Of the table that the Gatekeeper's journal is.
+JOURNAL_ALERTS = "SELECT seq, payload FROM records WHERE seq > ? AND kind = 'ALERT' ORDER BY seq"
 
 
 class Monitor:
@@ -189,19 +192,18 @@ class Monitor:
 
     def _journalled(self) -> list[Alert]:
         """What the Gatekeeper has said and can't publish. Blocking."""
-        from tradealgo.gatekeeper.journal import JournalError, open_readonly, read
-        from tradealgo.gatekeeper.messages import Kind
-
-        if not self.process.folder.journal.exists():
+        file = self.process.folder.journal
+        if not file.exists():
             return []
         try:
-            with contextlib.closing(open_readonly(self.process.folder.journal)) as db:
-                rows = list(read(db, self.journal_seq, (Kind.ALERT,)))
-        except (JournalError, sqlite3.Error) as error:
+            with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=PATIENCE_S)) as db:
+                rows = db.execute(JOURNAL_ALERTS, (self.journal_seq,)).fetchall()
+            alerts = [msgspec.msgpack.decode(payload, type=Alert) for _, payload in rows]
+        except (sqlite3.Error, ValueError) as error:
             self.process.log.warning("the journal can't be read", error=str(error))
             return []
-        self.journal_seq = rows[-1].seq if rows else self.journal_seq
-        return [row.message for row in rows]
+        self.journal_seq = rows[-1][0] if rows else self.journal_seq
+        return alerts
 
     # ------------------------------------------------------------------ telling
 
