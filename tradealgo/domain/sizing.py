@@ -24,6 +24,8 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(
                 f"sizing needs one positive value of units, lots or fraction, got {self!r}: try Sizing(lots=1)"
             )
+        if self.fraction is None and given[0] != int(given[0]):
+            raise ValueError(f"units and lots are whole numbers, got {self!r}: nobody trades a part of one")
 
     def quantity(self, close: float, capital: float, lot_size: int) -> int:
         """Units to hold for a target of 1, a whole number of lots, 0 if the capital doesn't reach."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import html
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -16,13 +17,14 @@ import numpy as np
 
 from tradealgo.domain.candles import SECOND_NS
 from tradealgo.domain.errors import BadConfig
-from tradealgo.domain.instruments import Instrument, InstrumentBook, Kind, lot_size
+from tradealgo.domain.instruments import INDEX_SYMBOLS, LOTS, Instrument, InstrumentBook, Kind, lot_size
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import OrderRequest
 from tradealgo.domain.shown import many
 from tradealgo.domain.signals import SignalRecord
 from tradealgo.domain.sizing import Sizing
 from tradealgo.research import records, stats, tables
+from tradealgo.research.cautions import cautions
 from tradealgo.research.columns import Columns, columns
 from tradealgo.research.runs import Signals, run
 from tradealgo.research.simulate import Costs, Size, costs, equity_curve, last_value, simulated, size
@@ -102,8 +104,10 @@ def backtest(
             basket_backtest(
                 strategy, given, capital, session_id, limits=limits, slippage=slippage,
                 intraday=intraday, interval=interval, warm_up=warm_up,
-            )
+            ),
+            intraday,
         )  # fmt: skip
+    check_tradable(given)
     chosen = sizing or default_sizing(len(given))
     read = {i: columns(c, i.key, interval) for i, c in given.items()}
     earlier = warm_up_columns(warm_up, {i: First(d.start.item(0), d.interval) for i, d in read.items()})
@@ -123,17 +127,19 @@ def backtest(
     if engine == "event":
         from tradealgo.research.event import event_backtest
 
-        return _told(event_backtest(strategy, runs, capital, chosen, session_id, limits, slippage))
-    return _told(Backtest(strategy, runs, capital, chosen, fill, session_id))
+        return _told(event_backtest(strategy, runs, capital, chosen, session_id, limits, slippage), intraday)
+    return _told(Backtest(strategy, runs, capital, chosen, fill, session_id), intraday)
 
 
-def _told(result: Backtest) -> Backtest:
-    """Itself, with one warning of what went wrong: that it raised, else that it isn't compiled."""
+def _told(result: Backtest, intraday: bool) -> Backtest:
+    """Itself, with warnings: that it raised, else that it isn't compiled; and what its figures leave out."""
     refused = next((r.signals.refused for r in result.runs if r.signals.refused), "")
     if result.error_text:
         warnings.warn(f"{result.error_text}; it trades no more from there on, as in a session", stacklevel=3)
     elif refused:
         warnings.warn(f"{refused}; it runs interpreted, which is slower and gives the same result", stacklevel=3)
+    for sentence in cautions(result.runs, intraday):
+        warnings.warn(sentence, stacklevel=3)
     return result
 
 
@@ -157,8 +163,20 @@ def check_options(strategy: Any, capital: float, fill: str, engine: str) -> None
         raise BadConfig(f"engine is {engine!r}: expected 'compiled', 'interpreted' or 'event'")
 
 
+def check_tradable(instruments: Iterable[Instrument]) -> None:
+    """Raise BadConfig for an index: it has a price, but nobody can buy it."""
+    if index := next((i for i in instruments if not i.tradable), None):
+        raise BadConfig(
+            f"{index.key} is an index, which can't be traded: give candles of its future, as NFO:NIFTY26NOVFUT"
+        )
+
+
 def by_instrument(candles: Any, instruments: Any) -> dict[Instrument, Any]:
     """Candles as `backtest` takes them, by instrument."""
+    if isinstance(candles, Mapping) and not candles:
+        raise BadConfig(
+            "candles are an empty dict: expected candles of at least one instrument, as in {'NSE:INFY': frame}"
+        )
     named = candles if isinstance(candles, Mapping) else {_only_key(instruments): candles}
     return dict(_paired(named, instruments))
 
@@ -191,11 +209,21 @@ def assumed_instrument(key: str, token: int) -> Instrument:
     """An instrument from its key alone: a future, call or put by the symbol's ending in a derivative exchange, else a share."""
     exchange, _, symbol = key.rpartition(":")
     exchange = exchange or "NSE"
-    kind = Kind.EQUITY
+    kind = Kind.INDEX if symbol in INDEX_SYMBOLS.values() else Kind.EQUITY
     if exchange in ("NFO", "BFO"):
         kind = next((k for k in (Kind.FUTURE, Kind.CALL, Kind.PUT) if symbol.endswith(k.value)), Kind.EQUITY)
-    name = next((n for n in ("BANKNIFTY", "FINNIFTY", "MIDCPNIFTY", "NIFTY") if symbol.startswith(n)), symbol)
-    lot = lot_size(name, _NEWEST) if kind is not Kind.EQUITY else 1
+    elif exchange not in ("NSE", "BSE") or re.search(r"\d[A-Z]{3}FUT$|\d(CE|PE)$", symbol, re.IGNORECASE):
+        raise BadConfig(
+            f"{key!r} is no share of NSE or BSE: futures and options are written as in NFO:NIFTY26NOVFUT (or BFO:…), and what "
+            "trades elsewhere has charges and hours that aren't known here"
+        )
+    name = re.split(r"\d", symbol.removesuffix("FUT"))[0]
+    if kind not in (Kind.EQUITY, Kind.INDEX) and name not in LOTS:
+        raise BadConfig(
+            f"the lot of {key} isn't known ({', '.join(LOTS)} are): pass instruments=[Instrument(…, lot_size=…)], as the "
+            "broker's dump has it"
+        )
+    lot = lot_size(name, _NEWEST) if name in LOTS and kind not in (Kind.EQUITY, Kind.INDEX) else 1
     return Instrument(
         instrument_token=token, exchange=exchange, tradingsymbol=symbol, kind=kind, name=name, lot_size=lot
     )

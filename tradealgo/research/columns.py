@@ -90,6 +90,8 @@ def _of_frame(frame: Any, name: str) -> tuple[np.ndarray, ...]:
             "(volume and oi if known) and the starts of the candles as index, or a CANDLE array"
         )
     names: list[Any] = frame.columns.tolist()
+    if twice := [c for c in (*PRICES, "volume", "oi") if names.count(c) > 1]:
+        raise BadCandles(f"{name} has several columns {twice[0]!r}: keep one of each name")
     values: Any = None
     if all(kind == np.float64 for kind in frame.dtypes.tolist()) and len({*names}) == len(names):
         values = frame.to_numpy().T  # one block, whose rows are the columns: a tenth of the time of taking each
@@ -113,6 +115,8 @@ def _starts(index: Any, name: str) -> np.ndarray:
     """UTC nanoseconds; times without a zone are Indian."""
     if not hasattr(index, "as_unit"):
         raise BadCandles(f"{name}'s index is {type(index).__name__}: expected the candles' start times (DatetimeIndex)")
+    if index.hasnans:
+        raise BadCandles(f"{name}, row {int(index.isna().argmax())} has no start time (NaT): drop it or give its time")
     values = (index if index.unit == "ns" else index.as_unit("ns")).asi8
     return np.ascontiguousarray(values if index.tz is not None else values - IST_OFFSET_NS)
 

@@ -6,6 +6,7 @@ Bailey and López de Prado, "The Deflated Sharpe Ratio", Journal of Portfolio Ma
 from __future__ import annotations
 
 import math
+import warnings
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -113,6 +114,12 @@ def deflated_sharpe(found: Sweep, test: Backtest, *, trials: int | None = None) 
         raise BadConfig(
             f"a deflated Sharpe ratio needs points that traded and at least 3 days of returns: got {len(sharpes)} points "
             f"and {len(returns)} days"
+        )
+    if not np.isclose(found.table["final equity"].to_numpy(float), test.final_equity, rtol=1e-9).any():
+        warnings.warn(
+            f"the backtest ends at Rs {test.final_equity:,.2f}, as no point of the sweep does: give the backtest of its best "
+            "point over its candles, with the same options",
+            stacklevel=2,
         )
     count = len(sharpes) if trials is None else trials
     variance = float(sharpes.var(ddof=1)) / DAYS_A_YEAR if len(sharpes) > 1 else 0.0

@@ -8,6 +8,7 @@ Margin isn't the venue's matter: the Gatekeeper checks it. Prices in paise, time
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -81,7 +82,10 @@ class Venue:
         return found
 
     def _quoted(self, paise: float) -> Quote:
-        bid, ask = round(paise * (1.0 - self._slippage)), round(paise * (1.0 + self._slippage))
+        # Whole paise to our harm: rounded to the nearest, the slippage of a cheap option would vanish. What binary
+        # fractions add to a whole price (far below 0.001 paise) is none.
+        bid = math.floor(paise * (1.0 - self._slippage) + 0.001)
+        ask = math.ceil(paise * (1.0 + self._slippage) - 0.001)
         return Quote(
             last=round(paise), volume=0, bids=[Level(bid if bid > 1 else 1, ROOM)], asks=[Level(ask, ROOM)], taken={}
         )

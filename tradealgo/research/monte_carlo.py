@@ -52,8 +52,8 @@ class MonteCarlo(NamedTuple):
         worst = float(np.percentile(self.drawdowns, 5))
         return (
             f"With the same kind of trades, nine runs in ten end between {low:+,.0f} and {high:+,.0f} rupees and "
-            f"{self.chance_of_loss:.0%} lose; one in twenty falls {-worst:.1%} or more on the way (the backtest: "
-            f"{-self.actual_drawdown:.1%}), so size positions for that fall."
+            f"{self.chance_of_loss:.0%} lose; one in twenty falls {-worst:.1%} or more on the way, at closed trades (the backtest: "
+            f"{-self.actual_drawdown:.1%}; by candle, as in its stats, a fall is deeper), so size positions for that fall."
         )
 
     def plot(self) -> Any:

@@ -53,9 +53,9 @@ def costs(instrument: Instrument, charges: bool | float, slippage: float) -> Cos
     if not 0.0 <= slippage < 1.0:
         raise BadConfig(f"slippage is {slippage!r}: expected a fraction of the price, as in 0.0005")
     rates, since = _schedule(instrument)
-    if isinstance(charges, bool):
+    if isinstance(charges, (bool, np.bool_)):
         return Costs(SCHEDULED if charges else NO_FEES, 0.0, float(slippage), rates, since)
-    if not 0.0 <= charges < 1.0:
+    if not isinstance(charges, (int, float, np.number)) or not 0.0 <= charges < 1.0:
         raise BadConfig(f"charges is {charges!r}: expected True, False or a fraction of turnover, as in 0.0003")
     return Costs(FRACTION, float(charges), float(slippage), rates, since)
 
@@ -74,7 +74,9 @@ def _row(r: Rates) -> list[int]:
 
 
 def size(sizing: Sizing, capital: float, lot: int) -> Size:
-    """The compiled form of a sizing."""
+    """The compiled form of a sizing. Raises BadConfig for what is none."""
+    if not isinstance(sizing, Sizing):
+        raise BadConfig(f"sizing is {sizing!r}: expected a Sizing, as in Sizing(lots=1) or Sizing(fraction=0.5)")
     if sizing.fraction is not None:
         return Size(0, capital * sizing.fraction, lot)
     units = sizing.quantity(1.0, capital, lot)
