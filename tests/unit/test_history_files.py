@@ -262,3 +262,15 @@ def test_days_that_do_not_trade_are_told(tmp_path: Path) -> None:
     told = next(r for r in repairs if r.found == "day_off")
     assert (told.count, told.rule) == (20, "keep")
     assert told.detail == "on Sat 2024-03-09: drop them if they are wrong"
+
+
+def test_a_price_that_halves_over_night_is_told(tmp_path: Path) -> None:
+    """A share's split or bonus that nobody adjusted for; an option may jump."""
+    rows = [line(t, symbol="ABC") for t in minutes("09:15", 20)]
+    rows += [line(t, 50.0, day="20220104", symbol="ABC") for t in minutes("09:15", 20)]
+    repairs = repairs_of(read_candles(written(tmp_path / "a.txt", rows)))
+    told = next(r for r in repairs if r.found == "night_jump")
+    assert (told.count, told.rule, told.detail) == (1, "keep", "first on 2022-01-04, from 101 to 50")
+    text = (tmp_path / "a.txt").read_text().replace("ABC", "NIFTY22JAN17000CE")
+    (tmp_path / "b.txt").write_text(text)
+    assert not repairs_of(read_candles(tmp_path / "b.txt")).count("night_jump")

@@ -1,7 +1,8 @@
 """Candles from Kite's historical endpoint: cut into windows, at the allowed rate, each kept as Parquet once it is complete.
 
 Windows lie on a fixed grid of days, so that overlapping requests share them, and an interrupted download goes on where
-it stopped. A window that reaches today is never kept: its candles still change.
+it stopped. A window that reaches today is never kept: its candles still change. After a split or bonus Kite gives all of
+a share's history anew, so before windows are added the oldest one kept is compared with what Kite says of it now.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ INTERVALS: dict[str, tuple[int, int]] = {
 SECONDS_APART = 1 / 3  # Kite allows 3 historical requests a second
 COOL_OFF_S = 10.0  # after a 429
 ATTEMPTS = 4
+_SAME_PRICE = 0.001  # a fraction: adjusting for a split or bonus moves prices by far more
 
 
 def windows(start: dt.date, end: dt.date, days: int) -> list[tuple[dt.date, dt.date]]:
@@ -71,7 +73,7 @@ class Downloader:
         """One window's candles, from the cache or from Kite."""
         import pandas as pd
 
-        path = self._cache / interval / quote(key, safe="") / f"{window[0]}_{window[1]}.parquet"
+        path = self._path(key, interval, window)
         if path.exists():
             return pd.read_parquet(path)
         frame = self._fetched(key, interval, window)
@@ -81,6 +83,26 @@ class Downloader:
             frame.to_parquet(temporary)
             os.replace(temporary, path)
         return frame
+
+    def _path(self, key: str, interval: str, window: tuple[dt.date, dt.date]) -> Path:
+        return self._cache / interval / quote(key, safe="") / f"{window[0]}_{window[1]}.parquet"
+
+    def drop_outdated(self, key: str, interval: str, spans: Sequence[tuple[dt.date, dt.date]]) -> None:
+        """Forget a key's kept windows if Kite now has other prices for the oldest of them, and any of `spans` must be fetched."""
+        import pandas as pd
+
+        if self._kite is None or all(self._path(key, interval, w).exists() for w in spans):
+            return
+        kept = sorted(self._path(key, interval, spans[0]).parent.glob("*.parquet"))
+        frame = next((f for f in map(pd.read_parquet, kept) if len(f)), None)
+        if frame is None:
+            return
+        day = frame.index[-1].date()
+        now = self._fetched(key, interval, (day, day))["close"]
+        then = frame["close"].reindex(now.index)
+        if ((then / now - 1.0).abs() > _SAME_PRICE).any():
+            for path in kept:
+                path.unlink()
 
     def _fetched(self, key: str, interval: str, window: tuple[dt.date, dt.date]) -> pd.DataFrame:
         if self._kite is None:
@@ -180,6 +202,8 @@ def history(
     folder = Path(cache) if cache is not None else home() / "history"
     downloader = Downloader(kite, folder, dt.datetime.now(IST).date())
     spans = windows(first, last, INTERVALS[interval][1])
+    for key in keys:
+        downloader.drop_outdated(key, interval, spans)
     parts: dict[str, list[pd.DataFrame]] = {key: [] for key in keys}
     for key, window in _counted([(k, w) for k in keys for w in spans], progress):
         parts[key].append(downloader.read(key, interval, window))

@@ -5,6 +5,7 @@ end_labelled     shift_back      candles labelled by their end move one interval
 pre_open_print   drop            a print of the pre-open session is no minute of trading
 out_of_session   drop            likewise after the close
 day_off          keep            a day that NSE's calendar doesn't trade: a special session that no table knows, or a wrong date
+night_jump       keep            more than a fifth from a share's close to its next open: a split or bonus not adjusted for?
 duplicate        keep_last       the later row of the same minute is the corrected one
 out_of_order     sort            ascending by start
 missing_minutes  leave_gap       or fill_flat: the last close, no volume
@@ -42,6 +43,9 @@ _HARDLY_ANY, _MOST = 0.05, 0.5
 
 #: Steps of the same length that show a file's interval: fewer may be gaps.
 _STEPS = 10
+
+#: From a close to the next day's open: NSE's widest daily price band is 20 %.
+_JUMP = 0.2
 
 #: Minutes after 15:15 from which on a share can't have been in the closing auction.
 _NO_AUCTION = 10
@@ -139,6 +143,7 @@ def mend(
     interval_ns = interval_ns or _step(frame)
     frame = _start_labelled(frame, instrument, interval_ns, labelled, repairs)
     frame, hours = _in_session(frame, instrument, repairs)
+    _tell_jumps(frame, instrument, repairs)
     frame = _completed(frame, hours, interval_ns, fill, repairs)
     return frame, Repairs(repairs)
 
@@ -210,6 +215,18 @@ def _tell_days_off(hours: DayHours, repairs: list[Repair]) -> None:
         shown = ", ".join(f"{hours.days[i]:%a %Y-%m-%d}" for i in off[:3]) + (" …" if len(off) > 3 else "")
         rows = int(np.isin(hours.of_row, off).sum())
         repairs.append(Repair("day_off", rows, "keep", f"on {shown}: drop them if they are wrong"))
+
+
+def _tell_jumps(frame: pd.DataFrame, instrument: Instrument, repairs: list[Repair]) -> None:
+    """Split and bonus days: history before and after them may be of two scales."""
+    days = (starts_of(frame) + IST_OFFSET_NS) // DAY_NS
+    nights = np.flatnonzero(np.diff(days)) + 1
+    before, after = frame["close"].to_numpy()[nights - 1], frame["open"].to_numpy()[nights]
+    jumps = np.flatnonzero(np.abs(after / before - 1.0) > _JUMP)
+    if len(jumps) and not instrument.is_derivative:
+        i = int(jumps[0])
+        detail = f"first on {frame.index[nights[i]]:%Y-%m-%d}, from {before[i]:g} to {after[i]:g}"
+        repairs.append(Repair("night_jump", len(jumps), "keep", detail))
 
 
 def _completed(
