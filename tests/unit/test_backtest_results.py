@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -272,6 +273,42 @@ def test_parity_ignores_stamps_and_session_but_not_what_was_said(result):
     moved[4] = msgspec.structs.replace(moved[4], target=-1)
     (difference,) = parity(result, moved, renamed).differences
     assert (difference.what, difference.field, difference.session) == ("signal", "target", -1)
+
+
+def test_a_session_that_left_by_time_agrees_with_its_backtest():
+    """A call that nobody trades after 15:27: its exit by time is of a candle that neither side has heard, so it isn't held
+    against the backtest, which has the position to the end of its candles."""
+    from tradealgo.config import Manifest, Mode
+    from tradealgo.consumer.engine import StrategyEngine
+    from tradealgo.domain.candles import Candle, ClosedCandle
+    from tradealgo.live.review import session_parity
+
+    call, future = (
+        Instrument(instrument_token=n << 8 | 2, exchange="NFO", tradingsymbol=f"NIFTY26NOV{name}", kind=kind)
+        for n, name, kind in ((1, "25000CE", Kind.CALL), (2, "FUT", Kind.FUTURE))
+    )
+    rows = {call: day(1, 373), future: day(2, 385)}
+    test = backtest(
+        EmaCross(fast=3, slow=8), {i.key: r for i, r in rows.items()}, instruments=list(rows), sizing=Sizing(lots=1),
+        engine="interpreted",
+    )  # fmt: skip
+    manifest = Manifest(
+        session_id="s", mode=Mode.PAPER, account="A", strategy="", parameters={"fast": 3, "slow": 8}, capital=1e6,
+        sizing=Sizing(lots=1), instruments=tuple(i.key for i in rows),
+    )  # fmt: skip
+    engine, said = StrategyEngine(manifest, EmaCross, rows), []
+    for minute in range(386):
+        closed = [
+            ClosedCandle(i.instrument_token, 60, *Candle._make(r[minute].item()), 1, 0, 0, 0)
+            for i, r in rows.items()
+            if minute < len(r)
+        ]
+        said.append(engine.on_candles(closed, 0, OPEN + (minute + 1) * MINUTE_NS))
+    signals, requests = ([m for out in said for m in getattr(out, kind)] for kind in ("signals", "requests"))
+    assert [(a.code, a.text.split()[0]) for out in said for a in out.alerts] == [("square_off_by_time", call.key)]
+    assert requests[-1].instrument == call.key
+    session = SimpleNamespace(id="s", signals=signals, requests=requests, manifest=manifest)
+    assert session_parity(test, session).differences == []
 
 
 def test_the_report_is_one_file_without_addresses(result, tmp_path):
