@@ -107,7 +107,8 @@ def test_a_module_that_never_gets_ready_is_told() -> None:
         rules.apply_beat(beat(Module.CONSUMER, second * S, "STARTING"))
         said += [(second, *c) for c in codes(rules.check(second * S))]
     assert said == [(171, "NOT_READY", False)]
-    assert codes(rules.apply_beat(beat(Module.CONSUMER, 200 * S))) == [("NOT_READY", True)]
+    (end,) = rules.apply_beat(beat(Module.CONSUMER, 170 * S))  # beaten before the alert, read after it
+    assert (end.code, end.resolved, end.ts > 171 * S) == ("NOT_READY", True, True)
 
 
 def ticking(speed: float, ts_event: int, hours: Hours) -> Rules:

@@ -206,8 +206,11 @@ class Rules:
         return [alert]
 
     def _resolved(self, module: Module, code: str, text: str, ts: int) -> list[Alert]:
-        if self.open.pop((module, code), None) is None:
+        told = self.open.pop((module, code), None)
+        if told is None:
             return []
+        # A beat may be older than the look at the clock that found it missing: the end comes after the beginning all the same
+        ts = max(ts, told.ts + 1)
         return [Alert(level=Level.INFO, module=module, code=code, text=text, ts=ts, resolved=True)]
 
 
