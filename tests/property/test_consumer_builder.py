@@ -377,6 +377,43 @@ def test_one_tick_with_a_fallen_volume_changes_nothing(compiled: bool, glitch: i
     assert builder.counts.corrections == 0
 
 
+@COMPILED
+def test_candles_that_a_gap_took_a_part_of_are_partial(compiled: bool) -> None:
+    """More than a tenth of their time; and the next one doesn't have the volume of the whole gap. Longer ones by their own."""
+    seconds = [s for s in range(0, 1_200, 2) if not (310 <= s < 590 or 700 <= s < 704)]
+    ticks = ticks_of((0, float(s), 100, 10 * s + 10, FLAG_CACHED if s in (0, 590) else 0) for s in seconds)
+    builder = CandleBuilder(BOOK, DAY, interval=(60, 600), compiled=compiled)
+    closed = folded(builder, ticks, range(0, len(ticks), 7)) + builder.flush(2)
+    minutes = {(c.start - OPEN) // MINUTE_NS: (c.partial, c.volume) for c in closed if c.interval == 60}
+    assert sorted(minutes) == [0, 1, 2, 3, 4, 5, *range(9, 20)]
+    assert [minute for minute, (partial, _) in minutes.items() if partial] == [5, 9]
+    assert minutes[9][1] == 80
+    assert {volume for minute, (_, volume) in minutes.items() if minute not in (0, 5, 9)} == {600}
+    assert [c.partial for c in closed if c.interval == 600] == [True, False]
+
+
+@COMPILED
+def test_a_feed_that_begins_within_a_candle_leaves_it_partial(compiled: bool) -> None:
+    """However long ago it was launched; one that begins before the open doesn't."""
+    for first, partial in ((-10.0, False), (5.0, False), (160.0, True)):
+        builder = CandleBuilder(BOOK, DAY, compiled=compiled)
+        rows = [(0, s, 100.0, int(s) + 20, FLAG_CACHED if s == first else 0) for s in (first, first + 10, first + 15)]
+        assert [c.partial for c in folded(builder, ticks_of(rows), [1, 2]) + builder.flush(2)] == [partial]
+
+
+@COMPILED
+def test_a_frame_says_that_ticks_were_lost_before_it(compiled: bool) -> None:
+    """As where the bus was away and the feed wasn't. What closed before knows nothing of it."""
+    builder = CandleBuilder(BOOK, DAY, compiled=compiled)
+    closed = builder.fold(ticks_of([(0, 5, 100, 10, 0), (1, 50, 100, 10, 0), (0, 61, 100, 20, 0)]), 1, 2)
+    frame = ticks_of([(1, 95, 100, 30, 0), (0, 96, 100, 30, 0)])
+    closed += (
+        builder.fold(frame, 1, 2, gap=True) + builder.fold(ticks_of([(0, 190, 100, 40, 0)]), 1, 2) + builder.flush(2)
+    )
+    found = {(TOKENS.index(c.instrument_token), (c.start - OPEN) // MINUTE_NS): c.partial for c in closed}
+    assert found == {(0, 0): False, (1, 0): False, (0, 1): True, (1, 1): True, (0, 3): False}
+
+
 def test_missing_minutes_are_counted() -> None:
     """Silent minutes give no candle, and are counted when the next one begins."""
     builder = CandleBuilder(BOOK, DAY)

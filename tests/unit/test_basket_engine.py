@@ -36,10 +36,10 @@ class Turns(BasketStrategy):
         return {CALL: Target(lots=side, group="strangle", reason=str(price)), PUT: Target(lots=side, group="strangle")}
 
 
-def engine(strategy=Turns):
+def engine(strategy=Turns, mode=Mode.PAPER):
     """A new engine of a session."""
     manifest = Manifest(
-        session_id="s", mode=Mode.PAPER, account="A", strategy="", parameters={}, capital=1e6, sizing=Sizing(lots=1),
+        session_id="s", mode=mode, account="A", strategy="", parameters={}, capital=1e6, sizing=Sizing(lots=1),
         instruments=tuple(i.key for i in ALL),
     )  # fmt: skip
     return BasketEngine(manifest, strategy, ALL)
@@ -222,3 +222,12 @@ def test_targets_of_numpys_are_plain_ones():
     out = engine(FromArrays).on_candles([closed(i, 0, 50.0) for i in ALL], 1, 0)
     assert [(type(r.reason), type(r.group), r.quantity) for r in out.requests] == [(str, str, 65)] * 2
     msgspec.msgpack.encode(out)
+
+
+def test_a_live_basket_hears_no_partial_candle():
+    """The minute is heard without it once the watermark has passed, and one alert says so."""
+    e = engine(mode=Mode.LIVE)
+    partial = msgspec.structs.replace(closed(CALL, 0, 50.0), partial=True)
+    out = e.on_candles([closed(SHARE, 0, 100.0), partial, closed(PUT, 0, 40.0)], 1, 0)
+    assert ([a.code for a in out.alerts], out.requests) == (["CANDLE_PARTIAL"], [])
+    assert [r.instrument for r in e.on_candles([], 2, OPEN + MINUTE_NS).requests] == [PUT.key]

@@ -209,3 +209,16 @@ def test_a_reason_of_numpys_is_a_plain_one():
     out = StrategyEngine(manifest(), FromArray, [INFY, TCS]).on_candles([closed(0, 101.0)], ts=0)
     assert (type(out.signals[0].reason), type(out.requests[0].reason)) == (str, str)
     msgspec.msgpack.encode(out)
+
+
+def test_a_live_strategy_hears_no_partial_candle():
+    """One alert says which; on paper it hears all, so that what the exchange loses is rehearsed."""
+    gone = [msgspec.structs.replace(closed(0, 101.0, token), partial=True) for token in (1, 2)]
+    live = engine(mode=Mode.LIVE)
+    out = live.on_candles(gone, ts=9)
+    assert (out.signals, out.requests) == ([], [])
+    assert [(a.code, a.text.endswith("NSE:INFY 09:15, NSE:TCS 09:15")) for a in out.alerts] == [
+        ("CANDLE_PARTIAL", True)
+    ]
+    assert len(live.on_candles([closed(1, 101.0)], ts=9).requests) == 1
+    assert len(engine().on_candles(gone, ts=9).requests) == 2

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import numpy as np
 
-from tradealgo.config import Manifest
-from tradealgo.consumer.engine import EngineOutput
+from tradealgo.config import Manifest, Mode
+from tradealgo.consumer.engine import EngineOutput, partial_alert
 from tradealgo.consumer.overdue import Overdue, overdue_alert
 from tradealgo.consumer.requests import RequestMaker
 from tradealgo.domain.candles import SECOND_NS, Candle, ClosedCandle
@@ -60,7 +60,7 @@ class BasketEngine:
         self._overdue = Overdue(self._watched.values(), manifest.interval)
         self._last: ClosedCandle | None = None  # of the last minute heard
         self._gathered: dict[int, dict[int, ClosedCandle]] = {}  # by start, then by token
-        self._hears_from = manifest.hears_from
+        self._hears_from, self._live = manifest.hears_from, manifest.mode is Mode.LIVE
         self.stopped: dict[int, str] = {}  # why, by instrument token
 
     def warm_up(self, candles: Mapping[str, np.ndarray]) -> None:
@@ -87,11 +87,14 @@ class BasketEngine:
             ts: wall-clock UTC nanoseconds; stamps what comes of them.
             watermark: event time before which nothing is folded any more.
         """
+        partial: list[ClosedCandle] = []
         for candle in closed:
             watched = candle.instrument_token in self._watched and candle.start >= self._hears_from
-            if watched and candle.interval == self._interval:
+            if watched and candle.interval == self._interval and candle.partial and self._live:
+                partial.append(candle)
+            elif watched and candle.interval == self._interval:
                 self._gathered.setdefault(candle.start, {})[candle.instrument_token] = candle
-        out = EngineOutput([], [], [])
+        out = EngineOutput([], [], [partial_alert(partial, self._watched, ts)] if partial else [])
         while self._gathered and self._is_whole(start := min(self._gathered), watermark):
             minute = self._gathered.pop(start)
             if not self.stopped:

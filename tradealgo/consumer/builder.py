@@ -24,7 +24,7 @@ from tradealgo.domain.ticks import TICK
 ALLOWANCE_S = 2.0
 #: From this many instruments on the compiled loop is worth numba's second or two at the start.
 COMPILE_FROM = 100
-_VERSION = 4
+_VERSION = 5
 
 
 class BuilderCounts(msgspec.Struct, frozen=True):
@@ -88,7 +88,7 @@ class CandleBuilder:
         #: Seconds, by level of the rows: the loop's own interval first, which may be none of those asked for.
         self._levels = [base, *(i for i in self.intervals if i != base)]
         self._tokens = [i.instrument_token for i in rows]
-        self._clock: Any = [0, f.NEVER, 0, 0, base * SECOND_NS, int(allowance_s * SECOND_NS), 0, 0, 0, 0]
+        self._clock: Any = [0, f.NEVER, 0, 0, base * SECOND_NS, int(allowance_s * SECOND_NS), 0, 0, 0, 0, 0, 0]
         self._clock += [i * SECOND_NS for i in self._levels[1:]]
         self._clock[f.DAY_START] = at(day, dt.time(0))
         self._clock[f.DAY_END] = self._clock[f.DAY_START] + DAY_NS
@@ -104,13 +104,16 @@ class CandleBuilder:
             self._compile()
         self._make_room(256)
 
-    def fold(self, ticks: np.ndarray, ts_init: int, now: int) -> list[ClosedCandle]:
+    def fold(self, ticks: np.ndarray, ts_init: int, now: int, *, gap: bool = False) -> list[ClosedCandle]:
         """Fold one frame's ticks (a TICK array); the candles that they closed, in order.
 
         Args:
             ts_init: when the frame was received; stamped on what it closes.
             now: the wall clock, which becomes `ts_closed`. UTC nanoseconds.
+            gap: ticks were lost before this frame: candles that lack much by it are marked partial.
         """
+        if gap:
+            self._lost_until(ticks["ts_event"])
         if len(ticks) > self._room:
             self._make_room(len(ticks))
         if self._loop:
@@ -120,6 +123,12 @@ class CandleBuilder:
         else:
             n = self._fold_plain(ticks)
         return self._closed(n, ts_init, now) if n else []
+
+    def _lost_until(self, times: np.ndarray) -> None:
+        """Remember that ticks were lost up to the latest of these times."""
+        latest = self._clock[f.LATEST]
+        times = times[(times >= self._clock[f.DAY_START]) & (times < self._clock[f.DAY_END])]
+        self._clock[f.GAP_FROM], self._clock[f.GAP_TO] = latest, int(times.max(initial=latest))
 
     def _fold_plain(self, ticks: np.ndarray) -> int:
         n, find = 0, self._slots.get
@@ -223,9 +232,9 @@ class CandleBuilder:
         return [
             ClosedCandle(
                 tokens[row % instruments], levels[row // instruments], start, opened, high, low, close, float(volume),
-                float(oi), count, ts, ts_init, now,
+                float(oi), count, ts, ts_init, now, bool(partial),
             )
-            for (row, start, volume, count, ts), (opened, high, low, close, oi) in zip(integers, floats, strict=True)
+            for (row, start, volume, count, ts, partial), (opened, high, low, close, oi) in zip(integers, floats, strict=True)
             if asked or row >= instruments
         ]  # fmt: skip
 

@@ -7,17 +7,21 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import numpy as np
 
-from tradealgo.config import Manifest
+from tradealgo.config import Manifest, Mode
 from tradealgo.consumer.overdue import Overdue, overdue_alert
 from tradealgo.consumer.requests import RequestMaker
 from tradealgo.domain.candles import Candle, ClosedCandle
 from tradealgo.domain.errors import StrategyError
+from tradealgo.domain.hours import ist_text
 from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.domain.orders import OrderRequest
 from tradealgo.domain.signals import Signal, SignalRecord
 from tradealgo.domain.state import Alert, Level, Module
 from tradealgo.strategies.base import Strategy
 from tradealgo.strategies.runner import Runner
+
+#: Candles named in one alert; the others are counted.
+NAMED = 5
 
 
 class EngineOutput(msgspec.Struct, frozen=True):
@@ -45,7 +49,7 @@ class StrategyEngine:
         )
         self._overdue = Overdue(traded, manifest.interval)
         self._last: dict[int, ClosedCandle] = {}  # heard, by instrument token
-        self._hears_from = manifest.hears_from
+        self._hears_from, self._live = manifest.hears_from, manifest.mode is Mode.LIVE
         self.stopped: dict[int, str] = {}  # why, by instrument token
 
     def warm_up(self, candles: Mapping[str, np.ndarray]) -> None:
@@ -67,9 +71,13 @@ class StrategyEngine:
             watermark: event time before which nothing is folded any more.
         """
         out = EngineOutput([], [], [])
+        partial: list[ClosedCandle] = []
         for candle in closed:
             runner = self._runners.get(candle.instrument_token)
             if runner is None or candle.instrument_token in self.stopped or candle.start < self._hears_from:
+                continue
+            if candle.partial and self._live:
+                partial.append(candle)
                 continue
             self._last[candle.instrument_token] = candle
             try:
@@ -80,6 +88,9 @@ class StrategyEngine:
                 record = signal_record(signal, candle, ts)
                 out.signals.append(record)
                 out.requests.extend(self._maker.on_signal(record, runner.instrument, candle, ts))
+        if partial:
+            book = {token: runner.instrument for token, runner in self._runners.items()}
+            out.alerts.append(partial_alert(partial, book, ts))
         self._overdue.note(out.requests)
         if watermark >= self._overdue.next:
             self._square_off(ts, watermark, out)
@@ -106,6 +117,14 @@ class StrategyEngine:
         what = "its position is being closed" if exits else "it holds no position"
         said = f"{text}. {instrument.key} is stopped and {what}; the other instruments trade on"
         out.alerts.append(Alert(level=Level.CRITICAL, module=Module.CONSUMER, code="strategy_raised", text=said, ts=ts))
+
+
+def partial_alert(candles: list[ClosedCandle], book: Mapping[int, Instrument], ts: int) -> Alert:
+    """What people are told of candles that a strategy doesn't hear: their open, extremes and volume would be no backtest's."""
+    names = ", ".join(f"{book[c.instrument_token].key} {ist_text(c.start, '%H:%M')}" for c in candles[:NAMED])
+    more = f" and {len(candles) - NAMED} more" if len(candles) > NAMED else ""
+    text = f"the feed was away, so the strategy doesn't hear the candles of {names}{more}"
+    return Alert(level=Level.WARNING, module=Module.CONSUMER, code="CANDLE_PARTIAL", text=text, ts=ts)
 
 
 def signal_record(signal: Signal, closed: ClosedCandle, ts: int) -> SignalRecord:

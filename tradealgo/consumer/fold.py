@@ -12,8 +12,9 @@ The rules, tick by tick (the exchange's times alone decide, so batches and repla
   tick of after its end has come and is folded, or when the watermark reaches its end.
 - A tick whose candle has ended by either, and which brings new volume, is late: counted, never folded.
 - A candle's volume is what the day's cumulative volume grew by since the last one ended. A first tick in mid-session brings
-  no volume but its own trade; a cached one none at all. A fall of the cumulative volume is a correction; one to zero, or
+  no volume but its own trade; a cached one none at all, nor one that follows a gap of whole candles. A fall of the cumulative volume is a correction; one to zero, or
   below what it was as the candle began, only if the instrument's next tick says so too.
+- A candle is partial where more than a tenth of its time passed without a feed, be it lost or not begun.
 - Trades outside continuous hours move the volume's base, and are in no candle.
 - Ticks are folded into candles of the shortest interval alone. As one of those closes it goes into its instrument's longer
   ones, so that a longer candle is the sum of the shorter ones to the bit. It closes with its last part; where that part
@@ -37,22 +38,27 @@ OPEN, HIGH, LOW, CLOSE, OI = range(5)
 FLOATS = 5
 # The clock: what is one for all instruments; the longer intervals, if any, come behind.
 MARK, NEXT_END, DAY_START, DAY_END, INTERVAL, ALLOWANCE, UNKNOWN, TIMELESS, OTHER_DAY, LATEST = range(10)
-CLOCKS = 10
+GAP_FROM, GAP_TO = range(10, 12)  # event times between which ticks were lost the last time
+CLOCKS = 12
 # Fields of a row of integers that comes out, OUT_SLOT being the candle's row; its floats are that row's.
-OUT_SLOT, OUT_START, OUT_VOLUME, OUT_TICKS, OUT_TS = range(5)
-OUT_INTEGERS = 5
+OUT_SLOT, OUT_START, OUT_VOLUME, OUT_TICKS, OUT_TS, OUT_PARTIAL = range(6)
+OUT_INTEGERS = 6
 
 NEVER = 2**63 - 1
 NONE = -1
 
+PARTIAL_OF = 10  # a candle is partial where more than one part in so many was lost
 
-def put_out(slot: int, ts: int, row: Any, prices: Any, out: Any, out_prices: Any) -> None:
+
+def put_out(slot: int, ts: int, clock: Any, row: Any, prices: Any, out: Any, out_prices: Any) -> None:
     """Write an open candle to a row of what comes out; there is none open any more."""
     out[OUT_SLOT] = slot
     out[OUT_START] = row[START]
     out[OUT_VOLUME] = row[VOLUME] - row[BASE]
     out[OUT_TICKS] = row[TICKS]
     out[OUT_TS] = ts
+    lost = min(row[END], clock[GAP_TO]) - max(row[START], clock[GAP_FROM])
+    out[OUT_PARTIAL] = lost > (row[END] - row[START]) // PARTIAL_OF
     for field in range(FLOATS):
         out_prices[field] = prices[field]
     row[CLOSED_UNTIL] = row[END]
@@ -92,11 +98,11 @@ def close_candle(
         longer = integers[at]
         into_longer(clock[k], row, prices, longer, floats[at])
         if row[END] >= longer[END]:
-            put_out(at, ts, longer, floats[at], out_integers[n], out_floats[n])
+            put_out(at, ts, clock, longer, floats[at], out_integers[n], out_floats[n])
             n += 1
         elif longer[END] < clock[NEXT_END]:
             clock[NEXT_END] = longer[END]
-    put_out(slot, ts, row, prices, out_integers[mine], out_floats[mine])
+    put_out(slot, ts, clock, row, prices, out_integers[mine], out_floats[mine])
     return n
 
 
@@ -109,7 +115,7 @@ def close_longer(
         at = slot + (k - CLOCKS + 1) * instruments
         row = integers[at]
         if row[START] != NONE and row[END] <= start:
-            put_out(at, ts, row, floats[at], out_integers[n], out_floats[n])
+            put_out(at, ts, clock, row, floats[at], out_integers[n], out_floats[n])
             n += 1
     return n
 
@@ -127,7 +133,7 @@ def close_due(ts: int, clock: Any, integers: Any, floats: Any, out_integers: Any
         elif slot < instruments:
             n = close_candle(slot, ts, clock, integers, floats, out_integers, out_floats, n)
         else:
-            put_out(slot, ts, row, floats[slot], out_integers[n], out_floats[n])
+            put_out(slot, ts, clock, row, floats[slot], out_integers[n], out_floats[n])
             n += 1
     clock[NEXT_END] = soonest
     return n
@@ -257,6 +263,8 @@ def place_tick(
     if row[START] != NONE:
         n = close_candle(slot, ts, clock, integers, floats, out_integers, out_floats, n)
     n = close_longer(slot, start, ts, clock, integers, floats, out_integers, out_floats, n)
+    if flags & FLAG_CACHED and start > max(row[CLOSED_UNTIL], row[OPEN_TS]):
+        row[BASE] = NONE  # what was traded in the candles that a gap took is in none
     base = base_of_first(flags, start == row[OPEN_TS], volume, quantity)
     open_candle(start, price, volume, base, clock, row, mine)
     into_candle(ts, price, volume, oi, row, mine)
@@ -270,6 +278,9 @@ def fold_tick(
     """Fold one tick; returns how many candles are in what comes out by now, `n` before it."""
     if unusable(slot, ts, clock):
         return n
+    if flags & FLAG_CACHED and ts - clock[LATEST] > clock[ALLOWANCE]:  # a feed that begins, or begins again
+        clock[GAP_FROM] = clock[LATEST]
+        clock[GAP_TO] = ts
     row = integers[slot]
     at = traded_at(ts, mode, traded, volume)
     if row[START] != NONE and row[START] <= at < row[END] and price > 0.0:  # as nearly every tick

@@ -13,7 +13,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from tradealgo.consumer import fold as source
-from tradealgo.domain.ticks import TICK
+from tradealgo.domain.ticks import FLAG_CACHED, TICK
 from tradealgo.sources import stamp
 
 for _helper in (
@@ -103,7 +103,7 @@ def _fold_plain(begin: int, ticks: Any, memory: Any) -> int:
         tick = ticks[i]
         ts, price, volume = tick.ts_event, tick.last_price, int(tick.volume)
         slot = _slot(tick.instrument_token, memory, table, clock)
-        if slot < 0 or not price > 0.0:
+        if slot < 0 or not price > 0.0 or tick.flags & FLAG_CACHED:
             return i
         prices = np.uint64(rows + slot * _ROW)
         row = prices + np.uint64(source.FLOATS)

@@ -74,7 +74,7 @@ class CandleFlow:
         if self._manifest.mode is Mode.LIVE and day != self.builder.day:
             closed = self.builder.flush(now)
             self.builder = CandleBuilder(self._book, day, interval=self._manifest.interval)
-        return closed + self.builder.fold(frame.ticks, frame.ts_init, now)
+        return closed + self.builder.fold(frame.ticks, frame.ts_init, now, gap=frame.gap)
 
     @property
     def is_due(self) -> bool:

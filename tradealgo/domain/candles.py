@@ -45,7 +45,7 @@ class ClosedCandle(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A candle on the bus. `interval` in seconds.
 
     `ts_event` and `ts_init` are those of the tick that closed it (its watermark), `ts_closed` the wall clock then:
-    the first stamps of the tick-to-order chain.
+    the first stamps of the tick-to-order chain. `partial`: more than a tenth of its time the feed was away.
     """
 
     instrument_token: int
@@ -61,6 +61,7 @@ class ClosedCandle(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ts_event: int
     ts_init: int
     ts_closed: int
+    partial: bool = False
 
     @property
     def candle(self) -> Candle:

@@ -80,6 +80,8 @@ def heard_candles(session: LiveSession) -> dict[Instrument, pd.DataFrame]:
     found, begins = {}, pd.Timestamp(session.manifest.hears_from, tz="UTC")
     if len(table := session.df("candles")):  # once: a basket hears a hundred instruments
         table = table if "start" not in table else table.set_index("start")
+        if session.manifest.mode is Mode.LIVE and "partial" in table:
+            table = table[~table["partial"].astype(bool)]
         heard = dict(iter(table[table.index >= begins].groupby("instrument", sort=False)))
         found = {i: heard[i.key][COLUMNS].astype("float64") for i in session.instruments or () if i.key in heard}
     if not found:
