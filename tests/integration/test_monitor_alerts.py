@@ -38,7 +38,7 @@ class Webhook:
 
     def __init__(self) -> None:
         self.got: list[tuple[str, str]] = []
-        self.refuse = self.refused = 0
+        self.refuse = self.refused = self.taken = 0
         outer = self
 
         class Take(http.server.BaseHTTPRequestHandler):
@@ -47,7 +47,8 @@ class Webhook:
                 refuses = outer.refuse > 0
                 outer.refuse -= refuses
                 outer.refused += refuses
-                if not refuses:
+                outer.taken += not refuses
+                if not refuses and "has not beaten once" not in said["message"]:  # a slow test has no other modules
                     outer.got.append((said["title"].partition(" ")[0], said["message"]))
                 self.send_response(500 if refuses else 200)
                 self.end_headers()
@@ -118,7 +119,7 @@ class Watched:
 
         async def noted() -> bool:
             lines = file.read_bytes().splitlines() if file.exists() else []
-            return len([line for line in lines if line]) == sum(len(hook.got) for hook in self.hooks)
+            return len([line for line in lines if line]) == sum(hook.taken for hook in self.hooks)
 
         await eventually(noted, LONG_S)
         self.kill_9()

@@ -181,8 +181,8 @@ class Monitor:
         missing = time.monotonic() - self.answered
         if missing >= self.patience:
             text = (
-                f"the bus does not work: {error or 'no answer'}. Until it does nothing opens a position, and only the "
-                "Gatekeeper's alerts reach you; a kill works without it"
+                f"the bus does not work: {str(error).rstrip('.') or 'no answer'}. Without it no position is opened, open ones are "
+                "guarded and a kill works, but only the Gatekeeper's alerts reach you"
             )
             self._say(self.rules.note(Level.CRITICAL, Module.BUS, "BUS_LOST", text, time.time_ns()))
             if self.messenger.addresses:
