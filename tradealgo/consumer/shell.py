@@ -27,6 +27,7 @@ from tradealgo.config import Manifest, Mode
 from tradealgo.consumer.basket_engine import BasketEngine
 from tradealgo.consumer.builder import CandleBuilder
 from tradealgo.consumer.engine import EngineOutput, StrategyEngine
+from tradealgo.consumer.unfolded import Unfolded
 from tradealgo.consumer.warm_up import read_warm_up
 from tradealgo.domain.candles import ClosedCandle
 from tradealgo.domain.errors import BadFrame
@@ -97,6 +98,7 @@ class Consumer:
         self._saved_at = self._report_at = 0.0
         self._frames = self._gaps = self._unreadable = 0
         self._lag_ns = 0
+        self._unfolded = Unfolded()
         self._asked: set[str] = set()  # ids of the requests that earlier runs have published
         session = process.bus.session_id
         self._state_key = snapshot_key(session, "consumer")
@@ -168,6 +170,8 @@ class Consumer:
                 await self._publish(waiting)
             if time.monotonic() > self._report_at:
                 self._report()
+                if text := self._unfolded.news(self._flow.builder.counts, time.monotonic()):
+                    await self._process.alert(Level.WARNING, "TICKS_UNFOLDED", text)
                 await self._save()
 
     async def _leave_out(self, error: BadFrame) -> None:
@@ -205,7 +209,7 @@ class Consumer:
         self._process.ts_event = self._flow.builder.ts_event
         self._process.figures = {
             "frames": self._frames, "candles": self._flow.candles, "gaps": self._gaps, "late": counts.late,
-            "missing": counts.missing, "lag_ms": round(self._lag_ns / 1e6, 3), "stopped": len(self._flow.engine.stopped),
+            "timeless": counts.timeless, "missing": counts.missing, "lag_ms": round(self._lag_ns / 1e6, 3), "stopped": len(self._flow.engine.stopped),
             "bad_entries": self._unreadable,
         }  # fmt: skip
 
