@@ -145,7 +145,7 @@ def _checked(owner: str, name: str, kind: type, value: Any) -> Any:
     return value
 
 
-def _check_exit(owner: str, name: str, value: float) -> None:
+def _check_exit(owner: str, name: str, value: Any) -> None:
     if value < 0 or (name in ("stop_loss", "trailing_stop") and value >= 1):
         what = "a number of candles" if name == "max_candles" else "a fraction of the price, as 0.05 for 5 %"
         raise BadConfig(

@@ -30,9 +30,10 @@ from tradealgo.domain.candles import Candle
 from tradealgo.domain.errors import NotCompilable
 from tradealgo.domain.signals import Signal
 from tradealgo.sources import stamp
-from tradealgo.strategies import reasons, structs
+from tradealgo.strategies import checked, reasons, structs
 from tradealgo.strategies.base import EXITS, Strategy
 from tradealgo.strategies.guard import Guard
+from tradealgo.strategies.watched import Watched, attribute_names, global_names
 
 FLOATS = numba.types.Array(numba.float64, 1, "C", readonly=True)
 INTS = numba.types.Array(numba.int64, 1, "C", readonly=True)
@@ -85,13 +86,13 @@ def cache_folder() -> Path:
 class Compiled:
     """A strategy class ready to run compiled, for all parameters whose state has the same types."""
 
-    def __init__(self, strategy: Strategy) -> None:
+    def __init__(self, strategy: Strategy, watched: Watched) -> None:
         self.cls = type(strategy)
         self.names = [n for n, p in strategy.declared.items() if p.kind is not str]
         self.kinds = [strategy.declared[n].kind for n in self.names]
-        builder = _Builder(strategy)
+        builder = _Builder(strategy, watched)
         self._value, self._guard = builder.strategy, builder.guard
-        self._fingerprint = builder.fingerprint()
+        self._fingerprint, self._twins = builder.fingerprint(), builder.twins
         self.reasons: dict[int, str] = {reasons.code(text): text for text in builder.texts}
         self._kernels: dict[str, Any] = {}
         self.refused = ""  # why it can't be compiled, once that is known
@@ -150,28 +151,32 @@ class Compiled:
             raise
 
     def _check_types(self) -> None:
-        """Compile the methods by themselves and refuse an int attribute that is given a float, which numba would cut off."""
+        """Compile the methods by themselves and refuse what compiles to something else than Python does."""
         ref = structs.StructRef(self._value)
         candle = numba.types.NamedTuple([numba.int64, *[numba.float64] * 6], Candle)
         self._value.methods["setup"].compile((ref,))
         self._value.methods["on_candle"].compile((ref, candle))
-        for method in [m for v in _tree(self._value) for m in v.methods.values()]:
-            for overload in method.overloads.values():
+        for _, twin in self._twins.values():
+            for overload in twin.overloads.values():
                 _refuse_cut_floats(overload.type_annotation)
+                _refuse_shared(overload.type_annotation)
+                _refuse_made_texts(overload.type_annotation)
 
 
-_known: dict[tuple[Any, ...], Compiled | NotCompilable] = {}
+_known: dict[tuple[Any, ...], tuple[Compiled | NotCompilable, Watched]] = {}
 
 
 def compiled(strategy: Strategy) -> Compiled:
-    """The compiled form of a strategy's class, made once a process. Raises NotCompilable."""
+    """The compiled form of a strategy's class as it is now, made once a process. Raises NotCompilable."""
     key = (type(strategy), _shape(strategy.fresh()))
-    if key not in _known:
+    found, watched = _known.get(key, (None, None))
+    if found is None or watched is None or watched.changed:
+        watched = Watched()
         try:
-            _known[key] = Compiled(strategy)
+            found = Compiled(strategy, watched)
         except NotCompilable as error:
-            _known[key] = error
-    found = _known[key]
+            found = error
+        _known[key] = found, watched
     if isinstance(found, NotCompilable):
         raise found
     return found
@@ -195,11 +200,6 @@ def _globals_of(source: types.ModuleType | None) -> dict[str, Any]:
     return {n: v for n, v in vars(source).items() if not n.startswith("__")} if source else {}
 
 
-def _tree(value: structs.StructValue) -> list[structs.StructValue]:
-    nested = [f for _, f in value.fields if isinstance(f, structs.StructValue)]
-    return [value, *(v for n in nested for v in _tree(n))]
-
-
 def _refuse_cut_floats(annotation: Any) -> None:
     for instruction, signature in annotation.calltypes.items():
         if isinstance(instruction, ir.SetAttr) and isinstance(
@@ -214,6 +214,37 @@ def _refuse_cut_floats(annotation: Any) -> None:
                     f"give it one type from the start, as in self.{instruction.attr} = 0.0",
                     loc=instruction.loc,
                 )
+
+
+def _refuse_shared(annotation: Any) -> None:
+    """An object under two names: an attribute holds its object itself, so a second name would hold a copy."""
+    given: set[str] = set()
+    for instruction in annotation.calltypes:
+        if isinstance(instruction, ir.SetAttr):
+            name, kind = instruction.value.name, annotation.typemap[instruction.value.name]
+            made = isinstance(kind, structs.StructValue) and name.startswith("$") and name not in given
+            if isinstance(kind, structs.StructRef | structs.StructValue) and not made:
+                raise errors.TypingError(
+                    f"self.{instruction.attr} is given an object that has another name already: compiled code would copy "
+                    "it. Make a new one there, or swap a number that says which of two is meant",
+                    loc=instruction.loc,
+                )
+            given.add(name)
+
+
+def _refuse_made_texts(annotation: Any) -> None:
+    """A reason is a number in compiled code, and only the texts in the source have one."""
+    for instruction, signature in annotation.calltypes.items():
+        if not isinstance(instruction, ir.Expr) or getattr(signature, "return_type", None) != numba.types.unicode_type:
+            continue
+        called = annotation.typemap[instruction.func.name] if instruction.op == "call" else None
+        mine = isinstance(called, numba.types.Dispatcher) or isinstance(
+            getattr(called, "this", None), structs.StructRef
+        )
+        if not mine:
+            raise errors.TypingError(
+                "a text is made while it runs: compiled code takes texts as they are written", loc=instruction.loc
+            )
 
 
 def _jit(file: Path | None, text: str, name: str, namespace: dict[str, Any], signature: Any) -> Any:
@@ -261,16 +292,16 @@ def _sentence(cls: type, error: Exception) -> str:
 class _Builder:
     """Makes the struct types of a strategy and its guard, and the functions that stand for their methods."""
 
-    def __init__(self, strategy: Strategy) -> None:
+    def __init__(self, strategy: Strategy, watched: Watched) -> None:
+        self.watched = watched
         self.texts: set[str] = {""}
         self._prints: list[str] = [
             numba.__version__,
             platform.python_version(),
-            _code_print(structs),
-            _code_print(reasons),
+            *(_code_print(sys.modules[m]) for m in (__name__, *(m.__name__ for m in (checked, reasons, structs)))),
         ]
         self._types: dict[type, structs.StructValue] = {}
-        self._twins: dict[int, tuple[Any, Any]] = {}
+        self.twins: dict[int, tuple[Any, Any]] = {}
         self._constructors: dict[type, Any] = {}
         try:
             self.strategy = self._struct(strategy.fresh())
@@ -293,6 +324,7 @@ class _Builder:
                 kind = structs.field_type(cls.__name__, name, value)
                 fields.append((name, kind if kind is not None else self._struct(value)))
         constants = {**_class_constants(cls, {n for n, _ in fields}), **texts}
+        self.watched.attributes(cls, *(n for n in constants if n not in texts), *_methods(cls))
         made = structs.StructValue(cls.__name__, tuple(fields), constants)
         known = self._types.setdefault(cls, made)
         if known.layout != made.layout:
@@ -302,14 +334,21 @@ class _Builder:
         return known
 
     def _twin_function(self, function: types.FunctionType) -> Any:
-        if id(function) in self._twins:
-            return self._twins[id(function)][1]
-        self._twins[id(function)] = (function, None)
+        if id(function) in self.twins:
+            return self.twins[id(function)][1]
+        self.twins[id(function)] = (function, None)
         code = function.__code__
         if "__class__" in code.co_freevars:
             raise TypeError(f"{function.__qualname__} calls super(), which numba can't")
         self._prints.append(_code_print(function))
-        named = [(n, function.__globals__[n]) for n in sorted(_names(code)) if n in function.__globals__]
+        self.watched.function(function)
+        wanted = sorted(global_names(code))
+        for n in wanted:
+            self.watched.name(function.__globals__, n)
+        named = [(n, function.__globals__[n]) for n in wanted if n in function.__globals__]
+        for n, value in named:
+            if isinstance(value, types.ModuleType):
+                self._module(n, value, attribute_names(code))
         self._prints += [
             f"{code.co_name}: {n} is {_code_print(f)}" for n, f in named if isinstance(f, types.FunctionType)
         ]
@@ -319,9 +358,20 @@ class _Builder:
         scope = {**function.__globals__, **scope}
         twin = types.FunctionType(code, scope, function.__name__, function.__defaults__, cells)
         twin.__kwdefaults__ = function.__kwdefaults__
-        compiled = njit(forceinline=True)(twin)
-        self._twins[id(function)] = (function, compiled)
+        compiled = checked.twin_of(twin)
+        self.twins[id(function)] = (function, compiled)
         return compiled
+
+    def _module(self, path: str, module: types.ModuleType, names: set[str]) -> None:
+        """Constants that a function takes from a module, as in `settings.BAND`."""
+        if not _is_library(module):
+            for n in sorted(names & vars(module).keys()):
+                value = vars(module)[n]
+                self.watched.name(vars(module), n)
+                if isinstance(value, types.ModuleType) and value is not module:
+                    self._module(f"{path}.{n}", value, names)
+                else:
+                    self._prints.append(f"{path}.{n} is {_code_print(value)}")
 
     def _constructor(self, cls: type) -> Any:
         if cls not in self._constructors:
@@ -347,8 +397,9 @@ class _Builder:
         return value
 
 
-def _is_library(function: types.FunctionType) -> bool:
-    return function.__module__.partition(".")[0] in ("numpy", "math", "numba")
+def _is_library(thing: types.FunctionType | types.ModuleType) -> bool:
+    name = thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__
+    return name.partition(".")[0] in ("numpy", "math", "numba")
 
 
 def _methods(cls: type) -> dict[str, types.FunctionType]:
@@ -367,10 +418,6 @@ def _class_constants(cls: type, fields: set[str]) -> dict[str, Any]:
         n: v for base in reversed(cls.__mro__) for n, v in vars(base).items() if type(v) in (bool, int, float, str)
     }
     return {n: v for n, v in found.items() if n not in fields and n not in EXITS and not n.startswith("__")}
-
-
-def _names(code: types.CodeType) -> set[str]:
-    return {*code.co_names, *(n for c in code.co_consts if isinstance(c, types.CodeType) for n in _names(c))}
 
 
 def _strings(code: types.CodeType) -> list[str]:

@@ -200,13 +200,13 @@ def field_type(owner: str, name: str, value: Any) -> Type | None:
         return types.int64
     if isinstance(value, (float, np.floating)):
         return types.float64
-    if isinstance(value, np.ndarray) and value.dtype.kind in "bif" and value.flags.c_contiguous:
+    if isinstance(value, np.ndarray) and value.dtype in (np.float64, np.int64, np.bool_) and value.flags.c_contiguous:
         return types.Array(np_type(value.dtype), value.ndim, "C")
     if hasattr(value, "__dict__") and not isinstance(value, (type, str)) and not callable(value):
         return None
     raise TypeError(
         f"{owner}.{name} is {value!r} ({type(value).__name__}) after setup(): compiled state is numbers, bools, numpy "
-        "arrays and indicators, each of one type"
+        "arrays of float64, int64 or bool, and indicators, each of one type"
     )
 
 
