@@ -241,6 +241,18 @@ class Halves(Strategy):
         return Signal(1, float(self.w[0]))
 
 
+class ShortLocal(Strategy):
+    def on_candle(self, candle):
+        w = np.zeros(3, np.float32)
+        w[0] = candle.close * 0.1
+        return Signal(1, float(w[0]))
+
+
+class Logs(Strategy):
+    def on_candle(self, candle):
+        return Signal(1, float(np.log(candle.close)))
+
+
 class Powers(Strategy):
     k: int = -1
 
@@ -257,8 +269,10 @@ class Powers(Strategy):
         (Counts, "a text is made while it runs"),
         (Names, "a text is made while it runs"),
         (Halves, "arrays of float64, int64 or bool"),
+        (ShortLocal, "arrays of float64, int64 or bool"),
+        (Logs, "write math.log(x)"),
         (Cubes, "write a square as x * x"),
-        (Powers, "x ** y has another last digit"),
+        (Powers, "x ** y may have another last digit"),
     ],
 )
 def test_what_would_differ_runs_interpreted_and_says_why(strategy, words):

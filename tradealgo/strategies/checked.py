@@ -216,12 +216,20 @@ _TWINS: dict[Any, Any] = {
     )},
     **{f: _whole(f) for f in (math.floor, math.ceil, math.trunc)},
 }  # fmt: skip
-#: Have another last bit than Python's or numpy's, or another error.
-_REFUSED: dict[Any, str] = {
-    operator.pow: "x ** y", operator.ipow: "x **= y", math.pow: "math.pow", np.power: "np.power", np.dot: "np.dot",
-    operator.matmul: "a @ b", np.prod: "np.prod", np.nansum: "np.nansum", np.nanmean: "np.nanmean",
-    np.nanstd: "np.nanstd", np.nanvar: "np.nanvar", np.average: "np.average", math.hypot: "math.hypot",
-    np.round: "np.round",
+#: Have another last bit than Python's or numpy's, or another error; with what to write instead.
+_POWER = "write a square as x * x, a root as math.sqrt(x)"
+_LOOP = "write it as a loop"
+_REFUSED: dict[Any, tuple[str, str]] = {
+    operator.pow: ("x ** y", _POWER), operator.ipow: ("x **= y", _POWER), math.pow: ("math.pow", _POWER),
+    np.power: ("np.power", _POWER), operator.matmul: ("a @ b", _LOOP),
+    math.hypot: ("math.hypot", "write math.sqrt(x * x + y * y)"), np.round: ("np.round", "write round(x, digits)"),
+    **{f: (f"np.{f.__name__}", _LOOP) for f in (
+        np.dot, np.prod, np.nansum, np.nanmean, np.nanstd, np.nanvar, np.average, np.percentile, np.quantile,
+        np.nanpercentile, np.nanquantile, np.corrcoef, np.cov,
+    )},
+    **{f: (f"np.{f.__name__}", f"write math.{f.__name__}(x)") for f in (
+        np.exp, np.expm1, np.log, np.log2, np.log10, np.log1p, np.sin, np.cos, np.tan, np.sinh, np.cosh, np.tanh,
+    )},
 }  # fmt: skip
 
 
@@ -294,10 +302,9 @@ def _value(function: Any, definition: Any) -> Any:
 
 
 def _refusal(what: Any, where: Any) -> Exception:
+    name, mend = _REFUSED[what]
     return errors.UnsupportedError(
-        f"{_REFUSED[what]} has another last digit in compiled code than in Python: write a square as x * x, a root as "
-        "math.sqrt(x), and sums as a loop",
-        loc=where,
+        f"{name} may have another last digit in compiled code than in Python: {mend}", loc=where
     )
 
 

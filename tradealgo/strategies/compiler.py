@@ -40,6 +40,7 @@ INTS = numba.types.Array(numba.int64, 1, "C", readonly=True)
 BOOLS = numba.types.Array(numba.boolean, 1, "C", readonly=True)
 #: Types of the loop's candle arguments: start, open, high, low, close, volume, oi and late (square-off has come).
 CANDLES = (INTS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, BOOLS)
+_WIDE = (numba.float64, numba.int64, numba.boolean)
 _NUMBA = {int: numba.int64, float: numba.float64, bool: numba.boolean}
 
 #: What a loop does first: makes the strategy of the given parameters and its guard.
@@ -161,6 +162,7 @@ class Compiled:
                 _refuse_cut_floats(overload.type_annotation)
                 _refuse_shared(overload.type_annotation)
                 _refuse_made_texts(overload.type_annotation)
+                _refuse_narrow(overload.type_annotation)
 
 
 _known: dict[tuple[Any, ...], tuple[Compiled | NotCompilable, Watched]] = {}
@@ -230,6 +232,17 @@ def _refuse_shared(annotation: Any) -> None:
                     loc=instruction.loc,
                 )
             given.add(name)
+
+
+def _refuse_narrow(annotation: Any) -> None:
+    """numpy's short floats and integers: mixed with Python's they widen here and stay short there."""
+    for kind in annotation.typemap.values():
+        array = isinstance(kind, numba.types.Array)
+        dtype = kind.dtype if array else kind
+        if (array or isinstance(dtype, numba.types.Float)) and dtype not in _WIDE:
+            raise errors.TypingError(
+                f"{kind} is used: compiled code takes numbers and arrays of float64, int64 or bool"
+            )
 
 
 def _refuse_made_texts(annotation: Any) -> None:
