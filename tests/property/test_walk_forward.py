@@ -71,6 +71,7 @@ def test_each_window_is_its_sweep_and_a_run_that_trades_the_test_alone(seed, emb
     options = {"sizing": Sizing(units=10), "intraday": intraday, "fill": fill}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*(over night|over the end of)")  # what the made-up days hold is meant
         found = walk_forward(
             EmaCross, GRID, candles, 4, 2, embargo=embargo, anchored=anchored, by=by, progress=False, **options
         )

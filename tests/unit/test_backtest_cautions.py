@@ -136,6 +136,14 @@ def test_a_sizing_that_reaches_no_lot_is_told():
     assert said(AlwaysLong, days(385), instruments="NFO:NIFTY26NOVFUT") == []
 
 
+def test_an_order_larger_than_a_session_sends_is_told():
+    """A cheap option with the default sizing: far more lots than ten slices hold."""
+    given = {"instruments": "NFO:NIFTY26NOV25000CE"}
+    (text,) = said(AlwaysLong, days(385, price=10.0), **given)
+    assert "an order of 89,960 units, and a session sends at most 18,000 at once" in text
+    assert said(AlwaysLong, days(385, price=10.0), sizing=Sizing(lots=10), **given) == []
+
+
 @pytest.mark.parametrize(
     ("key", "text"),
     [

@@ -19,7 +19,7 @@ from tradealgo.domain.hours import (
     ist_text,
     market_hours,
 )
-from tradealgo.domain.instruments import Kind
+from tradealgo.domain.instruments import FREEZE_QUANTITIES, MAX_SLICES, Kind
 from tradealgo.domain.shown import many
 from tradealgo.research.simulate import SCHEDULED, quantity_at
 
@@ -40,6 +40,12 @@ def cautions(runs: Iterable[InstrumentRun], intraday: bool) -> Iterator[str]:
             yield (
                 f"{run.instrument.key} is never traded: the sizing doesn't reach one lot of {run.instrument.lot_size} units at "
                 "any close; give more capital, or Sizing(lots=1)"
+            )
+        most = MAX_SLICES * FREEZE_QUANTITIES.get(run.instrument.name, 0) if run.instrument.is_derivative else 0
+        if most and len(run.orders) and (largest := int(np.abs(run.orders["quantity"]).max())) > most:
+            yield (
+                f"{run.instrument.key} has an order of {largest:,} units, and a session sends at most {most:,} at once "
+                f"({MAX_SLICES} slices): give a smaller sizing"
             )
         nights, short = over_night(run)
         if nights and intraday:
@@ -74,10 +80,12 @@ def over_night(run: InstrumentRun) -> tuple[list[dt.date], bool]:
     """The days at whose end units were held and after which candles go on; and whether any were sold short."""
     if not len(run.orders) or len(run.data.days) < 2:
         return [], False
-    held = np.cumsum(run.orders["quantity"])
+    held = np.zeros(len(run.orders) + 1, np.int64)  # after so many orders
+    run.orders["quantity"].cumsum(out=held[1:])
     nights = run.data.days[1:]  # the first candle of each day but the first
-    before = np.searchsorted(run.orders["fill"], nights) - 1  # the last order filled before it
-    carried = np.where(before >= 0, held[before], 0)
+    carried = held[run.orders["fill"].searchsorted(nights)]
+    if not carried.any():
+        return [], False
     ends = run.data.start[nights[carried != 0] - 1].tolist()
     return [ist_date(ts) for ts in ends], bool((carried < 0).any())
 
@@ -85,9 +93,11 @@ def over_night(run: InstrumentRun) -> tuple[list[dt.date], bool]:
 def outside_hours(run: InstrumentRun) -> str:
     """A sentence if a candle lies outside every instrument's trading hours; a day's first and last tell."""
     start, days, width = run.data.start, run.data.days, run.data.interval * SECOND_NS
-    firsts, lasts = start[days], start[np.append(days[1:], len(start)) - 1]
-    early = (firsts + IST_OFFSET_NS) % DAY_NS + width <= _OPENS
+    firsts, lasts = start[days], start[np.concatenate((days[1:], (len(start),))) - 1]
+    early = (firsts + IST_OFFSET_NS) % DAY_NS <= _OPENS - width
     late = (lasts + IST_OFFSET_NS) % DAY_NS >= _CLOSES
+    if not (early.any() or late.any()):
+        return ""
     for day in np.flatnonzero(early | late).tolist():
         hours = market_hours(run.instrument, ist_date(firsts.item(day)))
         inside = hours.day in SPECIAL_SESSIONS and hours.open <= firsts[day] and lasts[day] < hours.close
