@@ -302,8 +302,9 @@ def _settle(session: LiveSession, tag: str, reason: str, found: str) -> None:
 
 
 def _rearm(found: LiveSession, reason: str, force: bool) -> None:
-    found.wait(until=lambda s: s.state is not None, timeout_s=10)
-    if (found.state.kill, found.state.trading) == ("ARMED", "ACTIVE"):  # type: ignore[union-attr]
+    if found.is_running:
+        found.wait(until=lambda s: s.state is not None, timeout_s=10)
+    if found.is_running and (found.state.kill, found.state.trading) == ("ARMED", "ACTIVE"):  # type: ignore[union-attr]
         click.echo(f"{found.id}: nothing to re-arm, it is ARMED and trading is ACTIVE")
         return
     found.rearm(reason, source="cli", force=force)

@@ -152,3 +152,12 @@ def test_interrupting_keeps_the_windows_that_are_done(monkeypatch, number):
         found = walk_forward(EmaCross, GRID, market(14), 5, 3, progress=False)
     assert len(found) == number - 1
     assert ("No window is done" in found.reading) == (number == 1)
+
+
+def test_what_each_window_warns_of_is_said_once():
+    """Days that end before the square-off leave a position open, in nearly every window."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        walk_forward(EmaCross, GRID, market(10), 4, 2, progress=False, sizing=Sizing(units=10))
+    assert sum("was held over the end" in str(w.message) for w in told) == 1
+    assert all(w.filename == __file__ for w in told)

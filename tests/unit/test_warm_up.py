@@ -43,7 +43,7 @@ class Held(Strategy):
 class FewCandles(Strategy):
     """Cannot hear more than fifty candles."""
 
-    def __init__(self):
+    def setup(self):
         self.heard = 0
 
     def on_candle(self, candle):
@@ -54,7 +54,7 @@ class FewCandles(Strategy):
 class Stronger(BasketStrategy):
     """The share that has risen more over everything it has heard."""
 
-    def __init__(self):
+    def setup(self):
         self.first = {}
 
     def instruments(self, day):
@@ -70,7 +70,7 @@ class Stronger(BasketStrategy):
 class Silent(BasketStrategy):
     """Long of INFY while it watches TCS, and has heard it."""
 
-    def __init__(self):
+    def setup(self):
         self.heard = 0
 
     def instruments(self, day):

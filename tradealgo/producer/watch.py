@@ -74,7 +74,14 @@ class Watch:
     def news(self) -> list[News]:
         """What has happened since the last look."""
         now = time.time_ns()
-        return [*self._losses(), *self._notices(), *self._denials(now), *self._drops(), *self._future(), *self._silences(now)]
+        return [
+            *self._losses(),
+            *self._notices(),
+            *self._denials(now),
+            *self._drops(),
+            *self._future(),
+            *self._silences(now),
+        ]
 
     def _losses(self) -> list[News]:
         found = []

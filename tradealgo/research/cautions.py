@@ -76,8 +76,8 @@ def too_small(run: InstrumentRun) -> bool:
     return quantity_at(run.data.close.min(), run.size) == 0
 
 
-def over_night(run: InstrumentRun) -> tuple[list[dt.date], bool]:
-    """The days at whose end units were held and after which candles go on; and whether any were sold short."""
+def over_night(run: InstrumentRun) -> tuple[list[int], bool]:
+    """The last candles' starts (UTC ns) of days over whose end units were held; and whether any were sold short."""
     if not len(run.orders) or len(run.data.days) < 2:
         return [], False
     held = np.zeros(len(run.orders) + 1, np.int64)  # after so many orders
@@ -87,7 +87,7 @@ def over_night(run: InstrumentRun) -> tuple[list[dt.date], bool]:
     if not carried.any():
         return [], False
     ends = run.data.start[nights[carried != 0] - 1].tolist()
-    return [ist_date(ts) for ts in ends], bool((carried < 0).any())
+    return ends, bool((carried < 0).any())
 
 
 def outside_hours(run: InstrumentRun) -> str:
@@ -122,5 +122,5 @@ def _expired(run: InstrumentRun, expiry: dt.date) -> str:
     return ""
 
 
-def _days(days: list[dt.date]) -> str:
-    return f"the end of {days[0]}" + (f" and of {many(len(days) - 1, 'more day')}" if len(days) > 1 else "")
+def _days(days: list[int]) -> str:
+    return f"the end of {ist_date(days[0])}" + (f" and of {many(len(days) - 1, 'more day')}" if len(days) > 1 else "")

@@ -12,8 +12,10 @@ carries training prices into the test, and no position spans the two. Each windo
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -99,18 +101,34 @@ def walk_forward(
     windows = splits(len(days), train, test, embargo=embargo, anchored=anchored)
     result = WalkForward(strategy_class, by, anchored)
     try:
-        for window in _shown(windows, progress):
-            inside = _cut(data, days, window.train)
-            found = sweep(strategy_class, grid, inside, sample=sample, seed=seed, progress=False, **options)
-            if found.done < len(found):
-                raise KeyboardInterrupt  # a sweep that is interrupted gives what it has
-            point = best_point(found, by)
-            strategy = strategy_class(**point)
-            tested = _tested(strategy, data, days, window, options)
-            result.steps.append(Step(window, point, backtest(strategy, inside, **options), tested))
+        with _told_once():
+            for window in _shown(windows, progress):
+                inside = _cut(data, days, window.train)
+                found = sweep(strategy_class, grid, inside, sample=sample, seed=seed, progress=False, **options)
+                if found.done < len(found):
+                    raise KeyboardInterrupt  # a sweep that is interrupted gives what it has
+                point = best_point(found, by)
+                strategy = strategy_class(**point)
+                tested = _tested(strategy, data, days, window, options)
+                result.steps.append(Step(window, point, backtest(strategy, inside, **options), tested))
     except KeyboardInterrupt:
         warnings.warn(f"interrupted: {len(result)} of {len(windows)} windows are done and kept", stacklevel=2)
     return result
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """What many windows warn of, with other days and figures, is said once, at the end."""
+    told: dict[str, warnings.WarningMessage] = {}
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            yield
+    finally:
+        for one in said:
+            told.setdefault(re.sub(r" and of \d+ more days?|\d+", "", str(one.message)), one)
+        for one in told.values():
+            warnings.warn(one.message, one.category, stacklevel=4)
 
 
 def _day_numbers(candles: np.ndarray) -> np.ndarray:
