@@ -56,7 +56,9 @@ def bus_command(folder: SessionDir, server: str | None = None) -> list[str]:
         "unixsocketperm": "700",
         "dir": str(data),
         "appendonly": "yes",
-        "appendfsync": "everysec",  # kill -9 of the server loses nothing; a power cut at most a second
+        # A power cut loses a second at most. kill -9 of the server loses nothing, unless the disk is just then slow to sync:
+        # meanwhile writes wait in the server, for up to two seconds
+        "appendfsync": "everysec",
         "auto-aof-rewrite-min-size": "256mb",  # a rewrite takes a core from the session for as long as it lasts
         "save": "",
         "daemonize": "no",

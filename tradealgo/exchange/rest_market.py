@@ -174,9 +174,8 @@ def _so_far(exchange: PaperExchange, token: int) -> np.ndarray:
     start = now // MINUTE_NS * MINUTE_NS
     ticks = exchange.tape.between(start - 1, now)
     ticks = ticks[(ticks["instrument_token"] == token) & (ticks["ts_event"] < exchange.market.hours(token).close)]
-    ticks = ticks[
-        (ticks["last_trade_time"] >= start) | (ticks["flags"] & FLAG_INDEX > 0)
-    ]  # the others traded before it
+    is_index = ticks["flags"] & FLAG_INDEX > 0
+    ticks = ticks[is_index | (ticks["last_trade_time"] >= start)]  # the others traded before it
     if not len(ticks) or not (candles["start"] == start).any():
         return closed
     prices, running = ticks["last_price"], np.zeros(1, CANDLE)
