@@ -10,8 +10,8 @@ from gate_world import CALL, DAY_START, INFY, MS, RELIANCE, SECOND, TOKEN, World
 from tradealgo.bus.codec import TickFrame, encode_ticks
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent, Side
-from tradealgo.domain.ticks import FLAG_CACHED, empty_ticks
-from tradealgo.gatekeeper.inbox import AHEAD_NS, CACHED_AGE_NS, Inbox, marks
+from tradealgo.domain.ticks import FLAG_CACHED, empty_ticks, marks
+from tradealgo.gatekeeper.inbox import AHEAD_NS, CACHED_AGE_NS, Inbox
 from tradealgo.gatekeeper.messages import Faulted, Kind, PricesSeen
 
 DAY = 24 * 3_600 * SECOND

@@ -47,3 +47,15 @@ MODE_LTP, MODE_INDEX_QUOTE, MODE_INDEX_FULL, MODE_QUOTE, MODE_FULL = 8, 28, 32, 
 def empty_ticks(n: int) -> np.ndarray:
     """`n` zeroed ticks."""
     return np.zeros(n, TICK)
+
+
+def marks(ticks: np.ndarray) -> np.ndarray:
+    """What each instrument is worth, in rupees: its last price, no lower than somebody bids and no higher than somebody asks.
+
+    A single freak trade would trip the kill switch, or set an exit's limit where nobody trades; and an option that has not
+    traded for minutes is worth what its book says by now. A tick without both sides (an index, another mode, a circuit limit
+    reached) or with crossed ones (before the open) counts as it is.
+    """
+    bids, asks, lasts = ticks["bid_price"], ticks["ask_price"], ticks["last_price"]
+    has_book = (bids > 0) & (asks >= bids)
+    return np.where(has_book, np.minimum(np.maximum(lasts, bids), asks), lasts)

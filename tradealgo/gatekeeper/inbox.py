@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-import numpy as np
 import redis
 
 from tradealgo.bus.codec import TickFrame, decode
@@ -15,7 +14,7 @@ from tradealgo.bus.keys import GATEKEEPER_GROUP, Stream, stream_key
 from tradealgo.bus.redis_bus import Bus, Raw
 from tradealgo.domain.errors import BadFrame
 from tradealgo.domain.hours import ist_text
-from tradealgo.domain.ticks import FLAG_CACHED
+from tradealgo.domain.ticks import FLAG_CACHED, marks
 from tradealgo.gatekeeper import kite
 from tradealgo.gatekeeper.messages import (
     BadRequest,
@@ -184,18 +183,6 @@ class Inbox:
                     )
                 except BadFrame:
                     self.bad_entries += 1
-
-
-def marks(ticks: np.ndarray) -> np.ndarray:
-    """What each instrument is worth, in rupees: its last price, no lower than somebody bids and no higher than somebody asks.
-
-    A single freak trade would trip the kill switch, or set an exit's limit where nobody trades; and an option that has not
-    traded for minutes is worth what its book says by now. A tick without both sides (an index, another mode, a circuit limit
-    reached) or with crossed ones (before the open) counts as it is.
-    """
-    bids, asks, lasts = ticks["bid_price"], ticks["ask_price"], ticks["last_price"]
-    has_book = (bids > 0) & (asks >= bids)
-    return np.where(has_book, np.minimum(np.maximum(lasts, bids), asks), lasts)
 
 
 async def _give_way() -> None:

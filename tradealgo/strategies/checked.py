@@ -262,9 +262,7 @@ def _replaced(function: Any, block: Any, statement: Any) -> list[Any]:
         return []
     called = guard(get_definition, function, said.func)
     known = _value(function, called)
-    if isinstance(known, python_types.BuiltinFunctionType | python_types.FunctionType | type | np.ufunc) or callable(
-        known
-    ):
+    if callable(known):
         try:
             refused, twin = known in _REFUSED, _TWINS.get(known)
         except TypeError:
