@@ -145,7 +145,7 @@ def test_a_fresh_process_finds_what_was_compiled(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     code = (
         "from tradealgo.strategies.compiler import compiled; from tradealgo.strategies import EmaCross;"
-        "k = compiled(EmaCross()).signals(); print(sum(k.stats.cache_hits.values()), sum(k.stats.cache_misses.values()))"
+        "k = compiled(EmaCross()).signals; print(sum(k.stats.cache_hits.values()), sum(k.stats.cache_misses.values()))"
     )
     said = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in "12"

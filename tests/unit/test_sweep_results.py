@@ -1,6 +1,8 @@
 """What sweep() takes, refuses, keeps when interrupted, and shows."""
 
 import datetime as dt
+import math
+import warnings
 
 import numpy as np
 import pytest
@@ -49,6 +51,18 @@ class Listed(Strategy):
     def on_candle(self, candle):
         self.seen.append(candle.close)
         return LONG if len(self.seen) % 7 > self.level else FLAT
+
+
+class Rooted(Strategy):
+    """Its setup() raises below 0."""
+
+    level: float = 1.0
+
+    def setup(self):
+        self.bar = math.sqrt(self.level)
+
+    def on_candle(self, candle):
+        return LONG if candle.close % 10.0 > self.bar else FLAT
 
 
 def test_grids_are_products_samples_or_lists():
@@ -133,6 +147,30 @@ def test_a_class_that_cannot_be_compiled_is_swept_interpreted():
     found = sweep(Listed, {"level": [0.0, 1.0, 2.0]}, day(), progress=False)
     wanted = [backtest(Listed(level=v), day(), engine="interpreted").final_equity for v in (0.0, 1.0, 2.0)]
     assert found["final equity"].tolist() == wanted
+
+
+def test_a_class_that_cannot_be_compiled_is_told_once():
+    """Minutes instead of a second must have a reason that people can read."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        sweep(Listed, {"level": [2.0, 3.0]}, day(), progress=False)
+    (told,) = (str(w.message) for w in said if "interpreted" in str(w.message))
+    assert told.startswith("Listed can't be compiled (test_sweep_results.py)")
+    assert "2 points run interpreted" in told
+
+
+def test_a_setup_that_raises_is_its_points_own():
+    """One bad point refuses no sweep."""
+    with pytest.warns(UserWarning, match="1 of 2 points raised"):
+        found = sweep(Rooted, {"level": [-1.0, 4.0]}, day(), progress=False)
+    assert list(found.errors) == [0]
+    assert found.table["orders"].iloc[1] > 0
+
+
+def test_an_index_is_refused():
+    """It has a price, but nobody can buy it."""
+    with pytest.raises(BadConfig, match="NSE:NIFTY 50 is an index, which can't be traded"):
+        sweep(EmaCross, GRID, {"NSE:NIFTY 50": day()}, progress=False)
 
 
 def test_interrupting_keeps_what_is_done(monkeypatch):

@@ -115,7 +115,7 @@ def _compiled(
     spans = np.empty(n, np.int64), np.empty(n, np.int8), np.empty(n), np.empty(n, np.int64)
     late = late_mask(data, instrument, intraday)
     late[max(warm - 1, 0) : warm] = True
-    loop = code.signals()
+    loop = code.signals
     try:
         count = loop(*data.arrays, late, *code.values(strategy), *spans)
     except Exception:

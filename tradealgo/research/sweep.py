@@ -13,8 +13,16 @@ import numpy as np
 
 from tradealgo.domain.errors import BadConfig, NotCompilable
 from tradealgo.domain.instruments import Instrument
+from tradealgo.domain.shown import many
 from tradealgo.domain.sizing import Sizing
-from tradealgo.research.backtest import FILLS, backtest, by_instrument, check_options, default_sizing
+from tradealgo.research.backtest import (
+    FILLS,
+    backtest,
+    by_instrument,
+    check_options,
+    check_tradable,
+    default_sizing,
+)
 from tradealgo.research.columns import Columns, columns, late_mask
 from tradealgo.research.grid import Point, points_of
 from tradealgo.research.simulate import costs, size
@@ -70,16 +78,37 @@ def sweep(
         )
     check_options(strategy_class(), capital, fill, "compiled")
     points = points_of(strategy_class, grid, sample=sample, seed=seed)
-    runs = [(i, columns(c, i.key, interval)) for i, c in by_instrument(candles, instruments).items()]
+    given = by_instrument(candles, instruments)
+    check_tradable(given)
+    runs = [(i, columns(c, i.key, interval)) for i, c in given.items()]
     options = Options(capital, sizing or default_sizing(1), charges, slippage, fill, intraday)
     job = Job(strategy_class, runs, options)
     result = Sweep(strategy_class, [i.key for i, _ in runs], points, capital)
     tasks = list(_tasks(len(runs), points))
+    if refused := _why_interpreted(strategy_class(**points[0])):
+        warnings.warn(
+            f"{refused}; {many(len(result), 'point')} run interpreted, which is slower and gives the same result",
+            stacklevel=2,
+        )
     perform = _on_cluster if on is not None else _on_threads
     _collect(perform(job, tasks, on if on is not None else workers), result, progress)
     if result.errors:
         warnings.warn(result.error_text, stacklevel=2)
     return result
+
+
+def _why_interpreted(strategy: Strategy) -> str:
+    """Why the strategy can't be compiled; empty if it can."""
+    from tradealgo.research.sweep_loop import loop
+    from tradealgo.strategies.compiler import compiled
+
+    try:
+        loop(compiled(strategy))
+    except NotCompilable as error:
+        return str(error)
+    except Exception:  # its setup() raises: its point will say that
+        return ""
+    return ""
 
 
 class Job:

@@ -18,6 +18,7 @@ import re
 import sys
 import types
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ class Compiled:
         """The parameters in the order that kernels take them."""
         return tuple(getattr(strategy, n) for n in self.names)
 
+    @cached_property
     def signals(self) -> Any:
         """The loop that says the signals. It fills `at` with each candle whose signal differs from the one before, and its
         target, stop and reason; returns how many there are, or below 0 where the strategy said what is no signal."""
