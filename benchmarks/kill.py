@@ -51,8 +51,9 @@ from gate_session import GateSession, gate_session
 
 POSITIONS, WORKING = 10, 20
 CAPITAL = 1e8  # rupees
-#: Contracts that don't trade have old prices, and their entries may rest for long; all else is as by default.
-PATIENT = Limits(stale_price_s=3_600.0, entry_max_age_s=600.0)
+#: Contracts that don't trade have old prices, and their entries may rest for long. Rounds with faults follow each other
+#: within the circuit breaker's minute, which would rightly deny the next one's entries. All else is as by default.
+PATIENT = Limits(stale_price_s=3_600.0, entry_max_age_s=600.0, breaker_failures=1_000)
 FAULTS: tuple[dict[str, Any], ...] = (
     {"name": "http_429", "path": "/orders", "method": "DELETE", "count": 2},
     {"name": "http_429", "path": "/orders", "method": "POST"},
