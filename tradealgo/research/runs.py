@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tradealgo.domain.errors import NotCompilable, StrategyError
+from tradealgo.domain.errors import NotCompilable, StrategyError, TradeAlgoError
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.signals import Signal
 from tradealgo.research.columns import Columns, late_mask
@@ -107,7 +107,12 @@ def _compiled(
     """None if the strategy raised or said what is no signal: the interpreted run says where."""
     from tradealgo.strategies.compiler import compiled
 
-    code = compiled(strategy)
+    try:
+        code = compiled(strategy)
+    except TradeAlgoError:
+        raise
+    except Exception:  # its setup() raises
+        return None
     warm = warm_up.size if warm_up is not None else 0
     data = data if warm_up is None else data.after(warm_up)
     n = data.size

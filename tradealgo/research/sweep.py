@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tradealgo.domain.errors import BadConfig, NotCompilable
+from tradealgo.domain.errors import BadConfig, NotCompilable, TradeAlgoError
 from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.shown import many
 from tradealgo.domain.sizing import Sizing
@@ -106,7 +106,9 @@ def _why_interpreted(strategy: Strategy) -> str:
         loop(compiled(strategy))
     except NotCompilable as error:
         return str(error)
-    except Exception:  # its setup() raises: its point will say that
+    except TradeAlgoError:
+        raise
+    except Exception:  # its setup() raises: the point will say that
         return ""
     return ""
 
