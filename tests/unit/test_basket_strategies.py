@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tradealgo import backtest
+from tradealgo.domain.errors import BadConfig
 from tradealgo.domain.instruments import Kind
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.state import KillCause
@@ -95,6 +96,32 @@ def test_the_future_changes_nothing(day, basket):
     until = [[s for s in test.signal_records if s.start < noon] for test in (plain, other)]
     assert until[0] == until[1]
     assert len(until[0]) > 20
+
+
+@pytest.mark.parametrize(
+    ("basket", "said"),
+    [
+        (Hybrid(stop_loss=0.3), r"leave what it covers naked: use Hybrid\(leg_stop=…\)"),
+        (StraddleManager(trailing_stop=0.2), r"StraddleManager\(trailing_stop=0.2\) is judged on each leg by itself"),
+        (Hybrid(take_profit=0.5), r"Hybrid\(take_profit=0.5\) is judged on each leg"),
+        (Hybrid(hedge=0), "Hybrid.hedge is 0: expected at least 1"),
+        (Hybrid(lots=-1), "Hybrid.lots is -1: expected at least 1"),
+        (StraddleManager(enter_at="9:30"), "enter_at is '9:30': expected an Indian time as in '09:30'"),
+        (Hybrid(enter_until="9:45"), "enter_until is '9:45'"),
+        (Hybrid(exit_at="25:00"), "exit_at is '25:00'"),
+    ],
+    ids=repr,
+)
+def test_parameters_that_would_sell_naked_or_at_other_times_are_refused(basket, said):
+    """A leg's own exit leaves the other naked, no hedge is none, and 9:30 comes after 15:15: nothing is traded, and it is said."""
+    with pytest.raises(BadConfig, match=said):
+        basket.fresh()
+
+
+def test_without_a_hedge_a_leg_may_have_the_contracts_exits():
+    """There is nothing to uncover; and what leaves all legs at once is no harm."""
+    StraddleManager(hedge=0, stop_loss=0.3).fresh()
+    Hybrid(max_candles=30).fresh()
 
 
 def test_figures_add_up_over_days(day):

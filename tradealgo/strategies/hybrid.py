@@ -9,6 +9,7 @@ from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.strategies.basket import BasketStrategy, Target
 from tradealgo.strategies.book import BasketBook, Listing
 from tradealgo.strategies.momentum_scanner import Momentum
+from tradealgo.strategies.option_parameters import check_at_least, check_legs_stay_together, check_times
 
 
 class Hybrid(BasketStrategy):
@@ -33,6 +34,9 @@ class Hybrid(BasketStrategy):
     reach: int = 20  # strikes watched on each side of yesterday's close
 
     def setup(self) -> None:
+        check_times(self, "enter_until", "exit_at")
+        check_at_least(self, 1, "lots", "hedge")
+        check_legs_stay_together(self)
         self.momentum = Momentum(self.lookback)
         self.trend = 0
         self.spent = 0  # the trend whose spread was stopped: not sold again until it is over

@@ -8,6 +8,7 @@ from tradealgo.domain.candles import Candle
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.strategies.basket import BasketStrategy, Target
 from tradealgo.strategies.book import BasketBook, Listing
+from tradealgo.strategies.option_parameters import check_at_least, check_legs_stay_together, check_times
 
 
 class StraddleManager(BasketStrategy):
@@ -28,6 +29,11 @@ class StraddleManager(BasketStrategy):
     reach: int = 20  # strikes watched on each side of yesterday's close
 
     def setup(self) -> None:
+        check_times(self, "enter_at", "exit_at")
+        check_at_least(self, 1, "lots")
+        check_at_least(self, 0, "hedge")
+        if self.hedge:
+            check_legs_stay_together(self)
         self.centre = 0.0
         self.legs: dict[Instrument, Target] = {}
 
