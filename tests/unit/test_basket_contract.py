@@ -212,6 +212,17 @@ def test_a_listing_offers_the_nearest_expiry():
         day.chain("SENSEX")
 
 
+def test_a_brokers_shares_are_those_that_have_futures():
+    """Its dump has thousands of small shares, funds and bonds, which no session could watch; where no share has a future, all."""
+    future = Instrument(
+        instrument_token=2, exchange="NFO", tradingsymbol="INFY26NOVFUT", name="INFY", kind=Kind.FUTURE, lot_size=400
+    )
+    bond = Instrument(instrument_token=257, exchange="NSE", tradingsymbol="754KA35-SG", kind=Kind.EQUITY)
+    indexed = [i for i in BOOK.values() if i.kind is Kind.FUTURE]
+    assert Listing([SHARE, OTHER, bond, future, *indexed], DAY, lambda instrument: 0.0).shares == [SHARE]
+    assert Listing([SHARE, OTHER, *indexed], DAY, lambda instrument: 0.0).shares == [SHARE, OTHER]
+
+
 def test_indices_have_one_name():
     """The paper exchange lists them under the symbols that baskets look for."""
     assert {u.name: u.tradingsymbol for u in UNDERLYINGS} == INDEX_SYMBOLS

@@ -37,7 +37,9 @@ def chosen(strategy: BasketStrategy, day: Listing) -> list[Instrument]:
     if not found or not any(i.tradable for i in found):
         raise BadConfig(f"{name} watches nothing that can be traded on {day.day}: see its instruments()")
     if len(found) > MOST:
-        raise BadConfig(f"{name} watches {len(found):,} instruments: expected at most {MOST:,}; choose fewer strikes")
+        raise BadConfig(
+            f"{name} watches {len(found):,} instruments: expected at most {MOST:,}; choose fewer strikes or shares"
+        )
     return found
 
 

@@ -108,6 +108,13 @@ class Listing(_Day):
         super().__init__(instruments, day)
         self.previous_close = previous_close
 
+    @property
+    def shares(self) -> list[Instrument]:
+        """Those that have futures, where any has: a broker's dump also holds every small share, fund and bond."""
+        found = super().shares
+        underlying = {i.name for i in self if i.kind is Kind.FUTURE}
+        return [i for i in found if i.tradingsymbol in underlying] or found
+
     def near_the_money(self, name: str, strikes: int) -> list[Instrument]:
         """The index of `name` and its nearest expiry's options up to so many strikes from yesterday's close."""
         index = self.index(name)
