@@ -15,7 +15,7 @@ from tradealgo.domain.hours import IST, is_trading_day, last_trading_day, sessio
 from tradealgo.domain.sizing import Sizing
 from tradealgo.live import manifest as checks
 from tradealgo.live.arguments import market_of, sizing_of, strategy_of
-from tradealgo.strategies import EmaCross
+from tradealgo.strategies import EmaCross, Hybrid
 
 DAY = Market(day="2026-11-20", speed=60)
 BOOK = checks.market_instruments(DAY)
@@ -82,6 +82,19 @@ def test_a_strategy_that_is_none_is_refused() -> None:
     assert checks.checked_strategy(EmaCross).parameters == EmaCross().parameters
     with pytest.raises(InvalidInput, match="expected an instance of a Strategy class"):
         checks.checked_strategy("EmaCross")  # type: ignore[arg-type]
+
+
+class Short(EmaCross):
+    def setup(self) -> None:
+        self.first = ()[self.fast]
+
+
+def test_a_setup_that_raises_is_refused_at_the_launch() -> None:
+    """Not at the session's first candle; a parameter that it refuses in its own sentence."""
+    with pytest.raises(InvalidInput, match=r"Short\(fast=20, slow=50\) can't begin: its setup\(\) raised IndexError"):
+        checks.checked_strategy(Short)
+    with pytest.raises(BadConfig, match=r"Hybrid\.hedge is 0: expected at least 1"):
+        checks.checked_strategy(Hybrid(hedge=0))
 
 
 def test_a_full_disk_is_told_with_figures(tmp_path: Path) -> None:

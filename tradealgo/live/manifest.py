@@ -147,14 +147,19 @@ def checked_interval(interval: int) -> int:
 
 
 def checked_strategy(strategy: Strategy | type[Strategy]) -> Strategy:
-    """An instance, also of a class given without parameters. Raises InvalidInput."""
-    if isinstance(strategy, type) and issubclass(strategy, Strategy):
-        return strategy()
-    if not isinstance(strategy, Strategy):
+    """An instance whose setup works, also of a class given without parameters. Raises InvalidInput."""
+    made = strategy() if isinstance(strategy, type) and issubclass(strategy, Strategy) else strategy
+    if not isinstance(made, Strategy):
         raise InvalidInput(
             f"strategy is {strategy!r}: expected an instance of a Strategy class, as in EmaCross(fast=10)"
         )
-    return strategy
+    try:
+        made.fresh()
+    except InvalidInput:
+        raise
+    except Exception as error:  # it would raise at the session's first candle
+        raise InvalidInput(f"{made!r} can't begin: its setup() raised {type(error).__name__}: {error}") from error
+    return made
 
 
 def check_account(account: str) -> str:
