@@ -23,6 +23,8 @@ from tradealgo.process import Log
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 300.0
 #: An alert that comes this late says when it was raised.
 LATE_NS = 10_000_000_000
+#: Messengers refuse what is too long (Telegram beyond 4,096 characters, Discord 2,000), however often it is sent.
+LONGEST_TEXT = 1_500
 #: A Monitor that is stopped gives its last alerts this long: the supervisor waits five seconds for it.
 FAREWELL_S = 3.0
 
@@ -97,7 +99,7 @@ class Messenger:
         body = alert.text + (f" (since {ist_text(alert.ts, '%H:%M:%S')} IST)" if late else "")
         title = f"{word} · {self._about} · {alert.module}"
         try:
-            sent = bool(self.addresses[to].notify(body=body, title=title, notify_type=_kind(alert)))
+            sent = notify(self.addresses[to], title, body, _kind(alert))
         except Exception as error:  # whatever a messenger's library raises, the alert isn't lost
             self._log.warning("messenger", error=f"{type(error).__name__}: {error}")
             return False
@@ -136,12 +138,22 @@ def notifiers(urls: str) -> tuple[list[Any], list[str]]:
 
     found, bad = [], []
     for url in urls.replace(",", " ").split():
+        kind, there, _ = url.partition("://")
         one = apprise.Apprise()
         if one.add(url):
             found.append(one)
         else:
-            bad.append(url.partition(":")[0])
+            bad.append(kind if there else "unknown")
     return found, bad
+
+
+def notify(sender: Any, title: str, text: str, kind: str) -> bool:
+    """Hand a text to one of `notifiers`; False if it wasn't taken. Raises whatever the messenger's library raises.
+
+    Left to guess, apprise takes a text for the messenger's own markup: Telegram refuses a message with a stray `<` in it.
+    """
+    cut = text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
+    return bool(sender.notify(body=cut, title=title, notify_type=kind, body_format="text"))
 
 
 def _kind(alert: Alert) -> str:

@@ -27,7 +27,7 @@ from tradealgo.domain.hours import is_trading_day, ist_date, market_hours
 from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.domain.state import Alert, Level, Module
 from tradealgo.monitor.endpoint import serve_metrics
-from tradealgo.monitor.messenger import Messenger, notifiers
+from tradealgo.monitor.messenger import Messenger, notifiers, notify
 from tradealgo.monitor.rules import Hours, Outgoing, Rules
 from tradealgo.monitor.telegram import take_orders
 from tradealgo.process import Process
@@ -279,7 +279,7 @@ def live_hours(instruments: Iterable[Instrument], day: dt.date, ready: int) -> H
 def tell(title: str, text: str) -> bool:
     """Send people of TRADEALGO_ALERT_URLS something that no session's Monitor can; False if it couldn't be sent."""
     senders, _ = notifiers(os.environ.get("TRADEALGO_ALERT_URLS", ""))
-    sent = [sender.notify(body=text, title=title, notify_type="failure") for sender in senders]
+    sent = [notify(sender, title, text, "failure") for sender in senders]
     return all(sent)
 
 
