@@ -24,7 +24,7 @@ def test_charges_are_the_decimal_arithmetic_of_the_table(kind, turnover, side):
     """Each kind of charge, rounded half up to the paisa."""
     instrument = Instrument(instrument_token=1, exchange="NSE", tradingsymbol="X", kind=kind)
     rates, rupees = rates_for(instrument, DAY), Decimal(turnover) / 100
-    brokerage = paise(min(rupees * rates.brokerage, rates.brokerage_cap))
+    brokerage = paise(min(rupees * rates.brokerage, rates.brokerage_cap) if rates.brokerage else rates.brokerage_cap)
     exchange, sebi = paise(rupees * rates.exchange), paise(rupees * rates.sebi)
     wanted = Charges(
         brokerage=brokerage,

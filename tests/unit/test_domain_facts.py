@@ -79,12 +79,14 @@ def test_lots_and_ticks():
         (SHARE, Side.BUY, 100_000, 3 * 100 + 2000 + 307 + 10 + 417),
         # 10,000 of premium sold: brokerage 20, STT 15, NSE 3.55, SEBI 0.01, GST 4.24
         (OPTION, Side.SELL, 10_000, 2000 + 1500 + 355 + 1 + 424),
+        # a lot of 65 at 0.05, a hedge on its last day: brokerage 20 all the same, GST 3.60
+        (OPTION, Side.BUY, 3.25, 2000 + 360),
         (FUTURE, Side.SELL, 1_000_000, 2000 + 50_000 + 1830 + 100 + 707),
     ],
 )
 def test_charges_by_hand(instrument, side, rupees, total):
     """Worked by hand from MARKET's table, in paise."""
-    assert order_charges(instrument, side, rupees * 100, dt.date(2026, 11, 20)).total == total
+    assert order_charges(instrument, side, round(rupees * 100), dt.date(2026, 11, 20)).total == total
 
 
 def test_unknown_instrument_suggests():

@@ -13,7 +13,11 @@ from tradealgo.domain.orders import Side
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """Fractions of turnover, each side unless named for one. Brokerage: the smaller of the fraction and the cap in rupees."""
+    """Fractions of turnover, each side unless named for one.
+
+    Brokerage is the smaller of its fraction and the cap, in rupees an order; of a fraction of 0 it is the cap, whatever
+    the turnover.
+    """
 
     brokerage: Decimal
     brokerage_cap: Decimal
@@ -32,9 +36,9 @@ _FUTURES = Rates(
     brokerage=Decimal("0.0003"), brokerage_cap=Decimal(20), stt_sell=Decimal("0.0005"),
     exchange=Decimal("0.0000183"), stamp_buy=Decimal("0.00002"),
 )  # fmt: skip
-# A flat Rs 20 an order: the fraction of 1 makes the cap bind whatever the premium (at least Rs 20 of turnover).
+# A flat Rs 20 an order: also of a lot at 0.05, whose premium is Rs 3.25.
 _OPTIONS = Rates(
-    brokerage=Decimal(1), brokerage_cap=Decimal(20), stt_sell=Decimal("0.0015"),
+    brokerage=Decimal(0), brokerage_cap=Decimal(20), stt_sell=Decimal("0.0015"),
     exchange=Decimal("0.0003553"), stamp_buy=Decimal("0.00003"),
 )  # fmt: skip
 
@@ -111,7 +115,7 @@ def order_charges(instrument: Instrument, side: Side, turnover_paise: int, day: 
 @lru_cache(maxsize=256)  # both ledgers of an event backtest ask the same
 def _charged(kind: Kind, side: Side, turnover_paise: int, day: dt.date) -> Charges:
     brokerage_rate, stt, exchange_rate, sebi_rate, stamp, cap, gst = _whole(kind, day)
-    brokerage = min((turnover_paise * brokerage_rate + _HALF) // _UNIT, cap)
+    brokerage = min((turnover_paise * brokerage_rate + _HALF) // _UNIT, cap) if brokerage_rate else cap
     exchange = (turnover_paise * exchange_rate + _HALF) // _UNIT
     sebi = (turnover_paise * sebi_rate + _HALF) // _UNIT
     buys = side is BUY

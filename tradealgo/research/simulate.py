@@ -105,7 +105,7 @@ def charge_kinds(price, quantity, ts, costs):  # type: ignore[no-untyped-def]
         row += 1
     rates = costs.rates[row]
     turnover = np.int64(np.rint(price * 100.0)) * abs(quantity)
-    brokerage = min(half_up(turnover * rates[0], RATE_UNIT), rates[1])
+    brokerage = min(half_up(turnover * rates[0], RATE_UNIT), rates[1]) if rates[0] else rates[1]
     stt = half_up(turnover * rates[2], RATE_UNIT) if quantity < 0 else 0
     exchange = half_up(turnover * rates[3], RATE_UNIT)
     sebi = half_up(turnover * rates[4], RATE_UNIT)
