@@ -21,8 +21,10 @@ from tradealgo.bus.redis_bus import Bus
 from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.domain.errors import BadConfig
 from tradealgo.domain.sizing import Sizing
-from tradealgo.domain.state import Action, KillState, SessionState, TradingState
+from tradealgo.domain.state import Action, Alert, KillState, Module, SessionState, TradingState
+from tradealgo.monitor import telegram
 from tradealgo.monitor.telegram import CONFIRM_S, Conversation, settings
+from tradealgo.process import Process
 
 TOKEN, CHAT = "123:very-secret", 42
 
@@ -35,6 +37,7 @@ class BotServer:
         self.said: list[dict[str, Any]] = []
         self.url = ""
         self.polls = 0
+        self.refuses = ""
 
     def write(self, text: str, chat: int = CHAT, date: int = 0) -> None:
         message = {"chat": {"id": chat}, "text": text, "date": date or int(time.time()) + 1}
@@ -43,6 +46,8 @@ class BotServer:
     async def get_updates(self, request: web.Request) -> web.Response:
         asked = await request.json()
         self.polls += 1
+        if self.refuses:
+            return web.json_response({"ok": False, "error_code": 409, "description": self.refuses}, status=409)
         for _ in range(40):
             new = [u for u in self.updates if u["update_id"] >= asked["offset"]]
             if new:
@@ -128,6 +133,47 @@ async def test_a_kill_by_chat_writes_flag_and_stream(server: BotServer, bus: Bus
         process.terminate()
         assert process.wait(20) == 0, (folder.logs / "monitor.log").read_text()
     assert "very-secret" not in (folder.logs / "monitor.log").read_text()
+
+
+async def test_a_chat_that_cannot_be_heard_is_told(
+    server: BotServer, bus: Bus, bus_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sessions with one bot, say: who counts on a kill from there hears why there is none, once, and when it is over."""
+    for name, value in {"TOKEN": TOKEN, "CHAT": str(CHAT), "URL": server.url}.items():
+        monkeypatch.setenv(f"TRADEALGO_TELEGRAM_{name}", value)
+    monkeypatch.setattr(telegram, "TELL_AFTER_S", 0.2)
+    monkeypatch.setattr(telegram, "RETRY_S", 0.05)
+    manifest = Manifest(
+        session_id=bus.session_id, mode=Mode.PAPER, account="A1", strategy="x:Y", parameters={}, instruments=(),
+        capital=1.0, sizing=Sizing(units=1), bus_url=bus_url,
+    )  # fmt: skip
+    server.refuses = "Conflict: terminated by other getUpdates request"
+    hearing = asyncio.ensure_future(telegram.take_orders(Process(Module.MONITOR, SessionDir(tmp_path), manifest, bus)))
+
+    async def told(number: int) -> list[Alert]:
+        async def there() -> bool:
+            return len(await bus.range(Stream.ALERTS)) >= number
+
+        await eventually(there)
+        return [e.message for e in await bus.range(Stream.ALERTS)]
+
+    try:
+        (alert,) = await told(1)
+        assert (alert.code, alert.resolved) == ("TELEGRAM", False)
+        assert server.refuses in alert.text
+        assert "very-secret" not in alert.text
+        polls = server.polls
+
+        async def tried_again() -> bool:
+            return server.polls > polls + 3
+
+        await eventually(tried_again)
+        assert len(await told(1)) == 1
+        server.refuses = ""
+        assert [a.resolved for a in await told(2)] == [False, True]
+    finally:
+        hearing.cancel()
+        await asyncio.wait([hearing])
 
 
 def test_a_code_holds_once_and_not_for_long() -> None:

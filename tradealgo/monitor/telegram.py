@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
+import redis
 
 from tradealgo.bus.keys import Stream
 from tradealgo.control import request
@@ -26,6 +27,10 @@ from tradealgo.process import Process
 URL = "https://api.telegram.org"
 POLL_S = 25
 RETRY_S = 5.0
+#: Who can't be heard for this long is told so. A bot's last poll holds for a while after its process has ended, and the next is refused.
+TELL_AFTER_S = 30.0
+#: For the bus to take that.
+PATIENCE_S = 2.0
 #: A code holds for this long.
 CONFIRM_S = 60.0
 HELP = "/status, /kill REASON (cancel all, flatten, lock) or /halt REASON (cancel all, positions stay)"
@@ -115,7 +120,8 @@ class Bot:
         except ValueError:
             raise ValueError("an answer that isn't JSON") from None
         if not isinstance(content, dict) or not content.get("ok"):
-            raise ValueError(f"{method} was refused") from None
+            why = content.get("description") if isinstance(content, dict) else None
+            raise ValueError(f"{method} was refused: {why or 'no reason given'}")
         return content["result"]
 
     async def messages(self, http: Any) -> list[dict[str, Any]]:
@@ -142,16 +148,46 @@ async def take_orders(process: Process) -> None:
     import aiohttp
 
     bot, talk = Bot(given), Conversation(process.manifest.session_id, lambda: f"{secrets.randbelow(10_000):04}")
-    began = int(time.time())
+    began, hearing = int(time.time()), _Hearing(process)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=POLL_S + 15)) as http:
         while True:
             try:
                 for message in await bot.messages(http):
                     if int(message.get("date", 0)) >= began:
                         await _answer(process, bot, http, talk.hear(str(message.get("text", "")), time.time()))
+                await hearing.works()
             except Exception as error:  # no message, whatever is in it, ends the Monitor
                 process.log.warning("telegram", error=f"{type(error).__name__}: {error}")
+                await hearing.fails(error)
                 await asyncio.sleep(RETRY_S)
+
+
+class _Hearing:
+    """Tells people when the chat can't be heard, and when it can again: who counts on a kill from there must know."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._heard_at, self._told = time.monotonic(), False
+
+    async def works(self) -> None:
+        if self._told and await self._tell(Level.INFO, "the chat is heard again", resolved=True):
+            self._told = False
+        self._heard_at = time.monotonic()
+
+    async def fails(self, error: Exception) -> None:
+        if self._told or time.monotonic() - self._heard_at < TELL_AFTER_S:
+            return
+        text = f"no kill or halt by Telegram, its chat can't be heard: {error} (each session needs a bot of its own)"
+        self._told = await self._tell(Level.WARNING, text)
+
+    async def _tell(self, level: Level, text: str, *, resolved: bool = False) -> bool:
+        """Without the bus it is said at the next look: a bus that hangs keeps no message waiting."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._process.alert(level, "TELEGRAM", text, resolved=resolved)
+        except (redis.RedisError, OSError):
+            return False
+        return True
 
 
 async def _answer(process: Process, bot: Bot, http: Any, answer: Answer) -> None:
