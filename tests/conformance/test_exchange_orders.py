@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from kiteconnect import KiteConnect
-from kiteconnect.exceptions import InputException, NetworkException, OrderException
+from kiteconnect.exceptions import GeneralException, InputException, NetworkException, OrderException
 
 from tradealgo.domain.candles import SECOND_NS
 from tradealgo.exchange.limits import RequestLimits
@@ -167,6 +167,19 @@ def test_margin_shortfall_is_a_rejected_order(kite: KiteConnect) -> None:
     assert order["status_message"].startswith("Insufficient funds. Required margin is ")
     assert order["status_message_raw"].startswith("RMS:Margin Exceeds")
     assert order["exchange_order_id"] is None
+
+
+def test_what_is_modified_or_converted_needs_its_margin_too(kite: KiteConnect) -> None:
+    """More units than the funds reach, and a delivery that they don't pay: refused, and all stays as it was."""
+    resting = limit(kite, round(quote(kite)["last_price"] * 0.98, 0))
+    with pytest.raises(GeneralException, match=r"Insufficient funds\. Required margin is "):
+        kite.modify_order("regular", resting, quantity=100_000)
+    assert (latest(kite, resting)["quantity"], latest(kite, resting)["status"]) == (10, "OPEN")
+    kite.modify_order("regular", resting, quantity=20)
+    place(kite, quantity=2_000)  # a fifth of Rs 3 million
+    with pytest.raises(GeneralException, match="Insufficient funds"):
+        kite.convert_position("NSE", "INFY", "BUY", "day", 2_000, "MIS", "CNC")
+    assert [(p["product"], p["quantity"]) for p in kite.positions()["net"]] == [("MIS", 2_000)]
 
 
 def test_delivery_sale_without_shares_is_rejected(kite: KiteConnect) -> None:

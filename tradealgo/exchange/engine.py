@@ -28,6 +28,12 @@ from tradealgo.exchange.protocol import WORKING, KiteError, Status, bad_input, b
 MINUTE_NS = 60_000_000_000
 
 
+def _insist(reasons: tuple[str, str] | None) -> None:
+    """Refuse at the door, for a reason of risk management's, what leaves no order in the book. Raises KiteError."""
+    if reasons:
+        raise KiteError(400, "MarginException", reasons[0])
+
+
 class Placed(msgspec.Struct, frozen=True):
     """The answer to a placement: the order's id, or with slices the parent's and each child's id or error."""
 
@@ -224,15 +230,16 @@ class Engine:
         if order.form.product == "CNC" and not order.is_buy and self._deliverable(order) < order.quantity:
             text = "Insufficient stock holding or there are pending sell orders for this stock. Check the orderbook."
             return text, "RMS:Rule: Check holdings including BTST"
-        required, free = self.blocked(order) - self.blocked(), self.available()
-        if required > max(0, free):
-            need, have = f"{rupees(required):.2f}", f"{rupees(free):.2f}"
-            text = f"Insufficient funds. Required margin is {need} but available margin is {have}."
-            return (
-                f"{text} Check the orderbook for open orders.",
-                f"RMS:Margin Exceeds,Required:{need}, Available:{have}",
-            )
-        return None
+        return self._shortfall(self.blocked(order) - self.blocked())
+
+    def _shortfall(self, required: int) -> tuple[str, str] | None:
+        """Why a margin in paise can't be had: for people, and raw; None if it can."""
+        free = self.available()
+        if required <= max(0, free):
+            return None
+        need, have = f"{rupees(required):.2f}", f"{rupees(free):.2f}"
+        text = f"Insufficient funds. Required margin is {need} but available margin is {have}."
+        return f"{text} Check the orderbook for open orders.", f"RMS:Margin Exceeds,Required:{need}, Available:{have}"
 
     def _deliverable(self, order: BookOrder) -> int:
         key = (order.instrument_token, "CNC")
@@ -256,6 +263,8 @@ class Engine:
         rules.check_protection(asked, instrument, self.day)
         if asked.order_type in ("SL", "SL-M") and not order.triggered:
             rules.check_trigger(asked, self.board.last_price(order.instrument_token))
+        if (more := asked.quantity - order.quantity) > 0:
+            _insist(self._risk(msgspec.structs.replace(order, quantity=more, filled=0)))
         self._apply(order, asked, instrument)
         return order_id
 
@@ -326,6 +335,9 @@ class Engine:
         held, sign = (holding.quantity if holding else 0), 1 if asked.side == "BUY" else -1
         if old == asked.product or not 0 < asked.quantity <= sign * held:
             raise bad_input(f"Cannot convert {asked.quantity}: the {asked.side} position in {old} is {held}.")
+        token, last = instrument.instrument_token, self.board.last_price(instrument.instrument_token)
+        then, now = (self.ledger.margin(token, p, sign * asked.quantity, last) for p in (asked.product, old))
+        _insist(self._shortfall(then - now))
         moved = Conversion(
             instrument_token=instrument.instrument_token, old_product=old, new_product=asked.product,
             quantity=sign * asked.quantity,
