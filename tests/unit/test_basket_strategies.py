@@ -118,6 +118,17 @@ def test_parameters_that_would_sell_naked_or_at_other_times_are_refused(basket, 
         basket.fresh()
 
 
+def test_beyond_the_watched_strikes_nothing_is_sold(day):
+    """After a gap the nearest strike that is watched is far in the money: no straddle is there, hedged or not."""
+    index = next(i for i in day if i.kind is Kind.INDEX)
+    spot, told = day[index]["close"][15], {}
+    for below in (0.0, 400.0):
+        seen = {i: c for i, c in day.items() if not i.is_option or abs(i.strike - spot + below) <= 200.0}
+        test = backtest(StraddleManager(hedge=0, recentre=0), seen, engine="event", limits=WIDE)
+        told[below] = [s for s in test.request_records if s.reason == "straddle"]
+    assert (len(told[0.0]), told[400.0]) == (2, [])
+
+
 def test_without_a_hedge_a_leg_may_have_the_contracts_exits():
     """There is nothing to uncover; and what leaves all legs at once is no harm."""
     StraddleManager(hedge=0, stop_loss=0.3).fresh()

@@ -32,6 +32,10 @@ class Chain:
         near = self.strikes[max(at - 1, 0) : at + 1]
         return min(near, key=lambda strike: abs(strike - spot))
 
+    def covers(self, spot: float) -> bool:
+        """Whether the underlying stands among the strikes: beyond them none is at the money."""
+        return bool(self.strikes) and self.strikes[0] <= spot <= self.strikes[-1]
+
     def away(self, right: Kind, spot: float, steps: int) -> Instrument | None:
         """The option `steps` strikes out of the money (puts below it, calls above); None beyond the chain's end."""
         at = self.strikes.index(self.at_the_money(spot)) + (steps if right is Kind.CALL else -steps)

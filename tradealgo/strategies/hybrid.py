@@ -77,7 +77,7 @@ class Hybrid(BasketStrategy):
         """The bought leg first; nothing where a leg has no strike or no price today."""
         right, chain = (Kind.PUT if self.trend > 0 else Kind.CALL), book.chain(self.underlying)
         spot = book.price(book.index(self.underlying))
-        legs = [chain.away(right, spot, self.width + steps) for steps in (self.hedge, 0)] if spot else []
+        legs = [chain.away(right, spot, self.width + steps) for steps in (self.hedge, 0)] if chain.covers(spot) else []
         if not legs or any(leg is None or not book.price(leg) for leg in legs):
             return {}
         bought, sold = legs

@@ -44,8 +44,8 @@ class StraddleManager(BasketStrategy):
         spot = book.price(book.index(self.underlying))
         if book.is_first or not self.enter_at <= book.clock < self.exit_at or not spot:
             self.centre, self.legs = 0.0, {}
-        elif not self.legs or self._has_moved(book, spot):
-            self.centre = book.chain(self.underlying).at_the_money(spot)
+        elif (chain := book.chain(self.underlying)).covers(spot) and (not self.legs or self._has_moved(book, spot)):
+            self.centre = chain.at_the_money(spot)
             self.legs = self._sold(book)
         return self.legs
 
