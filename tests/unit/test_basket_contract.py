@@ -177,6 +177,8 @@ def test_the_book_tells_what_was_asked_for():
         ({SHARE: Target(lots=0.5)}, "expected whole lots"),
         ({SHARE: Target(lots=1, weight=0.1)}, "not both"),
         ({SHARE: Target(weight=math.inf)}, "expected whole lots"),
+        ({SHARE: Target(weight=-1e200)}, "or 1,000 times the capital"),
+        ({SHARE: Target(lots=10**20)}, "expected at most 1,000,000 lots"),
         ({SHARE: Target(lots=1, stop=0.0)}, "expected rupees above 0"),
         (ZeroDivisionError("division by zero"), "division by zero"),
     ],

@@ -22,6 +22,10 @@ from tradealgo.strategies.base import Strategy
 from tradealgo.strategies.book import BasketBook, Listing
 
 
+#: Beyond these a target is a mistake of its arithmetic; far beyond them its units fit into no message.
+MOST_LOTS, MOST_WEIGHT = 1_000_000, 1_000
+
+
 class Target(NamedTuple):
     """Where a basket wants one instrument to be: so many `lots`, or `weight` as a fraction of capital; negative: short.
 
@@ -97,6 +101,11 @@ def _check(target: Target, instrument: Instrument) -> None:
         raise ValueError(
             f"on_candles wants {target.lots!r} lots and weight {target.weight!r} of {instrument.key}: "
             "expected whole lots, or a fraction of the capital, not both"
+        )
+    if abs(target.lots) > MOST_LOTS or abs(target.weight) > MOST_WEIGHT:
+        raise ValueError(
+            f"on_candles wants {target.lots!r} lots and weight {target.weight!r} of {instrument.key}: expected at most "
+            f"{MOST_LOTS:,} lots, or {MOST_WEIGHT:,} times the capital"
         )
     if not isinstance(target.reason, str) or not isinstance(target.group, str):
         raise TypeError(
