@@ -57,6 +57,13 @@ def test_holiday_moves_expiry():
     assert monthly_expiry(2026, 12) == dt.date(2026, 12, 29)
 
 
+def test_an_hour_on_diwali_is_no_expiry():
+    """21 October 2025, a Tuesday, was a holiday with an hour of Muhurat trading: its options expired on Monday."""
+    assert is_trading_day(dt.date(2025, 10, 21))
+    assert weekly_expiry(dt.date(2025, 10, 17)) == dt.date(2025, 10, 20)
+    assert weekly_expiry(dt.date(2025, 10, 21)) == dt.date(2025, 10, 28)
+
+
 def test_indian_dates_and_times():
     """A day begins at 18:30 UTC."""
     midnight = at(dt.date(2026, 11, 20), dt.time(0, 0))

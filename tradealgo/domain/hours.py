@@ -155,14 +155,21 @@ def _hours_of(day: dt.date, is_derivative: bool, has_auction: bool) -> MarketHou
     return MarketHours(day, opens, close, square_off, close)
 
 
+def _expiry_by(day: dt.date) -> dt.date:
+    """`day`, or the trading day before it if it is a holiday: also one on which an hour is traded, as on Diwali."""
+    while not is_trading_day(day) or SPECIAL_SESSIONS.get(day, (OPEN,))[0] != OPEN:
+        day -= dt.timedelta(days=1)
+    return day
+
+
 def monthly_expiry(year: int, month: int) -> dt.date:
     """The last Tuesday of the month, or the trading day before if that is a holiday."""
     last = dt.date(year + month // 12, month % 12 + 1, 1) - dt.timedelta(days=1)
-    return previous_trading_day(last - dt.timedelta(days=(last.weekday() - 1) % 7))
+    return _expiry_by(last - dt.timedelta(days=(last.weekday() - 1) % 7))
 
 
 def weekly_expiry(day: dt.date) -> dt.date:
     """NIFTY's next weekly expiry on or after `day`: Tuesday, or the trading day before a holiday Tuesday."""
     tuesday = day + dt.timedelta(days=(1 - day.weekday()) % 7)
-    expiry = previous_trading_day(tuesday)
+    expiry = _expiry_by(tuesday)
     return expiry if expiry >= day else weekly_expiry(tuesday + dt.timedelta(days=1))
