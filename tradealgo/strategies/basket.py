@@ -21,7 +21,6 @@ from tradealgo.domain.signals import Signal
 from tradealgo.strategies.base import Strategy
 from tradealgo.strategies.book import BasketBook, Listing
 
-
 #: Beyond these a target is a mistake of its arithmetic; far beyond them its units fit into no message.
 MOST_LOTS, MOST_WEIGHT = 1_000_000, 1_000
 
