@@ -107,6 +107,20 @@ async def test_the_link_is_printed_and_sent_and_the_redirect_logs_in(
         assert secret not in said
 
 
+async def test_a_redirect_that_does_not_serve_is_waited_past(
+    manifest: Manifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The browser restores yesterday's tab, or any page calls the port: the person's own login still counts."""
+    address = f"http://127.0.0.1:{os.environ['KITE_REDIRECT_PORT']}/?request_token="
+    token = await asyncio.to_thread(request_token, manifest)
+    launching = asyncio.ensure_future(asyncio.to_thread(logged_in, manifest, 120.0))
+    await printed(capsys, "waiting for the redirect")
+    await asyncio.to_thread(urllib.request.urlopen, f"{address}yesterdays", timeout=30)
+    assert "does not serve: the broker refused the token" in await printed(capsys, "still waiting")
+    await asyncio.to_thread(urllib.request.urlopen, address + token, timeout=30)
+    assert (await launching) == BrokerSession.load("PAPER1")
+
+
 async def test_a_taken_port_is_waited_at_for_the_others_login(
     manifest: Manifest, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,7 +27,7 @@ from tradealgo.exchange.service import PaperExchange
 from tradealgo.live.manifest import free_port
 from tradealgo.process import Process
 from tradealgo.sentinel import login
-from tradealgo.sentinel.core import Credentials
+from tradealgo.sentinel.core import LOGINS_AT_MOST, Credentials
 from tradealgo.sentinel.shell import keep_logged_in
 
 KEYS = ("NSE:INFY", "NFO:NIFTY26NOVFUT")
@@ -188,7 +188,7 @@ async def test_a_person_logs_in_by_the_redirect(
         await listening(port)
         with pytest.raises(urllib.error.HTTPError):  # a browser asks for its icon: that is no login
             await asyncio.to_thread(get, f"http://127.0.0.1:{port}/favicon.ico")
-        assert "Logged in" in await asyncio.to_thread(get, f"http://127.0.0.1:{port}/?request_token={token}")
+        assert "close this page" in await asyncio.to_thread(get, f"http://127.0.0.1:{port}/?request_token={token}")
         await reached(process, "LOGGED_IN", since)
     alerts = [e.message for e in await bus.range(Stream.ALERTS)]
     assert [(a.code, a.resolved) for a in alerts] == [("LOGIN_NEEDED", False), ("LOGIN_NEEDED", True)]
@@ -237,6 +237,80 @@ async def test_wrong_credentials_are_tried_once_and_a_person_is_asked(
     assert "wrong-password" not in repr(alerts)
 
 
+async def test_a_login_that_does_not_serve_is_told(
+    bus: Bus, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page that the person saw has closed: that it was another user's, say, must be heard from here."""
+    monkeypatch.setenv("KITE_API_SECRET", accounts.API_SECRET)
+    port = free_port()
+    monkeypatch.setenv("KITE_REDIRECT_PORT", str(port))
+    process = process_for(bus, tmp_path, url, Mode.LIVE, account="AB1234")
+    async with running(process):
+        since = await reached(process, "AWAITING_PERSON")
+        paper_manifest = msgspec.structs.replace(process.manifest, mode=Mode.PAPER, account="PAPER1")
+        token = await asyncio.to_thread(login.automatic_login, paper_manifest, PAPER_LOGIN)
+        await listening(port)
+        await asyncio.to_thread(get, f"http://127.0.0.1:{port}/?request_token={token}")
+        await reached(process, "AWAITING_PERSON", since)
+        await listening(port)  # the alert is out
+    alerts = [e.message for e in await bus.range(Stream.ALERTS)]
+    assert [a.code for a in alerts] == ["LOGIN_NEEDED", "LOGIN_NEEDED"]
+    assert "does not serve (logged in as PAPER1" in alerts[1].text
+    assert token not in alerts[1].text
+
+
+@pytest.mark.parametrize(
+    ("account", "changes", "told"),
+    [("PAPER1", {"totp_secret": "not base32!"}, "KITE_TOTP_SECRET is no TOTP secret"),
+     ("AB1234", {}, "KITE_USER_ID is 'PAPER1', but the session is for account AB1234")],
+)  # fmt: skip
+async def test_what_cannot_log_in_sends_no_password(
+    bus: Bus, url: str, paper: PaperExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    account: str, changes: dict[str, str], told: str,
+) -> None:  # fmt: skip
+    """Neither at every restart nor every minute, where it would end another user's login: people are told, once."""
+    automatic(monkeypatch, **changes)
+    monkeypatch.setenv("KITE_REDIRECT_PORT", str(free_port()))
+    monkeypatch.setattr(login, "LOGIN_ROOT", url)
+    process = process_for(bus, tmp_path, url, Mode.LIVE, account=account)
+    async with running(process):
+        await reached(process, "AWAITING_PERSON")
+    alerts = [e.message for e in await bus.range(Stream.ALERTS)]
+    assert alerts[0].code == "LOGIN_REFUSED"
+    assert told in alerts[0].text
+    assert "base32!" not in alerts[0].text
+    assert paper.accounts.login is None
+
+
+async def test_two_that_end_each_others_login_do_not_go_on_for_ever(
+    bus: Bus, url: str, paper: PaperExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine logs in with the same app whenever its token is dead, as this one does: a person is asked."""
+    automatic(monkeypatch)
+    port = free_port()
+    monkeypatch.setenv("KITE_REDIRECT_PORT", str(port))
+    monkeypatch.setattr(login, "LOGIN_ROOT", url)
+
+    async def be_denied() -> None:
+        while True:
+            await bus.publish(Stream.HEALTH, Beat(module=Module.PRODUCER, pid=1, ts=time.time_ns(), state="DENIED"))
+            await asyncio.sleep(0.1)
+
+    process, since = process_for(bus, tmp_path, url, Mode.LIVE), b"0"
+    async with running(process):
+        denied = asyncio.ensure_future(be_denied())
+        for _ in range(LOGINS_AT_MOST):
+            since = await reached(process, "LOGGED_IN", since)
+            paper.accounts.kill_token()
+        await reached(process, "AWAITING_PERSON", since)
+        await listening(port)  # the alert is out
+        denied.cancel()
+    assert paper.accounts.login is not None
+    assert paper.accounts.login.number == LOGINS_AT_MOST
+    (alert,) = [e.message for e in await bus.range(Stream.ALERTS)]
+    assert "does another machine use the same Kite app? log in at" in alert.text
+
+
 async def test_another_users_login_is_refused(url: str, bus: Bus, tmp_path: Path) -> None:
     """A login as somebody else would trade the wrong account."""
     paper_manifest = process_for(bus, tmp_path, url).manifest
@@ -244,6 +318,15 @@ async def test_another_users_login_is_refused(url: str, bus: Bus, tmp_path: Path
     other = msgspec.structs.replace(paper_manifest, account="AB1234")
     with pytest.raises(BadConfig, match="logged in as PAPER1, but the session is for account AB1234"):
         await asyncio.to_thread(login.open_session, other, accounts.API_SECRET, token, time.time_ns())
+
+
+def test_a_redirect_port_that_is_none_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The login goes on without it, as where the port is taken."""
+    monkeypatch.setenv("KITE_REDIRECT_PORT", "50l0")
+    said: list[str] = []
+    with login.redirect_server(said.append) as server:
+        assert server is None
+    assert said == ["KITE_REDIRECT_PORT is '50l0': expected a port, as in 5010"]
 
 
 def test_a_redirect_port_in_use_is_one_sentence() -> None:

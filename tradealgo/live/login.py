@@ -6,7 +6,7 @@ import os
 import time
 
 from tradealgo.config import BrokerSession, Manifest
-from tradealgo.domain.errors import BadConfig
+from tradealgo.domain.errors import BadConfig, BrokerError
 from tradealgo.sentinel.core import is_usable
 
 #: How long a person has to log in by hand.
@@ -48,12 +48,12 @@ def _login_by_hand(
     session has a Sentinel that waits for the same one, and caught its redirect's port first."""
     from tradealgo.sentinel import login
 
-    taken: list[str] = []
-    with login.redirect_server(taken.append) as server:
+    problems: list[str] = []
+    with login.redirect_server(problems.append) as server:
         _tell(manifest, login.login_url(manifest), timeout_s)
         if server is None:
             print(
-                f"{taken[0]}; if that is a session which waits for the same login, its login serves here too",
+                f"{problems[0]}; if that is a session which waits for the same login, its login serves here too",
                 flush=True,
             )
         else:
@@ -64,9 +64,13 @@ def _login_by_hand(
             if found is not None and found != before and is_usable(found, manifest.api_key, time.time_ns()):
                 return found
             if token := login.wait_for(server):
-                return _opened(manifest, api_secret, token)
+                try:
+                    return _opened(manifest, api_secret, token)
+                except (BrokerError, BadConfig) as error:  # of yesterday's tab, or of another user
+                    problems.append(str(error))
+                    print(f"that login does not serve: {error}; still waiting", flush=True)
     raise BadConfig(
-        "; ".join([f"nobody logged in within {timeout_s:.0f} s: launch again, and open the printed address", *taken])
+        "; ".join([f"nobody logged in within {timeout_s:.0f} s: launch again, and open the printed address", *problems])
     )
 
 

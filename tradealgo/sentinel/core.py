@@ -6,7 +6,7 @@ A login's states and what leads from one to the next are the table below; an unk
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -19,6 +19,9 @@ from tradealgo.domain.state import Beat, Module
 TOKEN_DIES_AT = dt.time(6, 0)  # IST, the day after the login (Kite Connect)
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 60.0
+#: Automatic logins within so many seconds, after which a person is asked: a login elsewhere with the same app, which ends this
+#: one's token as this one ends that one's, would go on for ever.
+LOGINS_AT_MOST, LOGINS_WITHIN_S = 3, 3_600.0
 LONGEST_PAPER_WAIT_S = 0.4  # the exchange is a process of ours that is still starting
 
 
@@ -85,6 +88,11 @@ def wait_s(failures: int, chance: float, longest_s: float = LONGEST_WAIT_S) -> f
     """Seconds before the next try after so many failures in a row; `chance` in [0, 1) spreads its second half."""
     ceiling = min(longest_s, FIRST_WAIT_S * 2 ** min(failures, 30))
     return ceiling * (0.5 + 0.5 * chance)
+
+
+def is_contested(logins: Sequence[float], now: float) -> bool:
+    """Whether so many automatic logins were made lately that somebody else must be ending their tokens. In seconds."""
+    return sum(now - made < LOGINS_WITHIN_S for made in logins) >= LOGINS_AT_MOST
 
 
 def is_denied(beat: Beat, since: int) -> bool:

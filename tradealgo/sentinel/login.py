@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import http.server
 import os
-import threading
+import queue
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from threading import Thread
 from typing import Any
 
 import pyotp
@@ -44,14 +45,33 @@ def login_url(manifest: Manifest) -> str:
 
 
 def automatic_login(manifest: Manifest, login: Credentials) -> str:
-    """Log in with password and TOTP; returns the one-time `request_token`. Raises Rejected, OutcomeUnknown."""
-    root = login_root(manifest)
+    """Log in with password and TOTP; returns the one-time `request_token`. Raises Rejected, OutcomeUnknown, and BadConfig
+    before anything is sent."""
+    if login.user_id.casefold() != manifest.account.casefold():  # it would end that user's login for nothing
+        raise BadConfig(
+            f"KITE_USER_ID is {login.user_id!r}, but the session is for account {manifest.account}: set KITE_USER_ID, "
+            "KITE_PASSWORD and KITE_TOTP_SECRET of that user, or log in by hand"
+        )
+    root, totp = login_root(manifest), _totp(login.totp_secret)
     with requests.Session() as browser:
         first = _answer(browser.post, f"{root}/api/login", {"user_id": login.user_id, "password": login.password})
-        code = pyotp.TOTP(login.totp_secret).now()
-        second = {"user_id": login.user_id, "request_id": first["request_id"], "twofa_value": code}
+        if "request_id" not in first:
+            raise Rejected("the broker took the password and asked for no TOTP: log in by hand")
+        second = {"user_id": login.user_id, "request_id": first["request_id"], "twofa_value": totp.now()}
         _answer(browser.post, f"{root}/api/twofa", second)
         return _follow_redirects(browser, login_url(manifest))
+
+
+def _totp(secret: str) -> pyotp.TOTP:
+    """Its codes; spaces between groups are no part of a secret. Raises BadConfig, which doesn't repeat it."""
+    try:
+        totp = pyotp.TOTP("".join(secret.split()))
+        totp.now()
+    except ValueError:
+        raise BadConfig(
+            "KITE_TOTP_SECRET is no TOTP secret: expected the key that Kite shows beside the QR code, letters A to Z and digits 2 to 7"
+        ) from None
+    return totp
 
 
 def _answer(call: Any, url: str, data: dict[str, str]) -> dict[str, Any]:
@@ -59,13 +79,15 @@ def _answer(call: Any, url: str, data: dict[str, str]) -> dict[str, Any]:
     try:
         reply = call(url, data=data, timeout=_CALL_TIMEOUT_S)
         body = reply.json()
+        if not isinstance(body, dict):
+            raise ValueError
     except (requests.RequestException, ValueError) as error:
         raise OutcomeUnknown(f"the login page gave no answer ({type(error).__name__})") from None
     if reply.status_code >= 500 or reply.status_code == 429:
         raise OutcomeUnknown(f"the login page answered {reply.status_code}: {body.get('message', '')}")
     if body.get("status") != "success":
         raise Rejected(f"the broker refused the login: {body.get('message', 'no reason given')}")
-    return body["data"]
+    return body.get("data") or {}
 
 
 def _follow_redirects(browser: requests.Session, url: str) -> str:
@@ -93,26 +115,29 @@ def request_token_of(url: str) -> str:
 
 
 class RedirectServer:
-    """Catches the redirect that ends a person's login, on loopback, in a thread.
+    """Catches the redirects that end a person's login, on loopback, in a thread.
 
-    The app's redirect URL at the broker must be `http://127.0.0.1:PORT/`. Raises BadConfig where the port is taken.
+    The app's redirect URL at the broker must be `http://127.0.0.1:PORT/`. Any page of this machine's browsers can call it,
+    a restored tab of yesterday's login first of all: what it catches is good only once the broker has taken it.
+    Raises BadConfig where the port is taken.
     """
 
     def __init__(self, port: int = REDIRECT_PORT) -> None:
-        caught = self._caught = threading.Event()
-        self._token = ""
+        self._caught: queue.SimpleQueue[str] = queue.SimpleQueue()
+        seen: set[str] = set()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(handler) -> None:  # noqa: N805
                 token = request_token_of(handler.path)
-                text = "Logged in: you can close this page." if token else "No request_token in this address."
+                text = "TradeAlgo logs in with this now: you can close this page, unless it asks you again."
+                text = text if token else "No request_token in this address."
                 handler.send_response(200 if token else 404)
                 handler.send_header("Content-Type", "text/plain; charset=utf-8")
                 handler.end_headers()
                 handler.wfile.write(text.encode())
-                if token:
-                    self._token = token
-                    caught.set()
+                if token and token not in seen:  # a browser may load a page twice
+                    seen.add(token)
+                    self._caught.put(token)
 
             def log_message(handler, *_: Any) -> None:  # noqa: N805
                 """Nothing: its lines would hold the request token."""
@@ -125,11 +150,14 @@ class RedirectServer:
                 "KITE_REDIRECT_PORT to the port of the redirect URL that your Kite app is registered with"
             ) from None
         self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 
     def wait(self, timeout_s: float) -> str:
-        """The request token, or an empty text if none came in time."""
-        return self._token if self._caught.wait(timeout_s) else ""
+        """The next request token, or an empty text if none came in time."""
+        try:
+            return self._caught.get(timeout=timeout_s)
+        except queue.Empty:
+            return ""
 
     def close(self) -> None:
         self._server.shutdown()
@@ -147,13 +175,21 @@ def redirect_server(say: Callable[[str], None]) -> Iterator[RedirectServer | Non
     """The catcher of the redirect, on KITE_REDIRECT_PORT; None, and a sentence, where that is taken: a launch and the
     Sentinel of a session may wait for the same login."""
     try:
-        server = RedirectServer(int(os.environ.get("KITE_REDIRECT_PORT") or REDIRECT_PORT))
+        server = RedirectServer(_redirect_port(os.environ.get("KITE_REDIRECT_PORT", "")))
     except BadConfig as error:
         say(str(error))
         yield None
         return
     with server:
         yield server
+
+
+def _redirect_port(setting: str) -> int:
+    if not setting.strip():
+        return REDIRECT_PORT
+    if not setting.strip().isdigit() or int(setting) > 65_535:
+        raise BadConfig(f"KITE_REDIRECT_PORT is {setting!r}: expected a port, as in {REDIRECT_PORT}")
+    return int(setting)
 
 
 def wait_for(server: RedirectServer | None) -> str:

@@ -18,12 +18,14 @@ from tradealgo.domain.state import Beat, Level
 from tradealgo.process import Process
 from tradealgo.sentinel import dump, login
 from tradealgo.sentinel.core import (
+    LOGINS_AT_MOST,
     LONGEST_PAPER_WAIT_S,
     LONGEST_WAIT_S,
     Event,
     State,
     credentials,
     follow,
+    is_contested,
     is_denied,
     is_usable,
     wait_s,
@@ -44,6 +46,9 @@ class Sentinel:
         self.failures = 0
         self.failing_since = 0.0
         self.told = False
+        #: Automatic logins made (monotonic seconds), and why a person is asked in spite of them or again.
+        self.logins: list[float] = []
+        self.why = ""
         self.refused = process.folder.login_refused.exists()  # the credentials: a few more times would lock the account
         self._perform: dict[State, Callable[[], Awaitable[Event]]] = {
             State.CHECKING: self._check,
@@ -67,7 +72,10 @@ class Sentinel:
         except TokenDead:
             return Event.TOKEN_DEAD
         except (BrokerError, BadConfig, UnknownInstrument) as error:
-            if isinstance(error, Rejected) and state is State.LOGGING_IN and self.manifest.mode is Mode.LIVE:
+            if state is State.AWAITING_PERSON:
+                self.why = f"the last login does not serve ({error}): "
+            definitive = isinstance(error, Rejected | BadConfig)
+            if definitive and state is State.LOGGING_IN and self.manifest.mode is Mode.LIVE:
                 self._keep_refused()
                 await self.process.alert(Level.CRITICAL, "LOGIN_REFUSED", str(error))
                 return Event.REFUSED
@@ -100,9 +108,13 @@ class Sentinel:
         if not self.login.automatic or self.refused:
             return Event.NEEDS_PERSON
         if self.manifest.mode is Mode.LIVE:
+            if is_contested(self.logins, time.monotonic()):
+                self.why = f"{LOGINS_AT_MOST} automatic logins within the hour, and each was ended by another: does another machine use the same Kite app? "
+                return Event.NEEDS_PERSON
             self.process.log.warning("automatic login", text=login.TOTP_WARNING)
         token = await asyncio.to_thread(login.automatic_login, self.manifest, self.login)
         await self._open(token)
+        self.logins.append(time.monotonic())
         return Event.TOKEN_GOOD
 
     async def _open(self, request_token: str) -> None:
@@ -115,7 +127,7 @@ class Sentinel:
     async def _await_person(self) -> Event:
         """Tell people where to log in, then wait for the redirect here or for a login that another process saved."""
         url, now = login.login_url(self.manifest), time.time_ns()
-        await self.process.alert(Level.CRITICAL, "LOGIN_NEEDED", f"log in at {url}")
+        await self.process.alert(Level.CRITICAL, "LOGIN_NEEDED", f"{self.why}log in at {url}")
         with login.redirect_server(lambda why: self.process.log.warning("no redirect server", error=why)) as server:
             while True:
                 saved = BrokerSession.load(self.manifest.account)
@@ -138,7 +150,7 @@ class Sentinel:
         self.process.figures.update(instruments=len(chosen), expires=self.session.expires)
         if self.told:
             await self.process.alert(Level.INFO, "LOGIN_FAILING", "logged in", resolved=True)
-        self.failures, self.told = 0, False
+        self.failures, self.told, self.why = 0, False, ""
         return Event.LOADED
 
     async def _watch(self) -> Event:
