@@ -65,6 +65,17 @@ def test_an_exit_waits_for_the_next_trade():
     assert played([0, 10, 11, 12, 33, 34]) == ([(11, 111.0), (33, 133.0)], [])
 
 
+@pytest.mark.parametrize("traded", [range(60), [0, 10, 11, 12, 33, 34], [0, 10, 11, 12]])
+def test_an_order_names_the_minute_that_it_was_asked_for_in(traded):
+    """Also where the option has no candle of it, so that a session's own order of that minute can be held against it."""
+    test = backtest(
+        Holds(), {SHARE: candles(range(60), lambda n: 1_500.0), CALL: candles(traded, lambda n: 9.0)}, engine="event"
+    )
+    opened = pd.Timestamp(at(DAY, dt.time(9, 15)), tz="UTC")
+    assert ((test.orders["signal"] - opened) // pd.Timedelta("1min")).tolist() == [10, 20]
+    assert (test.orders["time"] >= test.orders["signal"]).all()
+
+
 def test_what_trades_no_more_that_day_is_left_at_its_last_price():
     """There is no other; in the minute in which it is asked for."""
     assert played([0, 10, 11, 12]) == ([(11, 111.0), (20, 112.0)], [])

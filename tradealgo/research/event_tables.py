@@ -25,13 +25,15 @@ def charges_of(charges: Charges) -> pd.Series:
 
 def orders(test: EventBacktest) -> pd.DataFrame:
     """As a compiled backtest's, and the tag, intent and reason of each."""
-    traded, frames = test._traded, []
+    traded, frames, starts = test._traded, [], test._driver.timeline.starts
     for run in test.runs:
         o, mine = run.orders, traded.of(run)
         kinds, records = traded.charges[mine], [traded.orders[n] for n in mine.tolist()]
+        # The minutes that it was asked for and filled in: a thin option may have no candle of them. A kill asks in none.
+        asked = [r.start or start for r, start in zip(records, run.data.start[o["signal"]].tolist(), strict=True)]
         frame = pd.DataFrame(
             {
-                "time": times(run.data.start[o["fill"]]), "signal": times(run.data.start[o["signal"]]),
+                "time": times(starts[np.searchsorted(starts, traded.first[mine], side="right") - 1]), "signal": times(asked),
                 "instrument": run.instrument.key, "quantity": o["quantity"], "price": o["price"], "fees": o["fees"],
             }
         )  # fmt: skip
