@@ -134,7 +134,10 @@ class Lab:
 
     def hold_hotkey(self) -> float:
         """Hold Ctrl+Alt+K until it acts; when the page asked for the kill (wall clock, s)."""
-        keys = ("Control", "Alt", "k")
+        return self.hold_keys("Control", "Alt", "k")
+
+    def hold_keys(self, *keys: str) -> float:
+        """Hold some keys until the page asks for a kill; when it did (wall clock, s)."""
         before = time.time() * 1000 - 1
         for key in keys:
             self.page.keyboard.down(key)

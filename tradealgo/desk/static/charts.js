@@ -58,7 +58,7 @@ async function chart(el, id, { height, rest, traces, layout, key, tail }) {
   const draw = () => {
     const now = looked = performance.now();
     timer = null;
-    if (closed || !model || !visible || document.hidden || !div.clientWidth) return;
+    if (closed || !model?.heard || !visible || document.hidden || !div.clientWidth) return;
     const old = newest && now - at > (div.matches(":hover") ? HOVER_MS : AGAIN_MS);
     if (drawn === null || old || key(model) !== drawn) {
       if (now - at >= rest) whole(now);

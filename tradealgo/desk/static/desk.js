@@ -25,7 +25,7 @@ export function follow(id, every, draw, sections) {
 const live = (every, draw, ...sections) => (el, id) => {
   const box = h("div");
   el.append(box);
-  return follow(id, every, model => fill(box, draw(model)), sections);
+  return follow(id, every, model => fill(box, model.heard ? draw(model) : []), sections);  // an empty table would say: nothing
 };
 
 export const FIGURES_MS = 300;
@@ -59,7 +59,7 @@ function header(el, id) {
   el.append(bar);
   return link.follow(id, ({ shot, heard }, news) => {
     if (!touches(news, HEADER)) return;
-    const linked = !link.connected ? ["no server", "bad"] : !heard ? ["looking…", ""] : { RUNNING: ["running", "good"], STARTING: ["starting", "busy"], LOST: ["bus lost", "bad"], ENDED: ["session ended", "past"], PAST: ["past session", "past"] }[shot.status] ?? ["", ""];
+    const linked = !link.connected ? ["no server", "bad"] : !heard ? ["looking…", ""] : { RUNNING: ["running", "good"], STARTING: ["starting", "busy"], LOST: ["bus lost", "bad"], ENDED: ["session ended", "past"], READING: ["looking…", ""], PAST: ["past session", "past"] }[shot.status] ?? ["", ""];
     const closed = shot.market_open === false && shot.status === "RUNNING";
     el.dataset.mode = shot.mode ?? "";
     el.dataset.link = link.connected ? shot.status ?? "" : "DOWN";
@@ -67,7 +67,7 @@ function header(el, id) {
       v("span", { class: "ta-mode" }, shot.mode === "live" ? "LIVE · REAL MONEY" : shot.mode === "paper" ? "PAPER" : "…"),
       v("b", {}, shot.strategy ?? id),
       v("span", { class: "ta-account", title: id }, shot.account ?? ""),
-      v("span", { class: "ta-clock", title: "exchange time, IST" }, shot.ts_event ? `${new Date(shot.ts_event / 1e6 + 19800000).toISOString().slice(0, 10)} ${time(shot.ts_event)}` : "before the open"),
+      v("span", { class: "ta-clock", title: "the exchange's time" }, shot.ts_event ? `${new Date(shot.ts_event / 1e6 + 19800000).toISOString().slice(0, 10)} ${time(shot.ts_event)} IST` : "before the open"),
       shot.speed > 1 && v("span", { class: "ta-chip" }, `${shot.speed}× speed`),
       closed && v("span", { class: "ta-chip" }, "market closed"),
       v("span", { class: `ta-trading ta-${closed ? "closed" : (shot.trading ?? "").toLowerCase()}` }, words(shot.trading) || "–"),

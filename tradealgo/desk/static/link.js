@@ -154,7 +154,7 @@ class Link {
       return await call("POST", `control/${action}`, { session: id, source, reason });
     } catch (error) {
       const says = error.name === "TimeoutError" ? "no answer in 5 s" : error.message;
-      if (model) { model.asked = action === "kill" ? { failed: says } : null; model.tell(); }
+      if (model) { model.asked = action === "kill" ? { failed: says, at: Date.now() } : null; model.tell(); }
       throw new Error(says);
     }
   }

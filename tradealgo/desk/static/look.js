@@ -40,7 +40,7 @@ const exact = new Intl.NumberFormat("en-IN", { minimumFractionDigits: 2, maximum
 export const money = (value, sign = true) =>
   value == null ? "–" : `${value < 0 ? "−" : sign && value > 0 ? "+" : ""}₹${rupees.format(Math.abs(value))}`;
 export const price = value => value ? exact.format(value) : "–";
-export const number = value => value == null ? "–" : rupees.format(value);
+export const number = value => value == null ? "–" : rupees.format(value).replace("-", "−");
 export const ms = value => value == null ? "–" : value < 10 ? `${value.toFixed(1)} ms` : value < 1e4 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(0)} s`;
 export const trend = value => value > 0 ? "up" : value < 0 ? "down" : "";
 export const time = ns => ns ? new Date(ns / 1e6 + 19800000).toISOString().slice(11, 19) : "–";

@@ -9,8 +9,9 @@ function table(heads, rows, empty) {
   if (!rows.length) return none(empty);
   return v("table", { class: "ta-table" },
     v("thead", {}, v("tr", {}, heads.map(([text, kind]) => v("th", { class: kind ?? "", scope: "col" }, text)))),
-    v("tbody", {}, rows.map(cells => v("tr", {}, cells.map((cell, i) =>
-      v("td", { class: [heads[i][1] ?? "", cell?.tone ?? ""].join(" ").trim() }, cell?.text ?? cell))))));
+    v("tbody", {}, rows.map(cells => [
+      v("tr", { class: cells.note ? "ta-noted" : null }, cells.map((cell, i) => v("td", { class: [heads[i][1] ?? "", cell?.tone ?? ""].join(" ").trim() }, cell?.text ?? cell))),
+      cells.note && v("tr", {}, v("td", { class: "ta-note", colspan: heads.length }, cells.note))])));
 }
 
 export function figures({ shot }) {
@@ -51,8 +52,8 @@ export function orders(model) {
   const rows = [...all.filter(o => !DONE.has(o.state)), ...all.filter(o => DONE.has(o.state))].slice(0, 40);
   const tone = { FILLED: "", REJECTED: "bad", DENIED: "bad", UNKNOWN: "bad", CANCELLED: "faint", EXPIRED: "faint" };
   return table([["Time"], ["Instrument"], ["Side"], ["Qty", "r"], ["Limit", "r wide"], ["Average", "r"], ["Why", "wide"], ["State"]],
-    rows.map(o => [time(o.ts_event), symbol(o.instrument), sideOf(o.side), `${number(o.filled_quantity)}/${number(o.quantity)}`, price(o.price), price(o.average_price),
-      words(o.intent).toLowerCase(), { text: v("span", { title: o.text || o.reason }, words(o.state)), tone: tone[o.state] ?? "busy" }]),
+    rows.map(o => Object.assign([time(o.ts_event), symbol(o.instrument), sideOf(o.side), `${number(o.filled_quantity)}/${number(o.quantity)}`, price(o.price), price(o.average_price),
+      words(o.intent).toLowerCase(), { text: words(o.state), tone: tone[o.state] ?? "busy" }], { note: tone[o.state] === "bad" && o.text })),
     "No orders yet.");
 }
 
@@ -118,7 +119,7 @@ export function strategy({ shot }) {
   const names = new Map((shot.charts ?? []).map(r => [r.instrument_token, r.instrument]));
   const words = { 1: ["LONG", "up"], 0: ["FLAT", "faint"], "-1": ["SHORT", "down"] };
   return [v("p", { class: "ta-line" }, v("b", {}, shot.strategy ?? ""), " ", parameters),
-    table([["Instrument"], ["Target"], ["Since candle"], ["Reason"]],
+    table([["Instrument"], ["Target"], ["Candle"], ["Reason"]],
       (shot.signals ?? []).map(s => [symbol(names.get(s.instrument_token) ?? String(s.instrument_token)), { text: words[s.target][0], tone: words[s.target][1] }, time(s.start), s.reason || "–"]),
       "No signal yet.")];
 }

@@ -24,11 +24,12 @@ async function killAll(source) {
     return;
   }
   const box = overlay(`Killing ${targets.map(s => s.strategy).join(", ")}…`);
+  box.title = "click to close";
+  box.onclick = () => box.remove();
   const ids = targets.map(s => s.session_id);
   const failed = (await Promise.allSettled(ids.map(id => link.control(id, "kill", source)))).filter(r => r.status === "rejected");
   if (failed.length) {
     box.textContent = `The kill was NOT delivered: ${failed[0].reason.message}. In a terminal: tradealgo kill`;
-    box.onclick = () => box.remove();
     return;
   }
   const leave = link.watch(() => {
@@ -59,7 +60,7 @@ function hotkey() {
 export function topBar(el) {
   style(base);
   el.classList.add("ta-top");
-  const words_ = h("span", { style: "display:contents" });
+  const words_ = h("span", { class: "ta-words", style: "display:contents" });
   const button = holdButton("Kill", () => killAll("topbar"), { class: "ta-top-kill", title: "Kill every running session. Hold half a second, or hold Ctrl+Alt+K anywhere" });
   el.append(words_, button);
   hotkey();
@@ -75,6 +76,6 @@ export function topBar(el) {
     const tone = first.status === "ENDED" ? "" : isFlat(first.kill) ? "good" : killed || first.status === "LOST" || first.trading === "HALTED" ? "bad" : first.trading === "REDUCING" ? "warn" : "";
     fill(words_, v("span", { class: "ta-mode" }, first.mode === "live" ? "LIVE" : "PAPER"),
       v("a", { href: `${base}tradealgo/panel#${encodeURIComponent(first.session_id)}`, target: "_blank", style: "color:inherit", title: "open the panel" }, first.strategy),
-      v("b", { class: trend(first.mtm?.mtm) }, money(first.mtm?.mtm)), v("span", { class: tone }, stateOf(first)), all.length > 1 ? v("span", {}, `+${all.length - 1}`) : "");
+      v("b", { class: trend(first.mtm?.mtm) }, money(first.mtm?.mtm)), v("span", { class: tone }, stateOf(first)), all.length > 1 ? v("span", { class: "ta-more", title: "more running sessions" }, `+${all.length - 1}`) : "");
   });
 }

@@ -12,16 +12,18 @@
   const script = name => import(/* webpackIgnore: true */ `${location.origin}${base()}tradealgo/static/${name}`);
 
   // A live kernel isn't restarted or shut down by accident while a session runs: the session would go on without its notebook.
-  const guardRestart = app => {
+  const guardRestart = async app => {
+    const { Dialog, showDialog } = await shared("@jupyterlab/apputils");  // the browser's own confirm() stops the page, and with it the hotkey
     const execute = app.commands.execute.bind(app.commands);
     const isLive = () => app.shell.currentWidget?.sessionContext?.session?.kernel?.name === "tradealgo-live";
     const running = () => (window.__tradealgo?.sessions ?? []).filter(s => s.status !== "PAST");
     let agreed = 0;  // one command runs another: asked once
-    app.commands.execute = (id, args) => {
+    app.commands.execute = async (id, args) => {
       const names = running().map(s => `${s.strategy} (${s.mode}, ${s.kill !== "ARMED" && s.kill || s.trading || s.status})`);
       if (names.length && Date.now() - agreed > 1000 && isLive() && /restart|shut-?down|change-kernel/i.test(id)) {
-        const says = `Running: ${names.join(", ")}.\n\nIt trades on whatever becomes of this kernel; attach() finds it again. Variables of this notebook are lost.\n\nGo on?`;
-        if (!confirm(says)) return Promise.resolve(null);
+        const says = `Running: ${names.join(", ")}. It trades on whatever becomes of this kernel; attach() finds it again. Variables of this notebook are lost.`;
+        const { button } = await showDialog({ title: "A session is running", body: says, buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: "Go on" })] });
+        if (!button.accept) return null;
         agreed = Date.now();
       }
       return execute(id, args);
