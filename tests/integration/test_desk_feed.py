@@ -13,7 +13,7 @@ from tradealgo.bus.keys import Stream
 from tradealgo.bus.redis_bus import Bus, connect
 from tradealgo.bus.server import EmbeddedServer
 from tradealgo.config import Manifest, Mode, SessionDir
-from tradealgo.desk.feed import Feed
+from tradealgo.desk.feed import Feed, Hub
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Action, Beat, Control, Module
 
@@ -48,3 +48,26 @@ async def test_a_bus_that_went_away_is_lost_unless_a_stop_was_asked(tmp_path: Pa
             assert (feed.status, feed.row()["status"], feed.shot["status"]) == (status, status, status)
         finally:
             feed.close()
+
+
+async def test_an_ended_session_is_not_listed_until_its_record_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that has just started counts none of yesterday's among those that run: a kill of all would name it."""
+    monkeypatch.setenv("TRADEALGO_HOME", str(tmp_path))
+    folder = SessionDir(tmp_path / "sessions" / "yesterday")
+    folder.write_manifest(
+        Manifest(
+            session_id="yesterday", mode=Mode.PAPER, account="PAPER1", strategy="a:B", parameters={}, instruments=(),
+            capital=1.0, sizing=Sizing(units=1), bus_url=f"unix://{tmp_path}/gone.sock", created=1,
+        )
+    )  # fmt: skip
+    hub = Hub()
+    hub.look()
+    try:
+        assert hub.rows() == []
+        assert hub.find("yesterday") is not None
+        await until(hub.rows)
+        assert [r["status"] for r in hub.rows()] == ["PAST"]
+    finally:
+        hub.close()

@@ -55,14 +55,16 @@ class Feed:
 
     @property
     def status(self) -> str:
-        """RUNNING, STARTING (no bus yet), LOST (the bus went away), ENDED (it went as it was told to) or PAST."""
+        """RUNNING, STARTING (no bus yet), LOST (the bus went away), ENDED (it went as it was told to), READING (its record) or PAST."""
         if self.past:
             return "PAST"
         if self.connected:
             return "RUNNING"
         if any(c.action is Action.STOP for c in self.view.controls):
             return "ENDED"
-        return "LOST" if self.view.beats else "STARTING"
+        if self.view.beats:
+            return "LOST"
+        return "STARTING" if self._is_young() or self.folder.has_sockets else "READING"
 
     def close(self) -> None:
         self._task.cancel()
@@ -113,9 +115,11 @@ class Feed:
 
     def _is_over(self) -> bool:
         """Whether the bus will not come back: nothing supervises the session any more."""
-        young = time.time_ns() - self.view.manifest.created < STARTING_NS
         lost = self.view.beats and time.monotonic() - self._lost_at < LOST_S
-        return not young and not lost and not _supervised(self.folder)
+        return not self._is_young() and not lost and not _supervised(self.folder)
+
+    def _is_young(self) -> bool:
+        return time.time_ns() - self.view.manifest.created < STARTING_NS
 
     async def _become_past(self) -> None:
         view = SessionView(self.view.manifest)
@@ -209,8 +213,11 @@ class Hub:
         return next((f for f in session_dirs() if f.path.name == session_id), None)
 
     def rows(self) -> list[dict[str, Any]]:
-        """All sessions: live before paper, running before past, newest first."""
-        feeds = sorted(self.feeds.values(), key=lambda f: f.view.manifest.created, reverse=True)
+        """All sessions that are known: live before paper, running before past, newest first."""
+        known = [
+            f for f in self.feeds.values() if f.status != "READING"
+        ]  # as running they would be counted by each kill of all
+        feeds = sorted(known, key=lambda f: f.view.manifest.created, reverse=True)
         return [f.row() for f in sorted(feeds, key=lambda f: (f.past, f.view.manifest.mode is not Mode.LIVE))]
 
 
