@@ -48,15 +48,25 @@ def request(folder: SessionDir, control: Control) -> dict[str, Any]:
     error = _publish(folder, control)
     reached["bus"] = error is None
     if error is not None and not reached["flag"]:
-        raise BusUnavailable(f"{control.action} did not reach session {folder.path.name}: {error}; is it running?")
+        raise BusUnavailable(f"{control.action} did not reach session {folder.path.name}: {error}; {_mend(control)}")
     return reached
 
 
+def _mend(control: Control) -> str:
+    if control.action is Action.KILL:
+        return "nor could its flag file be written: close what is open on the broker's own terminal"
+    return "is it running?"
+
+
 def _flagged(folder: SessionDir, control: Control) -> bool:
-    """Whether the flag file is in place; a full disk must not keep the kill from the stream."""
+    """Whether the flag file is in place. A full disk has room for its name where it has none for its words; where it has
+    not even that, it mustn't keep the kill from the stream.
+    """
     try:
         write_flag(folder.kill_flag, control)
     except OSError:
+        with contextlib.suppress(OSError):
+            folder.kill_flag.touch()
         return folder.kill_flag.exists()
     return True
 
@@ -64,11 +74,15 @@ def _flagged(folder: SessionDir, control: Control) -> bool:
 def write_flag(path: Path, control: Control) -> None:
     """Put the kill's flag file in place, all of it or nothing, on the disk before this returns."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    with open(temporary, "w") as file:
-        json.dump({"source": control.source, "reason": control.reason, "ts": control.ts}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w") as file:
+            json.dump({"source": control.source, "reason": control.reason, "ts": control.ts}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

@@ -138,6 +138,32 @@ def test_a_flag_that_cannot_be_written_leaves_the_stream(tmp_path: Path, bus_url
     assert request(folder, Control(action=Action.KILL, source="desk"))["bus"] is True
 
 
+def test_a_full_disk_that_has_room_for_a_name_takes_the_flag(tmp_path: Path) -> None:
+    """Not a byte can be written, and the bus takes nothing: an empty flag kills, and nothing half-written is left."""
+    folder = session_dir(tmp_path, "unix:///nowhere/bus.sock")
+    words = (
+        "import resource, sys\nfrom tradealgo.control import request\nfrom tradealgo.config import SessionDir\n"
+        "from tradealgo.domain.state import Action, Control\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "print(request(SessionDir(sys.argv[1]), Control(action=Action.KILL, source='cli'))['flag'])"
+    )
+    done = subprocess.run([sys.executable, "-c", words, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True\n", done.stderr
+    assert folder.kill_flag.read_bytes() == b""
+    assert not list(tmp_path.glob(".kill*"))
+
+
+def test_a_kill_that_reaches_nobody_says_where_to_close(tmp_path: Path) -> None:
+    """Neither flag nor bus: only the broker's terminal is left."""
+    folder = session_dir(tmp_path / "s", "unix:///nowhere/bus.sock")
+    away = tmp_path / "away"
+    manifest = folder.read_manifest()
+    folder.path.rename(away)
+    folder.read_manifest = lambda: manifest  # type: ignore[method-assign]
+    with pytest.raises(BusUnavailable, match="close what is open on the broker's own terminal"):
+        request(folder, Control(action=Action.KILL, source="cli"))
+
+
 def test_the_watcher_is_there_before_the_bus_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bus that hangs or fails in a new way can't keep the kill from being watched."""
     folder = session_dir(tmp_path, "unix:///nowhere/bus.sock")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -201,3 +202,33 @@ def test_a_module_outlives_the_reader_of_its_log() -> None:
         os.close(write)
         out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "works on\n")
+
+
+@pytest.mark.timeout(120)
+def test_a_full_disk_does_not_end_the_supervisor(tmp_path: Path) -> None:
+    """Neither a module's log nor its own output takes another byte, and it starts the module again all the same."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, sys\nos.close(os.open(f'{sys.argv[1]}/ran-{os.getpid()}', os.O_CREAT))\nprint('x' * 3_000)\n"
+    )
+    config = tmp_path / "supervisord.conf"
+    config.write_text(
+        f"[supervisord]\nnodaemon=true\nlogfile={tmp_path}/own.log\npidfile={tmp_path}/pid\n"
+        f"[program:module]\ncommand={sys.executable} {program} {tmp_path}\nautorestart=true\nstartsecs=0\n"
+        f"redirect_stderr=true\nstdout_logfile={tmp_path}/module.log\n"
+    )
+    words = [sys.executable, "-c", supervisor.DAEMON, "supervisor.supervisord", "-c", str(config)]
+    with open(tmp_path / "out", "ab") as output:
+        process = subprocess.Popen(
+            words, stdout=output, stderr=output, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4_096,) * 2)
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 100
+        while len(list(tmp_path.glob("ran-*"))) < 12:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert {(tmp_path / name).stat().st_size for name in ("module.log", "out")} == {4_096}
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -57,6 +57,9 @@ BUS_USERS = "REDIS_URL_"
 #: Without bytecode each start of a module would compile its packages anew: seconds, of a restart as well.
 STRIPPED_PREFIXES = ("JPY_", "JUPYTER_", "COLAB_", "VSCODE_", "PYTHONDONTWRITEBYTECODE")
 
+#: supervisord as it is told to run; its own name follows as an argument, by which it is found.
+DAEMON = "from tradealgo.live.daemon import main; main()"
+
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 45.0
 
@@ -164,7 +167,7 @@ def start(folder: SessionDir, manifest: Manifest) -> int:
     output = folder.logs / "supervisord.out"
     with open(output, "ab") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(folder.supervisor_config)],
+            [sys.executable, "-c", DAEMON, "supervisor.supervisord", "-c", str(folder.supervisor_config)],
             stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, cwd=folder.path,
             start_new_session=True, close_fds=True, env=environment(manifest.mode),
         )  # fmt: skip
