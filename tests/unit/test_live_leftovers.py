@@ -16,13 +16,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tradealgo import control, running
+from tradealgo.bus.codec import encode
+from tradealgo.bus.keys import Stream, stream_key
+from tradealgo.bus.redis_bus import connect_blocking
 from tradealgo.cli import for_a_terminal, main
 from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.domain.errors import LeaseHeld, SessionNotFound
 from tradealgo.domain.hours import IST
 from tradealgo.domain.orders import Fill, Intent, Order, OrderState, Side
 from tradealgo.domain.sizing import Sizing
-from tradealgo.domain.state import KillState, SessionState, TradingState
+from tradealgo.domain.state import Beat, KillState, Module, SessionState, TradingState
 from tradealgo.gatekeeper.journal import Journal
 from tradealgo.gatekeeper.lease import Lease
 from tradealgo.gatekeeper.messages import Kind, Record
@@ -189,6 +192,44 @@ def test_a_stop_before_the_kill_is_done_says_so(
         "(FLATTENING after 0.2 s): positions may be open; `tradealgo kill old` goes on with it"
         in capsys.readouterr().err
     )
+
+
+def test_a_stop_ends_what_has_no_readable_journal(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could see its kill's end; the processes stop."""
+    folder = session(home)
+    folder.journal.write_bytes(b"not a database" * 100)
+    stopped: list[SessionDir] = []
+    monkeypatch.setattr(supervisor, "is_running", lambda _: True)
+    monkeypatch.setattr(supervisor, "stop_session", stopped.append)
+    LiveSession(folder).stop()
+    assert [f.path for f in stopped] == [folder.path]
+
+
+def test_a_kill_is_seen_without_a_bus(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor is there, the bus is not: the journal says how far the kill is."""
+    folder = session(home, said(KillState.FLATTENING))
+    monkeypatch.setattr(supervisor, "is_running", lambda _: True)
+    with pytest.raises(TimeoutError, match="VERIFIED_FLAT did not come within 0 s"):
+        LiveSession(folder).wait(state="VERIFIED_FLAT", timeout_s=0)
+    journal = Journal(folder.journal)
+    journal.append([said(KillState.LOCKED, 1)], time.time_ns())
+    journal.close()
+    LiveSession(folder).wait(state="VERIFIED_FLAT", timeout_s=0)
+
+
+def test_a_kill_is_seen_on_a_bus_that_takes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch, bus_url: str) -> None:
+    """A full disk: what it says is of before, as its heartbeats are."""
+    folder = session(home, said(KillState.LOCKED, 1))
+    full = msgspec.structs.replace(folder.read_manifest(), session_id=f"full-{time.time_ns()}", bus_url=bus_url)
+    folder.manifest.write_bytes(msgspec.json.encode(full))
+    monkeypatch.setattr(supervisor, "is_running", lambda _: True)
+    client = connect_blocking(bus_url)
+    for age_s, seen in ((0, False), (60, True)):
+        beat = Beat(module=Module.GATEKEEPER, pid=1, ts=time.time_ns() - age_s * 10**9, state="READY")
+        for stream, message in ((Stream.STATE, said(KillState.ARMED).message), (Stream.HEALTH, beat)):
+            client.xadd(stream_key(full.session_id, stream), encode(message))  # type: ignore[arg-type]
+        assert (LiveSession(folder)._kill_now() is KillState.LOCKED) == seen
+    client.close()
 
 
 def test_a_stop_without_a_kill_waits_for_nothing(

@@ -6,6 +6,8 @@ import contextlib
 import sqlite3
 from collections import Counter
 
+import msgspec
+
 from tradealgo.config import Mode, SessionDir, session_dirs
 from tradealgo.domain.errors import BadConfig, LeaseHeld, SessionNotFound
 from tradealgo.domain.hours import ist_date
@@ -35,15 +37,21 @@ def flat_since(folder: SessionDir) -> int:
 def _last_state(folder: SessionDir) -> SessionState | None:
     if not folder.journal.exists():
         return None
-    with contextlib.closing(open_readonly(folder.journal)) as db:
-        states = [row.message for row in read(db, kinds=(Kind.STATE,))]
-    return states[-1] if states else None
+    with contextlib.closing(open_readonly(folder.journal)) as db:  # from its end: who waits for a kill asks often
+        row = db.execute("SELECT payload FROM records WHERE kind = 'STATE' ORDER BY seq DESC LIMIT 1").fetchone()
+    try:
+        return msgspec.msgpack.decode(row[0], type=SessionState) if row else None
+    except ValueError as error:
+        raise JournalError(f"the last state in {folder.journal} can't be read: {error}") from error
 
 
 def is_killing(folder: SessionDir) -> bool:
-    """Whether a kill is asked for or under way, and not LOCKED yet."""
-    state = kill_state(folder)
-    return folder.kill_flag.exists() if state is KillState.ARMED else state is not KillState.LOCKED
+    """Whether a kill is asked for or under way, and not LOCKED yet. False where the journal can't be read: nobody could
+    see its end."""
+    with contextlib.suppress(sqlite3.Error, JournalError):
+        state = kill_state(folder)
+        return folder.kill_flag.exists() if state is KillState.ARMED else state is not KillState.LOCKED
+    return False
 
 
 def left_open(folder: SessionDir, now: int | None) -> list[str]:

@@ -10,9 +10,11 @@ processes live on whatever becomes of this object or its kernel. After the sessi
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import html
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -33,9 +35,10 @@ from tradealgo.domain.orders import Fill, Order, OrderRequest, Verdict
 from tradealgo.domain.portfolio import Position
 from tradealgo.domain.signals import SignalRecord
 from tradealgo.domain.state import Action, Alert, Beat, Control, KillState, Module, MtmPoint, SessionState, TradingState
+from tradealgo.gatekeeper.journal import JournalError
 from tradealgo.live import leftovers, supervisor
 from tradealgo.live.rows import Rows, Text, some
-from tradealgo.live.snapshot import positions_frame
+from tradealgo.live.snapshot import SILENT_S, positions_frame
 from tradealgo.live.view import VIEW_STREAMS, SessionView
 from tradealgo.monitor.rules import READY_STATES
 
@@ -311,10 +314,12 @@ class LiveSession:
         return (self._past or not self.is_running) and not running.emergencies(self.folder)
 
     def _kill_now(self) -> KillState | None:
-        """As the Gatekeeper said last; where neither bus nor supervisor is left, by the journal, which a kill still writes."""
+        """As the Gatekeeper said last; by its journal, which a kill still writes, where the bus is gone, hangs or takes nothing."""
         now = self.state
-        if self._bus is None and not supervisor.is_running(self.folder):
-            return leftovers.kill_state(self.folder)
+        heard = max((beat.ts for beat in self._view.beats.values()), default=0)
+        if self._bus is None or time.time_ns() - heard > SILENT_S * 1e9:
+            with contextlib.suppress(sqlite3.Error, JournalError):
+                return leftovers.kill_state(self.folder)
         return now.kill if now is not None else None
 
     def _condition(self, until: Any, state: str | None) -> Callable[[LiveSession], Any]:
