@@ -92,11 +92,15 @@ def test_a_strategy_that_raises_stops_its_instrument_alone(bad):
         ("NSE:INFY", Intent.EXIT), ("NSE:TCS", Intent.EXIT), ("NSE:TCS", Intent.ENTRY),
     ]  # fmt: skip
     (alert,) = out.alerts
-    assert alert.code == "strategy_raised"
-    assert "NSE:INFY" in alert.text
+    assert alert.code == "strategy_raised:NSE:INFY"
+    assert "NSE:INFY is stopped" in alert.text
+    assert alert.text.endswith("1 other instrument trades on")
     assert "09:16" in alert.text
     later = e.on_candles([closed(2, 101.0), closed(2, 100.0, token=2)], ts=6)
     assert ([s.instrument_token for s in later.signals], later.alerts) == ([2], [])
+    (last,) = e.on_candles([closed(3, bad, token=2)], ts=7).alerts
+    assert last.code == "strategy_raised:NSE:TCS"
+    assert last.text.endswith("nothing is traded any more")
 
 
 def test_replay_gives_the_state_of_an_engine_that_never_stopped():

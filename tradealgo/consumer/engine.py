@@ -15,6 +15,7 @@ from tradealgo.domain.errors import StrategyError
 from tradealgo.domain.hours import ist_text
 from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.domain.orders import OrderRequest
+from tradealgo.domain.shown import many
 from tradealgo.domain.signals import Signal, SignalRecord
 from tradealgo.domain.state import Alert, Level, Module
 from tradealgo.strategies.base import Strategy
@@ -115,8 +116,15 @@ class StrategyEngine:
         exits = self._maker.leave(instrument, candle, ts, "strategy raised")
         out.requests.extend(exits)
         what = "its position is being closed" if exits else "it holds no position"
-        said = f"{text}. {instrument.key} is stopped and {what}; the other instruments trade on"
-        out.alerts.append(Alert(level=Level.CRITICAL, module=Module.CONSUMER, code="strategy_raised", text=said, ts=ts))
+        left = len(self._runners) - len(self.stopped)
+        others = (
+            f"{many(left, 'other instrument')} trade{'s' if left == 1 else ''} on"
+            if left
+            else "nothing is traded any more"
+        )
+        said = f"{text}. {instrument.key} is stopped and {what}; {others}"
+        code = f"strategy_raised:{instrument.key}"  # of its own: else only the last one of several would be shown
+        out.alerts.append(Alert(level=Level.CRITICAL, module=Module.CONSUMER, code=code, text=said, ts=ts))
 
 
 def partial_alert(candles: list[ClosedCandle], book: Mapping[int, Instrument], ts: int) -> Alert:
