@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import os
+import stat
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -27,8 +29,16 @@ class Mode(StrEnum):
 
 
 def home() -> Path:
-    """Where sessions, leases and tokens live: `TRADEALGO_HOME`, else `~/.tradealgo`."""
-    return Path(os.environ.get("TRADEALGO_HOME") or Path.home() / ".tradealgo")
+    """Where sessions, leases and tokens live: `TRADEALGO_HOME`, else `~/.tradealgo`.
+
+    A relative one is put back as what it is here. Processes started from here inherit it, and have working folders of their
+    own: they would look for the account's lease and token somewhere else.
+    """
+    folder = Path(os.environ.get("TRADEALGO_HOME") or Path.home() / ".tradealgo")
+    if not folder.is_absolute():
+        folder = folder.expanduser().absolute()
+        os.environ["TRADEALGO_HOME"] = str(folder)
+    return folder
 
 
 def kernel_mode() -> str:
@@ -159,15 +169,20 @@ class SessionDir:
 
     @property
     def has_sockets(self) -> bool:
-        """Whether the sockets' folder is there, as it is while the session runs."""
-        return self.sockets_path.is_dir()
+        """Whether the sockets' folder is there, as it is while the session runs. On a shared disk anybody can make one of its
+        name once the session has ended: somebody else's is none."""
+        try:
+            return _is_own_folder(self.sockets_path)
+        except OSError:
+            return False
 
     @property
     def sockets(self) -> Path:
         """A private folder with a short name: a unix socket's path may have at most 104 characters on macOS, 108 on Linux."""
         folder = self.sockets_path
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        if not _is_own_folder(folder) or folder.stat().st_mode & 0o077:
             raise BadConfig(f"{folder} is not private to this user: remove it, or set TMPDIR to a folder of your own")
         return folder
 
@@ -194,6 +209,12 @@ class SessionDir:
             raise SessionNotFound(f"no session in {self.path}: expected a manifest.json, written by launch()") from None
         except ValueError as error:
             raise BadConfig(f"{self.manifest} is not a manifest of this version: {error}") from error
+
+
+def _is_own_folder(path: Path) -> bool:
+    """Whether it is a folder of this user's, not a link to one: whose link it is could turn it elsewhere. Raises OSError."""
+    found = path.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 class BrokerSession(msgspec.Struct, frozen=True, kw_only=True):

@@ -111,6 +111,16 @@ def test_a_home_that_cant_be_made_is_told(tmp_path: Path) -> None:
         checks.check_space(tmp_path / "file" / "home")
 
 
+def test_a_home_that_everybody_writes_is_told(tmp_path: Path) -> None:
+    """Of a live session; a folder that is made for it is this user's alone."""
+    checks.check_space(tmp_path / "home")
+    assert (tmp_path / "home").stat().st_mode & 0o077 == 0
+    checks.check_private(tmp_path / "home")
+    (tmp_path / "home").chmod(0o777)
+    with pytest.raises(BadConfig, match=r"every user of this machine can write into .*: say `chmod go-w"):
+        checks.check_private(tmp_path / "home")
+
+
 def test_a_port_in_use_is_told() -> None:
     """The wanted port is taken by another program."""
     with socket.socket() as taken:

@@ -102,6 +102,7 @@ def launch(
     else:
         if market is not None or port is not None:
             raise InvalidInput("market and port are of a paper session: leave them out, or launch with mode='paper'")
+        checks.check_private(home())
         api_key, day = _required("KITE_API_KEY"), dt.datetime.now(IST).date()
         if not unpromoted:
             print(required(instance, interval).text)
@@ -156,7 +157,8 @@ def start(manifest: Manifest, source: str | None, warm_up: Callable[[], dict[str
         if earlier := warm_up():  # which may take a minute: the session begins after it
             manifest = msgspec.structs.replace(manifest, warm_up=digest(earlier), created=time.time_ns())
         folder = checks.session_dir(manifest.session_id)
-        folder.path.mkdir(parents=True)
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
+        folder.path.mkdir(mode=0o700)  # books, strategy and kill flag are this user's alone
         if source is not None:
             folder.strategy_source.write_text(source)
         write_warm_up(folder, earlier)
@@ -183,7 +185,7 @@ def _required(name: str) -> str:
 def _one_launch_at_a_time(account: str) -> Iterator[None]:
     """Two launches at the same moment: the second waits, and then finds the first one's session."""
     path = lease_file(account).with_suffix(".launch")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

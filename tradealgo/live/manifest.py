@@ -11,6 +11,7 @@ import platform
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Iterable
@@ -172,7 +173,7 @@ def check_account(account: str) -> str:
 def check_space(folder: Path, needed: int = NEEDED_BYTES) -> None:
     """Make the folder; refuse where the disk is full or isn't ours to write. Raises BadConfig."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise BadConfig(f"{folder} can't be made ({error.strerror}): set TRADEALGO_HOME to a folder of yours") from None
@@ -182,6 +183,14 @@ def check_space(folder: Path, needed: int = NEEDED_BYTES) -> None:
         raise BadConfig(
             f"only {free / 1e6:,.0f} MB are free at {folder}, and a session needs {needed / 1e6:,.0f} MB: free some "
             "space, or set TRADEALGO_HOME to another disk"
+        )
+
+
+def check_private(folder: Path) -> None:
+    """Where everybody may write, everybody may put a token, a lease or a session in the place of ours. Raises BadConfig."""
+    if folder.stat().st_mode & stat.S_IWOTH:
+        raise BadConfig(
+            f"every user of this machine can write into {folder}: say `chmod go-w {folder}`, or set TRADEALGO_HOME to a folder of yours"
         )
 
 
