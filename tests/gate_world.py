@@ -40,10 +40,14 @@ CALL = Instrument(
     instrument_token=770, exchange="NFO", tradingsymbol="NIFTY26NOV25000CE", kind=Kind.CALL, name="NIFTY",
     strike=25_000.0, tick_size=0.05, lot_size=65,
 )  # fmt: skip
-INSTRUMENTS = (INFY, RELIANCE, CALL)
+WING = Instrument(
+    instrument_token=1026, exchange="NFO", tradingsymbol="NIFTY26NOV25500CE", kind=Kind.CALL, name="NIFTY",
+    strike=25_500.0, tick_size=0.05, lot_size=65,
+)  # fmt: skip
+INSTRUMENTS = (INFY, RELIANCE, CALL, WING)
 #: Rupees; small, so that the loss line of 2 % is within a day's moves.
 CAPITAL = 250_000.0
-START_PRICES = {257: 1_500.0, 513: 2_900.0, 770: 120.0}
+START_PRICES = {257: 1_500.0, 513: 2_900.0, 770: 120.0, 1026: 30.0}
 
 CALL_FAULTS = (
     "ok", "reject", "timeout_after_accept", "timeout_before", "late_show", "rate_limited", "not_sent", "token_dead",

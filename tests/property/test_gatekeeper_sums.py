@@ -130,7 +130,7 @@ def check_states(gate: Gate) -> None:
     waiting = {r.instrument_token for r in gate.pending.values()}
     for token in TOKENS:
         busy = any(o.intent is not Intent.PROTECT for o in book.working_in(token))
-        if gate.ready and killer.is_armed and gate.pursuit.left(token) and not busy and token not in waiting:
+        if gate.ready and killer.is_armed and gate.intake.left(token) and not busy and token not in waiting:
             assert token in book.unsettled or token in gate.pursuit._undone, f"nobody looks at {token}"
 
 

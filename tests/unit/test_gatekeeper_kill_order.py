@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from gate_world import INFY, RELIANCE, SECOND, World
+from gate_world import CALL, INFY, RELIANCE, SECOND, WING, World
 
+from tradealgo.domain.instruments import Instrument
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.orders import Intent, OrderState, Side
 from tradealgo.domain.state import Action, KillState
@@ -71,6 +72,83 @@ def test_what_is_short_is_bought_back_before_hedges_are_sold() -> None:
         world.fill_some(1.0)
     placed = [(c.order.instrument, c.order.side) for c in left if c.kind is CallKind.PLACE]
     assert placed == [(RELIANCE.key, Side.BUY), (INFY.key, Side.SELL)]
+    assert world.gate.killer.status.state is KillState.LOCKED
+
+
+def spread() -> World:
+    """A call sold, and a farther one bought that covers it."""
+    world = World(limits=LIMITS)
+    world.advance(SECOND)
+    world.ask_basket({CALL.instrument_token: -65, WING.instrument_token: 65})
+    for _ in range(3):
+        world.advance(SECOND)
+        world.fill_some(1.0)
+    world.advance(SECOND)
+    assert (world.position[CALL.instrument_token], world.position[WING.instrument_token]) == (-65, 65)
+    return world
+
+
+def fill_wing(world: World) -> None:
+    """The market takes whatever is asked of the wing."""
+    for order in [o for o in world.orders.values() if o.alive and o.token == WING.instrument_token]:
+        world.fill(order, order.quantity - order.filled)
+
+
+@pytest.mark.parametrize("first", [CALL, WING])
+def test_a_cover_is_sold_when_what_it_covers_is_bought_back(first: Instrument) -> None:
+    """In whichever order a strategy asks, also while the buying back is refused time and again."""
+    world = spread()
+    world.call_fault = "reject"
+    for instrument in (first, WING if first is CALL else CALL):
+        world.ask(instrument, 0, Intent.EXIT)
+    for _ in range(4):
+        world.call_fault = "reject"
+        world.advance(SECOND)
+        world.tick_all()
+        fill_wing(world)
+        assert world.position[WING.instrument_token] == 65, "the wing was sold, and the sold call stands naked"
+    world.call_fault = "ok"
+    for _ in range(40):
+        world.advance(SECOND)
+        world.tick_all()
+        world.fill_some(1.0)
+    assert not any(world.position.values())
+
+
+def test_a_rolled_back_basket_keeps_its_cover_too() -> None:
+    """A third leg fails: what has filled is closed, the sold call first."""
+    world = World(limits=LIMITS)
+    world.advance(SECOND)
+    world.ask_basket({CALL.instrument_token: -65, WING.instrument_token: 65, INFY.instrument_token: -10})
+    world.advance(SECOND)
+    world.fill_some(1.0)
+    world.advance(SECOND)
+    for order in [o for o in world.orders.values() if o.alive]:
+        world.fill(order, order.quantity) if order.token == CALL.instrument_token else world.change(order, "REJECTED")
+    world.advance(SECOND)
+    fill_wing(world)
+    assert (world.position[CALL.instrument_token], world.position[WING.instrument_token]) == (-65, 65)
+    for _ in range(5):
+        world.fill_some(1.0)
+        world.advance(SECOND)
+    assert not any(world.position.values())
+
+
+def test_the_kill_keeps_a_cover_for_some_seconds_only() -> None:
+    """Flat is what it must come to."""
+    world = spread()
+    world.call_fault = "reject"
+    world.say(Action.KILL)
+    world.advance(2 * SECOND)
+    fill_wing(world)
+    assert world.position[WING.instrument_token] == 65
+    for _ in range(10):
+        world.call_fault = "ok"
+        world.advance(SECOND)
+        fill_wing(world)
+    assert world.position[WING.instrument_token] == 0
+    world.fill_some(1.0)
+    world.advance(5 * SECOND)
     assert world.gate.killer.status.state is KillState.LOCKED
 
 

@@ -252,6 +252,15 @@ class Book:
         """Signed units that the whole account holds: ours, and what others were last seen to have added or closed."""
         return self.position(token) + self.outside.get(token, 0)
 
+    def covered_by(self, token: int) -> list[int]:
+        """The options of ours that a bought one covers: those of its underlying and kind that are sold, or may be yet."""
+        bought = self.instruments[token]
+        if not bought.is_option:
+            return []
+        mine = ((t, self.instruments[t]) for t in self._own_tokens)
+        alike = [t for t, i in mine if i.name == bought.name and i.kind is bought.kind]
+        return [t for t in alike if self.in_account(t) < self.pending(t, SELL)]
+
     def own_tokens(self) -> set[int]:
         """Instruments that an order of ours has been in."""
         return self._own_tokens

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from tradealgo.domain.orders import DUPLICATE, SUBMIT, Intent, OrderRequest, OrderState, Verdict
-from tradealgo.domain.state import KillState
+from tradealgo.domain.orders import DUPLICATE, SUBMIT, Intent, OrderRequest, OrderState, Side, Verdict
+from tradealgo.domain.state import KillState, TradingState
 from tradealgo.gatekeeper.baskets import ROLLBACK, Baskets
 from tradealgo.gatekeeper.breaker import CLOSED, Breaker
 from tradealgo.gatekeeper.calls import Calls
@@ -20,8 +20,9 @@ from tradealgo.gatekeeper.situation import Denial, Deny, GateState, Submit
 
 SECOND_NS = 1_000_000_000
 #: Read often (see `core`).
-ENTRY, UNKNOWN, ARMED, REQUEST, VERDICT = (
-    Intent.ENTRY, OrderState.UNKNOWN, KillState.ARMED, Kind.REQUEST, Kind.VERDICT
+ENTRY, EXIT, BUY, SELL, UNKNOWN, ARMED, HALTED, REQUEST, VERDICT = (
+    Intent.ENTRY, Intent.EXIT, Side.BUY, Side.SELL, OrderState.UNKNOWN, KillState.ARMED, TradingState.HALTED, Kind.REQUEST,
+    Kind.VERDICT,
 )  # fmt: skip
 #: Denials of what this session's strategy never said, or not today: no word of it.
 VOID = frozenset(
@@ -118,7 +119,8 @@ class Intake:
         waiting: set[int] = set()
         for request in list(self.pending.values()):
             state, token, group = self.look(), request.instrument_token, request.group
-            if token in waiting or (group and self.baskets.must_wait(request)) or self._must_wait(request):
+            in_turn = token not in waiting and not (group and self.baskets.must_wait(request))
+            if not in_turn or self._must_wait(request) or self._covers(request):
                 waiting.add(token)
                 continue
             refusal = self.baskets.refuses(request) if group else None
@@ -151,6 +153,29 @@ class Intake:
             if order.intent is Intent.PROTECT:
                 self.lifecycle.want_cancelled(order)
         return bool(blocking)
+
+    def _covers(self, request: OrderRequest) -> bool:
+        """Whether it sells a bought option while a sold one that this one covers is still to be bought back. Side by side, the
+        sale would leave that one naked wherever its own exit is rejected, or can't fill in a fast market.
+        """
+        state = self.state
+        if request.side is not SELL or request.intent is not EXIT or state.kill is not ARMED or state.trading is HALTED:
+            return False
+        token = request.instrument_token
+        sold = self.book.covered_by(token) if self.book.position(token) > 0 else ()
+        asked = (
+            {r.instrument_token for r in self.pending.values() if r.side is BUY and r.intent is EXIT} if sold else ()
+        )
+        return any(t in asked or self.left(t) for t in sold)
+
+    def left(self, token: int) -> int:
+        """Units held beyond what the strategy's last word says; never more than is held."""
+        held = self.book.position(token)
+        word = self.words.get(token) if held else None
+        wanted = word.request.position_after if word else held
+        if held == wanted:
+            return 0
+        return abs(held) if held * wanted <= 0 else max(0, abs(held) - abs(wanted))
 
     def _age_s(self, request: OrderRequest) -> float:
         """Seconds since an entry was asked for; 0 for an exit, which never grows stale."""

@@ -23,6 +23,8 @@ SECOND_NS = 1_000_000_000
 LONGEST_WAIT_NS = 30 * SECOND_NS
 #: The kill's first exits wait this long for the broker's positions.
 LOOK_FIRST_NS = SECOND_NS
+#: A bought option is kept this long at most for the sold ones that it covers to be bought back.
+COVER_NS = 3 * SECOND_NS
 #: After a start the kill waits this long for all of the broker's books.
 BOOKS_NS = 5 * SECOND_NS
 #: Between two looks at what a person must close.
@@ -186,6 +188,8 @@ class Killer:
         held = self._book.position(token)
         side = Side.SELL if held > 0 else Side.BUY
         if self._context.now < self._not_before.get(token, 0) or self._crossing(token, side.opposite):
+            return
+        if held > 0 and self._context.now - self.status.ts_tripped < COVER_NS and self._book.covered_by(token):
             return
         if (
             self.positions_asked <= self.status.ts_tripped

@@ -113,7 +113,7 @@ class Protection:
         word, last = self._intake.words.get(token), self._book.last_price(token)
         sign = 1 if held > 0 else -1
         nothing = Shape.NONE, 0, Levels(sign, 0.0, None, None)
-        if word is None or not held or last <= 0 or not self._book.all_booked or self._pursuit.left(token):
+        if word is None or not held or last <= 0 or not self._book.all_booked or self._intake.left(token):
             return (shape_of(working[0]), self._quantity(token, held), nothing[2]) if working and held else nothing
         said = self._intake.entries.get(token, word.request)  # an exit of a part says nothing of the rest's prices
         opened = said if said.position_after * sign > 0 else word.request

@@ -72,17 +72,8 @@ class Pursuit:
             self._context.resolve(f"EXIT_GIVEN_UP:{token}", "a person asked for more tries")
         self._overrides.lift(SOURCE)
 
-    def left(self, token: int) -> int:
-        """Units held beyond what the strategy's last word says; never more than is held."""
-        held = self._book.position(token)
-        word = self._intake.words.get(token) if held else None
-        wanted = word.request.position_after if word else held
-        if held == wanted:
-            return 0
-        return abs(held) if held * wanted <= 0 else max(0, abs(held) - abs(wanted))
-
     def _tend(self, token: int) -> None:
-        left = self.left(token)
+        left = self._intake.left(token)
         if left and not self._killer.is_armed:
             return  # the kill flattens; what it leaves is looked at again
         self._book.unsettled.discard(token)
