@@ -126,6 +126,33 @@ async def test_the_stream_refuses_strangers(server: Jupyter, case: str) -> None:
     assert error.value.response.status_code == 403
 
 
+LOOKS_ONLY = """
+from jupyter_server.auth import Authorizer
+
+class LooksOnly(Authorizer):
+    def is_authorized(self, handler, user, action, resource):
+        return action == "read"
+
+c.ServerApp.authorizer_class = LooksOnly
+"""
+
+
+def test_who_may_only_look_kills_nothing(tmp_path: Path) -> None:
+    """A server that several people share has an authorizer: it is asked here as for files and kernels."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "jupyter_server_config.py").write_text(LOOKS_ONLY)
+    folder = past_session(tmp_path / "home", "old-one")
+    server = Jupyter(tmp_path, tmp_path / "home").wait()
+    try:
+        assert server.http("GET", "/tradealgo/status", token=TOKEN)[0] == 200
+        for action in ("kill", "halt", "resume", "rearm", "stop"):
+            asked = {"session": folder.path.name, "reason": "drill"}
+            assert server.http("POST", f"/tradealgo/control/{action}", asked, token=TOKEN)[0] == 403
+    finally:
+        server.stop()
+    assert not folder.kill_flag.exists()
+
+
 def test_a_browser_kills_and_rearms(server: Jupyter, written: WrittenSession, bus_url: str) -> None:
     """Cookie and XSRF token, as the page sends them: killed, verified flat, and re-armed with a reason only."""
     wait_for(lambda: kill_state(server, written) == "ARMED")

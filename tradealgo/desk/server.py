@@ -6,7 +6,8 @@ POST control/ACTION      kill, halt, resume, rearm or stop: {"session": ID, "rea
 GET  panel               a page of its own, for a phone or a blocked JupyterLab
 GET  static/…            the desk's scripts;  plotly.min.js  plotly's, from the installed wheel
 
-Every route needs a login; a POST also the XSRF token or the API token; a foreign origin gets 403 everywhere.
+Every route needs a login, and the server's authorizer says who may read or write `tradealgo`; a POST also needs the XSRF token
+or the API token; a foreign origin gets 403 everywhere.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 import tornado.web
+from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from jupyter_server.utils import origin_matches_pat, url_path_join
@@ -70,6 +72,7 @@ class Status(GuardedApi):
     """All sessions, or one."""
 
     @tornado.web.authenticated
+    @authorized
     async def get(self) -> None:
         session_id = self.get_query_argument("session", None)
         if session_id is None:
@@ -85,6 +88,7 @@ class ControlRoute(GuardedApi):
     """What people may ask of a session's Gatekeeper."""
 
     @tornado.web.authenticated
+    @authorized
     async def post(self, action: str) -> None:
         body = self.get_json_body() or {}
         folder = self.hub.folder(str(body.get("session", "")))
@@ -120,9 +124,8 @@ class Stream(WebSocketMixin, WebSocketHandler, Guarded):  # type: ignore[misc]
         self.check_own_origin()
         await super().prepare()
 
+    @authorized
     async def get(self, *args: Any, **kwargs: Any) -> None:
-        if not self.current_user:
-            raise tornado.web.HTTPError(403)
         await super().get(*args, **kwargs)
 
     def get_compression_options(self) -> dict[str, Any]:
@@ -186,6 +189,7 @@ class Panel(Guarded):
     """The page that works without JupyterLab."""
 
     @tornado.web.authenticated
+    @authorized
     def get(self) -> None:
         self.check_own_origin()
         _ = self.xsrf_token  # reading it sets the _xsrf cookie
