@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -168,7 +169,9 @@ def launch(
     sizing = sizing_of(*(options.pop(name) for name in ("units", "lots", "fraction")))
     options["market"] = market_of(*of_market) if options["mode"] == "paper" else None
     limits = Limits(max_loss_fraction=max_loss)
-    session = start(strategy_of(strategy, parameters), instruments or None, sizing=sizing, limits=limits, **options)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as Ctrl-C does, it ends what was begun
+    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):  # what a launch has to say is no JSON
+        session = start(strategy_of(strategy, parameters), instruments or None, sizing=sizing, limits=limits, **options)
     told = _told_to_end() if foreground else None
     click.echo(json.dumps({"session_id": session.id}) if as_json else repr(session))
     if told is not None:
@@ -177,7 +180,6 @@ def launch(
 
 def _told_to_end() -> threading.Event:
     """Set by SIGTERM or Ctrl-C. From before the session is told of: whoever hears of it may end it at once."""
-    import signal
     import threading
 
     told = threading.Event()
@@ -189,9 +191,11 @@ def _told_to_end() -> threading.Event:
 def _stay(session: LiveSession, told: threading.Event) -> None:
     """For a container or a service manager, which watch this process: its end is the session's."""
     from tradealgo.live.session import UNSUPERVISED
-    from tradealgo.live.supervisor import is_running
+    from tradealgo.live.supervisor import is_supervised
 
-    while is_running(session.folder):
+    while is_supervised(
+        session.folder
+    ):  # one that only stands still isn't gone: its end here would be its modules' too
         if told.wait(1.0):
             _stop(session)
             return
@@ -349,29 +353,9 @@ def logs(module: str, session: str | None, lines: int, follow: bool) -> None:
     found = _newest(session)
     click.echo(found.logs(module, lines))
     if follow:
-        _follow(found.folder.logs / f"{module}.log")
+        from tradealgo.live.terminal import follow_file
 
-
-def _follow(path: Path) -> None:
-    file = open(path, errors="replace")  # noqa: SIM115
-    file.seek(0, 2)
-    try:
-        while True:
-            if line := file.readline():
-                click.echo(line, nl=False)
-            elif path.stat().st_ino != _inode(file):  # the supervisor rotated it
-                file.close()
-                file = open(path, errors="replace")  # noqa: SIM115
-            else:
-                time.sleep(0.2)
-    except KeyboardInterrupt:
-        file.close()
-
-
-def _inode(file: Any) -> int:
-    import os
-
-    return os.fstat(file.fileno()).st_ino
+        follow_file(found.folder.logs / f"{module}.log")
 
 
 @command()

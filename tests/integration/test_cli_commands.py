@@ -153,7 +153,7 @@ def answer(url: str) -> dict[str, object]:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_foreground_launch_ends_its_session_when_told(tmp_path: Path) -> None:
-    """For containers: the command stays, and SIGTERM stops the session whole."""
+    """For containers: the command stays, also while the supervisor stands still, and SIGTERM stops the session whole."""
     words = [
         sys.executable,
         "-m",
@@ -173,6 +173,14 @@ def test_a_foreground_launch_ends_its_session_when_told(tmp_path: Path) -> None:
         assert "starting, paper account PAPER1" in process.stdout.readline()
         (folder,) = [SessionDir(p) for p in tmp_path.glob("sessions/*")]
         assert supervisor.is_running(folder)
+        again = run(tmp_path, "launch", "EmaCross", "NSE:INFY", "--day", "2026-11-20", "--json")
+        assert json.loads(again.stdout) == {"session_id": folder.path.name}
+        assert "attached to" in again.stderr
+        (daemon,) = [p for p in running.processes(folder) if "supervisor.supervisord" in p.info["cmdline"]]
+        daemon.suspend()  # a disk that hangs, say: no answer, which is not its end
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(9)
+        daemon.resume()
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
         assert not running.processes(folder)

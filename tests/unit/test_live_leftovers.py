@@ -418,6 +418,20 @@ def test_a_session_of_another_day_is_not_attached_to(home: Path, monkeypatch: py
         start(msgspec.structs.replace(manifest("new"), day="2026-11-20"), None)
 
 
+def test_a_session_that_is_being_stopped_is_not_attached_to(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers to the last: a launch waits for its end, and starts another."""
+    SessionDir(home / "sessions" / "old").write_manifest(manifest("old"))
+    left = iter((True, True, False))
+    monkeypatch.setattr(supervisor, "is_running", lambda _: next(left))
+    monkeypatch.setattr(supervisor, "is_stopping", lambda _: True)
+    monkeypatch.setattr(supervisor, "start", lambda *_: 1)
+    assert start(manifest("new"), None).id == "new"
+    monkeypatch.setattr(supervisor, "is_running", lambda _: True)
+    monkeypatch.setattr(supervisor, "STOP_TIMEOUT_S", 0.0)
+    with pytest.raises(LeaseHeld, match="session old is still being stopped: launch again when it has ended"):
+        start(manifest("newer"), None)
+
+
 def test_attaching_reads_no_candles(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The session that runs has heard its own."""
     old = msgspec.structs.replace(manifest("old"), warm_up="of 10:00", warm_up_days=3)

@@ -167,6 +167,23 @@ def test_a_supervisor_that_does_not_answer_in_time_is_ended(
     assert not folder.has_sockets
 
 
+@pytest.mark.timeout(120)
+def test_an_interrupted_launch_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C, or an interrupted cell: whoever hears "Aborted!" must not have a session that trades."""
+    folder = SessionDir(tmp_path)
+    folder.write_manifest(manifest())
+    monkeypatch.setattr(supervisor, "PROGRAMS", ((Module.BUS, "tradealgo.bus", 10, 10),))
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(supervisor, "free_of_limits", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        supervisor.start(folder, manifest())
+    assert not running.processes(folder)
+    assert not folder.has_sockets
+
+
 def test_another_tmpdir_finds_the_sockets_of_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their place is written down when a session starts; one that was never started looks below its own TMPDIR."""
     folder = SessionDir(tmp_path / "s")

@@ -146,7 +146,7 @@ def start(manifest: Manifest, source: str | None, warm_up: Callable[[], dict[str
     Raises LeaseHeld, also where an earlier session of today left something open on a live account.
     """
     with _one_launch_at_a_time(manifest.account):
-        running = running_session(manifest.account)
+        running = _not_stopping(manifest.account)
         if running is not None:
             return _attached(running, manifest, source)
         _check_lease(manifest.account)
@@ -198,6 +198,16 @@ def running_session(account: str) -> SessionDir | None:
             if folder.read_manifest().account == account and supervisor.is_running(folder):
                 return folder
     return None
+
+
+def _not_stopping(account: str) -> SessionDir | None:
+    """The session that trades an account, once one that is being stopped is gone. Raises LeaseHeld."""
+    deadline = time.monotonic() + supervisor.STOP_TIMEOUT_S
+    while (found := running_session(account)) is not None and supervisor.is_stopping(found):
+        if time.monotonic() > deadline:
+            raise LeaseHeld(f"session {found.path.name} is still being stopped: launch again when it has ended")
+        time.sleep(0.1)
+    return found
 
 
 def _attached(folder: SessionDir, manifest: Manifest, source: str | None) -> LiveSession:

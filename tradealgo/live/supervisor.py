@@ -158,19 +158,29 @@ def start(folder: SessionDir, manifest: Manifest) -> int:
     """Write the configuration and start supervisord, detached from this process and its terminal; returns its pid.
 
     It survives an interrupt, a restart or kill -9 of the kernel, and the Jupyter server's end.
-    Raises TradeAlgoError if it doesn't answer within START_TIMEOUT_S; then nothing of the session is left running.
+    Raises TradeAlgoError if it doesn't answer within START_TIMEOUT_S; then, and if this is interrupted, nothing of the
+    session is left running.
     """
     folder.sockets_parent.write_text(str(folder.sockets.parent))
     folder.pids.mkdir(parents=True, exist_ok=True)
     folder.logs.mkdir(parents=True, exist_ok=True)
     folder.supervisor_config.write_text(configuration(folder, manifest))
     output = folder.logs / "supervisord.out"
-    with open(output, "ab") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-c", DAEMON, "supervisor.supervisord", "-c", str(folder.supervisor_config)],
-            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, cwd=folder.path,
-            start_new_session=True, close_fds=True, env=environment(manifest.mode),
-        )  # fmt: skip
+    try:
+        with open(output, "ab") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-c", DAEMON, "supervisor.supervisord", "-c", str(folder.supervisor_config)],
+                stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, cwd=folder.path,
+                start_new_session=True, close_fds=True, env=environment(manifest.mode),
+            )  # fmt: skip
+        _await_answer(folder, process, output)
+    except BaseException:  # Ctrl-C too: it would go on to start its programs, and they would trade
+        stop_session(folder)
+        raise
+    return process.pid
+
+
+def _await_answer(folder: SessionDir, process: subprocess.Popen[bytes], output: Path) -> None:
     free_of_limits(process.pid)
     deadline = time.monotonic() + START_TIMEOUT_S
     while not is_running(folder):
@@ -178,10 +188,8 @@ def start(folder: SessionDir, manifest: Manifest) -> int:
             ended = process.poll() is not None
             problem = "did not start" if ended else f"did not answer within {START_TIMEOUT_S:g} s and was ended"
             last = output.read_text(errors="replace").strip().splitlines()[-1:]
-            stop_session(folder)  # a slow one would start its programs after all, and they would trade
             raise TradeAlgoError(f"supervisord {problem}: {''.join(last) or 'it said nothing'}; see {output}")
         time.sleep(0.02)
-    return process.pid
 
 
 def free_of_limits(pid: int) -> None:
@@ -213,16 +221,24 @@ def rpc(folder: SessionDir, timeout_s: float = 5.0) -> Iterator[Any]:
 
 def is_running(folder: SessionDir) -> bool:
     """Whether the session's supervisord answers; also while it shuts the session down."""
-    if not folder.has_sockets:
-        return False
+    return folder.has_sockets and _mood(folder) != ""
+
+
+def is_stopping(folder: SessionDir) -> bool:
+    """Whether the session's supervisord answers that it is shutting the session down."""
+    return folder.has_sockets and _mood(folder) == "stopping"
+
+
+def _mood(folder: SessionDir) -> str:
+    """What supervisord says of itself: running, stopping; empty where nothing answers."""
     try:
         with rpc(folder) as supervisor:
             supervisor.getSupervisorVersion()
     except SessionNotFound:
-        return False
+        return ""
     except xmlrpc.client.Fault:  # SHUTDOWN_STATE
-        pass
-    return True
+        return "stopping"
+    return "running"
 
 
 def is_supervised(folder: SessionDir) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group
@@ -125,3 +127,20 @@ def watch(session: LiveSession) -> None:
                 live.update(summary(session))
         except KeyboardInterrupt:
             live.update(summary(session))
+
+
+def follow_file(path: Path) -> None:
+    """Print a log's lines as they come, until Ctrl-C."""
+    file = open(path, errors="replace")  # noqa: SIM115
+    file.seek(0, os.SEEK_END)
+    try:
+        while True:
+            if line := file.readline():
+                print(line, end="", flush=True)
+            elif path.exists() and path.stat().st_ino != os.fstat(file.fileno()).st_ino:  # the supervisor rotated it
+                file.close()
+                file = open(path, errors="replace")  # noqa: SIM115
+            else:
+                time.sleep(0.2)
+    except KeyboardInterrupt:
+        file.close()
