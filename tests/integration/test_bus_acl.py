@@ -82,6 +82,17 @@ def wait_for(admin: redis.Redis, process: subprocess.Popen[bytes], log: Path) ->
     raise AssertionError(said)
 
 
+def test_new_passwords_are_not_in_old_files(tmp_path: Path) -> None:
+    """Written again over files that everybody reads, or has open, they are this user's alone."""
+    for name in ("session.env", "admin.txt"):
+        (tmp_path / name).write_text("old")
+        (tmp_path / name).chmod(0o644)
+    with open(tmp_path / "session.env") as held:
+        acl.write(tmp_path, "rediss://127.0.0.1:1")
+        assert held.read() == "old"
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+
+
 def test_people_write_only_to_control(secured: Secured) -> None:
     """A notebook's user reads everything and may ask; it can't request an order, say a price, or read a token's key."""
     people = connect_blocking(secured.environment["REDIS_URL"])

@@ -106,7 +106,8 @@ def write(folder: Path, server: str, ca: str = "") -> None:
     passwords = {user: secrets.token_hex(24) for user in (*RIGHTS, ADMIN)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files(passwords, server, ca).items():
-        with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        (folder / name).unlink(missing_ok=True)  # an old file would keep its mode, and who has it open would read on
+        with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)
 
 
