@@ -139,6 +139,17 @@ def postgresql() -> Iterator[str]:
             server.wait(60)
 
 
+def pg_ctl(url: str, *what: str) -> None:
+    """Stop or start the server of a URL, and wait until that is done."""
+    folder = url.partition("host=")[2]
+    initdb = shutil.which("initdb") or str(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))[-1])
+    as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    command = [*as_user, str(Path(initdb).with_name("pg_ctl")), "-D", f"{folder}/data", "-w", *what]
+    if "start" in what:
+        command += ["-o", f"-k {folder} -h '' -F"]
+    subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+
+
 def wait_until_it_answers(url: str, server: subprocess.Popen[bytes]) -> None:
     """It refuses while it starts."""
     import psycopg
@@ -240,6 +251,60 @@ async def test_a_stopped_recorder_drains_what_is_on_the_bus(process: Process) ->
     assert [r["mtm"] for r in rows] == list(range(2_000))
 
 
+async def alerts_of(bus: Bus, count: int) -> list[Alert]:
+    """The alerts, once there are so many."""
+    found: list[Entry] = []
+    async with asyncio.timeout(60):
+        while len(found) < count:
+            found += await bus.read({Stream.ALERTS: found[-1].id if found else b"0"}, block_ms=1_000)
+    return [e.message for e in found]
+
+
+async def test_a_database_that_restarts_is_told_and_loses_nothing(
+    postgresql: str, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL stops in the middle and comes back: the Recorder lives on, says both once, and has every entry once."""
+    monkeypatch.setenv("TRADEALGO_DATABASE_URL", postgresql)
+    bus = process.bus
+    task = asyncio.ensure_future(record(process))
+    await bus.read({Stream.HEALTH: b"0"}, block_ms=30_000)  # its first beat: READY
+    for n in range(300):
+        await bus.publish(Stream.MTM, MtmPoint(n + 1, n, n, 0, 0, n, 0, -1))
+        if n == 100:
+            await asyncio.to_thread(pg_ctl, postgresql, "stop", "-m", "fast")
+    (away,) = await alerts_of(bus, 1)
+    assert (away.code, away.resolved) == ("DATABASE", False)
+    assert "nothing is recorded until it does" in away.text
+    await asyncio.to_thread(pg_ctl, postgresql, "start")
+    _, back = await alerts_of(bus, 2)
+    assert (back.code, back.resolved) == ("DATABASE", True)
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    rows = Record(database_url(process.folder), read_only=True).rows(bus.session_id, Stream.MTM)
+    assert [r["mtm"] for r in rows] == list(range(300))
+
+
+async def test_a_database_that_is_not_there_yet_is_waited_for(
+    process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told with its own words; a stop doesn't wait for it. It begins as soon as it is there."""
+    folder = tmp_path / "not yet"
+    monkeypatch.setenv("TRADEALGO_DATABASE_URL", f"sqlite:///{folder}/record.db")
+    for ready in (False, True):
+        task = asyncio.ensure_future(record(process))
+        (away, *_) = await alerts_of(process.bus, 1 + ready)
+        assert "unable to open database file" in away.text
+        if ready:
+            folder.mkdir()
+            await process.bus.read({Stream.HEALTH: b"0"}, block_ms=30_000)  # its first beat: READY
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert (folder / "record.db").exists()
+
+
 async def test_frames_have_indian_times_and_rupees(process: Process) -> None:
     """A recorded stream as a DataFrame: IST index, money in rupees; an unknown name gets a sentence."""
     await process.bus.publish(Stream.MTM, MtmPoint(1_700_000_000_000_000_000, 0, 150, 0, 0, 150, 0, -100))
@@ -273,8 +338,13 @@ async def test_entries_that_cant_be_kept_are_left_out_and_told_once(process: Pro
     await bus.publish(Stream.CONTROL, good)
     await bus.client.xadd(key, {b"nothing": b"known"})
     await bus.publish(Stream.MTM, MtmPoint(1, 1, 1, 0, 0, 1, 0, -1))
-    await run_until_recorded(process, 1)
+    task = asyncio.ensure_future(record(process))
+    (alert,) = await alerts_of(bus, 1)  # it is told once the entries of the same read are rows
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
     store = Record(database_url(process.folder), read_only=True)
     assert [e.message for e in store.entries(bus.session_id, Stream.CONTROL)] == [good, good]
-    (alert,) = [e.message for e in await bus.range(Stream.ALERTS)]
+    assert len(store.rows(bus.session_id, Stream.MTM)) == 1
+    assert len(await bus.range(Stream.ALERTS)) == 1
     assert (alert.code, "PAUSE" in alert.text) == ("UNREADABLE", True)

@@ -1,13 +1,16 @@
 """The Recorder's loop: streams to rows, in batches, each entry once.
 
 It reads on from the last row of each stream, so a crash loses nothing that is still on the bus, and an entry read
-twice is one row. Nothing else waits for it. An entry that can't be decoded or kept (anybody's notebook may write to
+twice is one row. Nothing else waits for it. While the database doesn't answer it tells people and tries on; the bus keeps the
+entries. An entry that can't be decoded or kept (anybody's notebook may write to
 `control`) is counted and left out; the first one is alerted.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
@@ -23,20 +26,27 @@ BLOCK_MS = 500
 BATCH = 500
 #: A pause that lets entries gather: one transaction costs as much for one row as for a hundred.
 GATHER_S = 0.1
+#: Between two tries of a database that doesn't answer.
+RETRY_S = 1.0
+#: It is away, starts, or is full or locked.
+AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 async def record(process: Process) -> None:
     """Run until cancelled; then write what is left on the bus. Blocking database calls are in a thread."""
-    store = await asyncio.to_thread(Record, database_url(process.folder))
+    store = await _answer(process, Record, database_url(process.folder))
     session_id = process.manifest.session_id
-    cursors = await asyncio.to_thread(store.cursors, session_id)
+    cursors = await _answer(process, store.cursors, session_id)
     naming = asyncio.ensure_future(_save_session(process, store))
     written = left_out = 0
     await process.say("READY")
     try:
         while True:
             entries = await process.bus.read(cursors, block_ms=BLOCK_MS, count=BATCH, keep_bad=True)
-            bad = await _write(store, session_id, cursors, entries)
+            bad = await _answer(process, _write, store, session_id, cursors, entries)
             written += len(entries) - len(bad)
             if bad and not left_out:
                 await process.alert(Level.WARNING, "UNREADABLE", f"the record leaves out what can't be kept: {bad[0]}")
@@ -47,17 +57,45 @@ async def record(process: Process) -> None:
             await asyncio.sleep(GATHER_S)
     finally:
         naming.cancel()
-        while entries := await process.bus.read(cursors, count=BATCH, keep_bad=True):
-            await _write(store, session_id, cursors, entries)
+        try:
+            while entries := await process.bus.read(cursors, count=BATCH, keep_bad=True):
+                await asyncio.to_thread(_write, store, session_id, cursors, entries)
+        except AWAY as error:  # a stop doesn't wait for it
+            process.log.error("the record lacks what came last", error=_reason(error))
         store.close()
 
 
-async def _write(store: Record, session_id: str, cursors: dict[Stream, bytes], entries: list[Entry]) -> list[Exception]:
+async def _answer(process: Process, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a blocking call of the database gives, made again until it answers. People are told at the second refusal: the
+    first may be of a connection from before a restart.
+    """
+    refusals = 0
+    while True:
+        try:
+            found = await asyncio.to_thread(call, *args, **kwargs)
+        except AWAY as error:
+            refusals += 1
+            if refusals == 2:
+                text = f"the record's database doesn't answer, {_reason(error)}: nothing is recorded until it does"
+                await process.alert(Level.WARNING, "DATABASE", text)
+            await asyncio.sleep(RETRY_S)
+        else:
+            if refusals >= 2:
+                await process.alert(Level.WARNING, "DATABASE", "the record's database answers again", resolved=True)
+            return found
+
+
+def _reason(error: Exception) -> str:
+    """The database's own words, in a line."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())
+
+
+def _write(store: Record, session_id: str, cursors: dict[Stream, bytes], entries: list[Entry]) -> list[Exception]:
     """Keep entries and take the cursors behind them. Returns why some couldn't be kept."""
     good = [e for e in entries if not isinstance(e.message, BadFrame)]
     bad: list[Exception] = [e.message for e in entries if isinstance(e.message, BadFrame)]
     if good:
-        bad += await asyncio.to_thread(_save, store, session_id, good)
+        bad += _save(store, session_id, good)
     cursors.update({e.stream: e.id for e in entries})
     return bad
 
@@ -76,4 +114,4 @@ def _save(store: Record, session_id: str, entries: list[Entry]) -> list[Exceptio
 
 async def _save_session(process: Process, store: Record) -> None:
     book = await process.instruments()
-    await asyncio.to_thread(store.save_session, process.manifest, list(book))
+    await _answer(process, store.save_session, process.manifest, list(book))
