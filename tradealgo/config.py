@@ -11,6 +11,7 @@ import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -109,6 +110,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         url = self.bus_url or os.environ.get("REDIS_URL", "")
         if not url:
             raise BadConfig("the session's bus is at REDIS_URL, which is not set here: export it and try again")
+        if not _is_bus_url(url):  # redis-py's own error repeats a part of the password
+            raise BadConfig(
+                "REDIS_URL can't be read: expected redis://USER:PASSWORD@HOST:PORT/0 (rediss:// by TLS, unix:// for a socket), in a "
+                "password %2F for /, %23 for #, %3F for ?"
+            )
         return url
 
     @property
@@ -196,10 +202,17 @@ class SessionDir:
         return self.sockets_path / "supervisor.sock"
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Write once. Raises FileExistsError if there is one."""
+        """Write once, all of it or nothing, on the disk before this returns. Raises FileExistsError if there is one."""
+        text = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         self.logs.mkdir(parents=True, exist_ok=True)
-        with open(self.manifest, "xb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        if self.manifest.exists():
+            raise FileExistsError(f"{self.manifest} is there already")
+        temporary = self.manifest.with_suffix(".new")
+        with open(temporary, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.manifest)
 
     def read_manifest(self) -> Manifest:
         """Raises SessionNotFound or BadConfig."""
@@ -209,6 +222,14 @@ class SessionDir:
             raise SessionNotFound(f"no session in {self.path}: expected a manifest.json, written by launch()") from None
         except ValueError as error:
             raise BadConfig(f"{self.manifest} is not a manifest of this version: {error}") from error
+
+
+def _is_bus_url(url: str) -> bool:
+    try:
+        found = urlsplit(url)
+        return found.scheme in ("redis", "rediss", "unix") and (found.port or 0) >= 0
+    except ValueError:
+        return False
 
 
 def _is_own_folder(path: Path) -> bool:

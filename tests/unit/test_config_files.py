@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tradealgo.config import BrokerSession, SessionDir, home, lease_file, token_file
+from tradealgo.config import BrokerSession, Manifest, Mode, SessionDir, home, lease_file, token_file
 from tradealgo.domain.errors import BadConfig, SessionNotFound
+from tradealgo.domain.sizing import Sizing
 from tradealgo.gatekeeper.lease import holder
 
 DAMAGED = [b"", b"{", b"[]", b'{"account": "\xff"}']
@@ -72,3 +73,41 @@ def test_somebody_elses_sockets_are_none(tmp_path: Path, monkeypatch: pytest.Mon
     folder = SessionDir(tmp_path / "session")
     os.chown(folder.sockets, 65534, 65534)
     assert not folder.has_sockets
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://me:hunter2/x@h:6379", "redis://me:hun#ter2@h:6379", "h:6379", "http://h:6379"]
+)
+def test_a_bus_url_that_cannot_be_read_is_one_sentence(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No part of a password in a log or a cell; one that is written as URLs have it is taken."""
+    manifest = Manifest(
+        session_id="s", mode=Mode.PAPER, account="A", strategy="m:C", parameters={}, instruments=(), capital=1.0,
+        sizing=Sizing(units=1),
+    )  # fmt: skip
+    monkeypatch.setenv("REDIS_URL", url)
+    with pytest.raises(BadConfig, match="REDIS_URL can't be read: expected") as error:
+        manifest.resolved_bus_url()
+    assert "hun" not in str(error.value)
+    monkeypatch.setenv("REDIS_URL", "rediss://me:hunter%2F@h:6379/0")
+    assert manifest.resolved_bus_url() == "rediss://me:hunter%2F@h:6379/0"
+
+
+def test_a_manifest_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash in between leaves none, so that the folder is no session; a second one is refused."""
+    folder = SessionDir(tmp_path / "s")
+    manifest = Manifest(
+        session_id="s", mode=Mode.PAPER, account="A", strategy="m:C", parameters={}, instruments=("NSE:INFY",),
+        capital=1.0, sizing=Sizing(lots=1),
+    )  # fmt: skip
+
+    def crash(_: int) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
+        patch.setattr(os, "fsync", crash)
+        folder.write_manifest(manifest)
+    assert not folder.manifest.exists()
+    folder.write_manifest(manifest)
+    assert folder.read_manifest() == manifest
+    with pytest.raises(FileExistsError):
+        folder.write_manifest(manifest)

@@ -40,6 +40,17 @@ DEFAULT_SPEED = 60.0
 PORTS = range(20_000, 32_000)
 PORT_TRIES = 50
 
+#: What Kite takes at most (2026).
+BROKER_TAKES = {
+    "orders_per_second": 10,
+    "orders_per_minute": 400,
+    "orders_per_day": 5_000,
+    "modifications_per_order": 25,
+}
+
+#: Times the capital: an index future's margin is about a tenth of its value, a share's within the day a fifth.
+MOST_LEVERAGE = 10.0
+
 #: What may differ between two launches of one and the same session: where it runs, when, and by which build.
 INCIDENTAL = frozenset(
     {"session_id", "rest_url", "ws_url", "bus_url", "created", "git_sha", "lock_hash", "python", "api_key", "identity"}
@@ -131,6 +142,38 @@ def check_sizing(strategy: Strategy, sizing: Sizing | None) -> None:
         raise InvalidInput(
             f"{type(strategy).__name__} is a basket, whose targets say how much: leave sizing out, and set its parameters"
         )
+    if sizing is not None and (sizing.fraction or 0.0) > MOST_LEVERAGE:
+        raise InvalidInput(
+            f"sizing: fraction is {sizing.fraction:g} times the capital: expected a part of it, as 0.2 for 20 %, or up to "
+            f"{MOST_LEVERAGE:g} with what the broker lends"
+        )
+
+
+def checked_limits(limits: Limits | None, mode: Mode) -> Limits:
+    """The Gatekeeper's limits, each of its own unit: 2 in the place of 0.02 would be a kill switch that never trips. Raises InvalidInput."""
+    if not isinstance(limits := limits or Limits(), Limits):
+        raise InvalidInput(f"limits is {limits!r}: expected Limits, as in limits=Limits(max_loss_fraction=0.02)")
+    for name, usual in msgspec.structs.asdict(Limits()).items():
+        value = getattr(limits, name)
+        if expected := _expected(name, value, usual, mode):
+            raise InvalidInput(f"limits: {name} is {value!r}: expected {expected}")
+    return limits
+
+
+def _expected(name: str, value: Any, usual: bool | int | float, mode: Mode) -> str:
+    """What a limit that makes no sense should be; empty for one that does."""
+    if isinstance(usual, bool):
+        return "" if isinstance(value, bool) else "True or False"
+    number, kind = (int, "a plain whole number") if isinstance(usual, int) else ((int, float), "a plain number")
+    if isinstance(value, bool) or not isinstance(value, number) or not 0 <= value < math.inf:
+        return f"{kind}, 0 or more"
+    if name == "max_loss_fraction" and not 0 < value <= 1:
+        return "a part of the capital, as 0.02 for 2 %"
+    is_loose = mode is Mode.PAPER and "fat_finger" in name  # a day at hundreds of times its speed
+    if name.endswith("_fraction") and value > 1 and not is_loose:
+        return f"a part of 1, as {usual or 0.03} for {usual or 0.03:.1%}"
+    most = BROKER_TAKES.get(name, math.inf)
+    return f"at most {most}, which is all that the broker takes" if value > most else ""
 
 
 def checked_capital(capital: float) -> float:
@@ -251,11 +294,12 @@ def build(
     manifest = Manifest(
         session_id=session_id, mode=mode, account=account, strategy=path, parameters=strategy.parameters,
         instruments=tuple(i.key for i in instruments), capital=capital, sizing=sizing or default_sizing(instruments),
-        limits=limits or Limits(), interval=interval, market=market, warm_up=warm_up,
+        limits=checked_limits(limits, mode), interval=interval, market=market, warm_up=warm_up,
         day=market.day if market else session_day(now).isoformat(), warm_up_days=warm_up_days, api_key=api_key,
         identity=identity(path, source, strategy.parameters, interval), created=now,
         git_sha=git_sha(Path.cwd()), lock_hash=lock_hash(Path.cwd()), python=platform.python_version(), **where,
     )  # fmt: skip
+    manifest.resolved_bus_url()  # a REDIS_URL that can't be read is refused here
     return manifest, source
 
 
