@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 import tradealgo
@@ -18,6 +19,7 @@ from tradealgo.domain.hours import at
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.domain.sizing import Sizing
 from tradealgo.research.backtest import backtest
+from tradealgo.research.figures import label_times
 from tradealgo.research.parity import parity
 from tradealgo.research.report import write_report
 from tradealgo.strategies import EMA, FLAT, EmaCross, Strategy
@@ -215,6 +217,16 @@ def test_times_are_round(count, times):
     assert list(axis.ticktext) == times
     starts = pd.DatetimeIndex(day()["start"], tz="UTC").tz_convert("Asia/Kolkata")
     assert [f"{starts[i]:%H:%M}" for i in axis.tickvals] == times
+
+
+def test_a_label_has_room_beside_the_next_days_first():
+    """15:00 and the next morning's 09:15 are half an hour of candles apart: one would lie over the other."""
+    days = [pd.date_range(f"2026-11-{d} 09:15", periods=375, freq="min") for d in (18, 19, 20)]
+    figure = go.Figure()
+    label_times(figure, days[0].append(days[1:]))
+    spots = figure.layout.xaxis.tickvals
+    assert min(np.diff(spots)) > 75
+    assert [text[-5:] for text in figure.layout.xaxis.ticktext] == ["09:15", "12:00"] * 3 + ["15:00"]
 
 
 class Typo(Strategy):

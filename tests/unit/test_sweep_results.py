@@ -5,14 +5,17 @@ import math
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tradealgo.domain.candles import CANDLE, MINUTE_NS
 from tradealgo.domain.errors import BadConfig, StrategyError
 from tradealgo.domain.hours import at
 from tradealgo.research.backtest import backtest
+from tradealgo.research.figures import DOWN
 from tradealgo.research.grid import points_of
 from tradealgo.research.sweep import sweep
+from tradealgo.research.sweep_figures import heatmap
 from tradealgo.strategies import FLAT, LONG, EmaCross, Strategy
 
 pytestmark = pytest.mark.timeout(600)
@@ -198,3 +201,12 @@ def test_figures_cover_the_grid():
     assert np.shape(found.heatmap(by="net profit").data[0].z) == (3, 6)
     dimensions = found.parallel(by="return").data[0].dimensions
     assert [d.label for d in dimensions] == ["fast", "slow", "return"]
+
+
+@pytest.mark.parametrize(("lowest", "middle"), [(-1.0, 0.0), (2.0, None)])
+def test_no_gain_is_coloured_like_a_loss(lowest, middle):
+    """Of gains alone the scale has one direction; with losses among them zero is in its middle."""
+    table = pd.DataFrame({"fast": [1, 2], "slow": [3, 3], "Sharpe": [lowest, 4.0]})
+    cells = heatmap(table, "fast", "slow", "Sharpe").data[0]
+    assert cells.zmid == middle
+    assert (cells.colorscale[0][1] == DOWN) == (middle == 0.0)

@@ -43,7 +43,7 @@ def basket_figure(test: BasketBacktest) -> Any:
     for trip in test.trips:
         at = int(place.index.searchsorted(times([trip.ts_tripped])[0]))
         figure.add_vline(x=at, line={"color": LOSS}, row="all", col=1)
-    figure.update_yaxes(title_text=run.instrument.tradingsymbol, row=1, col=1)
+    figure.update_yaxes(title_text=run.instrument.tradingsymbol, tickformat=",", row=1, col=1)
     figure.update_yaxes(title_text="equity, Rs", tickformat=",.0f", row=2, col=1)
     label_times(figure, equity.index)
     return figure.update_layout(

@@ -18,7 +18,8 @@ _POINTS_OF_EACH = 1_000  # of several instruments
 _TRACES = 3  # of an instrument: its price, and what was bought and sold
 _MOST_TICKS = 10
 _LONGEST = 150  # characters of a sentence in a title
-PRICE, UP, DOWN, EQUITY, LOSS = "#7a8799", "#1a9c6b", "#d1495b", "#2f6fde", "#d1495b"
+#: Up and down as on the desk: blue and vermilion, which the colour-blind can tell apart.
+PRICE, UP, DOWN, EQUITY, LOSS = "#7a8799", "#0b6fae", "#c44e00", "#2f6fde", "#d1495b"
 
 
 def thinned(series: pd.Series, most: int = MOST_POINTS) -> pd.Series:
@@ -50,7 +51,7 @@ def backtest_figure(test: Backtest, instrument: str | None = None) -> Any:
     for row, series, color, name in ((2, equity, EQUITY, "equity"), (3, drawdown, LOSS, "drawdown")):
         add_line(figure, row, series, place, color, name)
     whose = "" if len(test.runs) == 1 else " of all"
-    figure.update_yaxes(title_text=runs[0].instrument.tradingsymbol, row=1, col=1)
+    figure.update_yaxes(title_text=runs[0].instrument.tradingsymbol, tickformat=",", row=1, col=1)
     figure.update_yaxes(title_text=f"equity{whose}, Rs", tickformat=",.0f", row=2, col=1)
     figure.update_yaxes(title_text="drawdown", ticksuffix=" %", row=3, col=1)
     label_times(figure, equity.index)
@@ -145,6 +146,8 @@ def label_times(figure: Any, index: pd.DatetimeIndex) -> None:
     found = [_first_of_each(index, step) for step in steps]
     spots = next((f for f in found if len(f) <= _MOST_TICKS), found[-1])
     spots = spots[:: -(-len(spots) // _MOST_TICKS)]
+    room = len(index) / _MOST_TICKS / 1.5  # of a label: 15:00 is too near to the next day's 09:15
+    spots = np.array([s for s, after in zip(spots, [*spots[1:], np.inf], strict=True) if after - s >= room])
     figure.update_xaxes(tickmode="array", tickvals=spots, ticktext=[index[i].strftime(style) for i in spots])
 
 

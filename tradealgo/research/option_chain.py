@@ -83,6 +83,7 @@ def chain_figure(table: pd.DataFrame) -> Any:
     figure.add_vline(x=facts["spot"], line={"color": SPOT_COLOR, "width": 1}, row="all", col=1)
     figure.update_yaxes(title_text="premium, Rs", row=1, col=1)
     figure.update_yaxes(title_text="open interest, units", row=2, col=1)
+    figure.update_xaxes(tickformat=",")
     figure.update_xaxes(title_text="strike", row=2, col=1)
     title = f"{facts['name']} at {facts['spot']:,.0f}, options of {facts['expiry']:%d %b}, {facts['time']}"
     return _laid_out(figure, title, 520)
@@ -127,8 +128,8 @@ def payoff_figure(named: Mapping[str, Mapping[Instrument, tuple[int, float]]], s
         annotation_position="bottom left",
     )  # fmt: skip
     figure.add_vline(x=spot, line={"color": SPOT_COLOR, "width": 1})
-    figure.update_xaxes(title_text="index at expiry")
-    figure.update_yaxes(title_text="profit, Rs")
+    figure.update_xaxes(title_text="index at expiry", tickformat=",")
+    figure.update_yaxes(title_text="profit, Rs", tickformat=",")
     return _laid_out(figure, "What the positions pay at expiry", 420)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from tradealgo.research.figures import DOWN, UP
 
 
 def heatmap(table: pd.DataFrame, x: str, y: str, by: str) -> Any:
@@ -12,10 +15,11 @@ def heatmap(table: pd.DataFrame, x: str, y: str, by: str) -> Any:
     import plotly.graph_objects as go
 
     wide = table.pivot_table(index=y, columns=x, values=by, aggfunc="median")
+    scale, middle = _scale(wide.to_numpy())
     figure = go.Figure(
         go.Heatmap(
-            z=wide.to_numpy(), x=wide.columns.astype(str), y=wide.index.astype(str), colorscale="RdYlGn",
-            zmid=0.0 if (wide.min().min() < 0.0 < wide.max().max()) else None, colorbar={"title": by},
+            z=wide.to_numpy(), x=wide.columns.astype(str), y=wide.index.astype(str), colorscale=scale,
+            zmid=middle, colorbar={"title": by},
             hovertemplate=f"{x} %{{x}}, {y} %{{y}}: {by} %{{z:.4g}}<extra></extra>",
         )
     )  # fmt: skip
@@ -32,12 +36,20 @@ def parallel(table: pd.DataFrame, names: list[str], by: str) -> Any:
 
     shown = table.dropna(subset=[by])
     axes = [_axis(shown[n], n) for n in [*names, by]]
-    line = {"color": shown[by], "colorscale": "RdYlGn", "showscale": True, "colorbar": {"title": by}}
+    scale, middle = _scale(shown[by].to_numpy())
+    line = {"color": shown[by], "colorscale": scale, "cmid": middle, "showscale": True, "colorbar": {"title": by}}
     figure = go.Figure(go.Parcoords(line=line, dimensions=axes))
     figure.update_layout(
         title=f"Points by {by}: drag along an axis to choose a part", template="plotly_white", height=480
     )
     return figure
+
+
+def _scale(values: np.ndarray) -> tuple[Any, float | None]:
+    """Colours, and what is in their middle: of gains and losses zero, else none, and no gain looks like a loss."""
+    if np.nanmin(values, initial=0.0) < 0.0 < np.nanmax(values, initial=0.0):
+        return [[0.0, DOWN], [0.5, "#e4e7eb"], [1.0, UP]], 0.0
+    return "Cividis", None
 
 
 def _axis(values: pd.Series, name: str) -> dict[str, Any]:
