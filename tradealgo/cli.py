@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from tradealgo import __version__
 if TYPE_CHECKING:
     import threading
 
+    from tradealgo.config import SessionDir
     from tradealgo.live.session import LiveSession
 
 #: Exit codes: 1 what was asked for didn't happen, 2 the input is wrong (click's own code for it).
@@ -72,6 +73,20 @@ def _find(session: str | None) -> LiveSession:
     from tradealgo.live.session import attach
 
     return attach(session)
+
+
+def _readable(folders: Iterable[SessionDir]) -> list[LiveSession]:
+    """Sessions whose manifest can be read; of the others stderr has a line: one mustn't hide all."""
+    from tradealgo.domain.errors import BadConfig
+    from tradealgo.live.session import LiveSession
+
+    found = []
+    for folder in folders:
+        try:
+            found.append(LiveSession(folder))
+        except BadConfig as error:
+            click.secho(f"tradealgo: {error}", fg="red", err=True)
+    return found
 
 
 def _show(session: LiveSession) -> None:
@@ -216,11 +231,10 @@ def status(session: str | None, past: bool, as_json: bool) -> None:
         click.echo(json.dumps(found.snapshot(), default=str)) if as_json else _show(found)
         return
     from tradealgo.config import session_dirs
-    from tradealgo.live.session import LiveSession
     from tradealgo.live.supervisor import running_sessions
 
     folders = session_dirs()
-    rows = [session_row(LiveSession(f)) for f in (folders if past else running_sessions(folders))]
+    rows = [session_row(s) for s in _readable(folders if past else running_sessions(folders))]
     if as_json:
         click.echo(json.dumps(rows, default=str))
     elif rows:
@@ -322,10 +336,9 @@ def _rearm(found: LiveSession, reason: str, force: bool) -> None:
 def stop(session: str | None, every: bool) -> None:
     """End a session. Positions stay as they are: kill it first to be flat."""
     from tradealgo.config import session_dirs
-    from tradealgo.live.session import LiveSession
     from tradealgo.live.supervisor import running_sessions
 
-    found = [LiveSession(f) for f in running_sessions(session_dirs())] if every else [_find(session)]
+    found = _readable(running_sessions(session_dirs())) if every else [_find(session)]
     for each in found:
         _stop(each)
     if not found:

@@ -103,9 +103,10 @@ def test_a_manifest_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: 
     def crash(_: int) -> None:
         raise OSError("no space left")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
-        patch.setattr(os, "fsync", crash)
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(OSError, match="no space left"):
         folder.write_manifest(manifest)
+    monkeypatch.undo()
     assert not folder.manifest.exists()
     folder.write_manifest(manifest)
     assert folder.read_manifest() == manifest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import socket
 import subprocess
 import sys
@@ -365,6 +366,17 @@ def test_the_command_line_advises_commands(home: Path) -> None:
     session(home)
     assert tradealgo("attach").stderr == "tradealgo: no session is running: past sessions are old\n"
     assert tradealgo("attach", "new").stderr == "tradealgo: there is no session 'new': there are old\n"
+
+
+def test_a_manifest_that_cannot_be_read_hides_no_session(home: Path) -> None:
+    """One of another version, or cut short: a line for it, and the others as ever."""
+    session(home, mode=Mode.PAPER)
+    other = SessionDir(home / "sessions" / "broken")
+    other.path.mkdir()
+    other.manifest.write_bytes(b"")
+    done = tradealgo("status", "--all", "--json")
+    assert (done.exit_code, [row["session_id"] for row in json.loads(done.stdout)]) == (0, ["old"])
+    assert f"{other.manifest} is not a manifest of this version" in done.stderr
 
 
 def test_a_journal_that_cannot_be_read_keeps_no_kill_back(home: Path, started: list[str]) -> None:

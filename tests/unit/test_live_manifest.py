@@ -6,12 +6,15 @@ import datetime as dt
 import math
 import socket
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tradealgo.config import Market, Mode
 from tradealgo.domain.errors import BadConfig, InvalidInput, UnknownInstrument
 from tradealgo.domain.hours import IST, is_trading_day, last_trading_day, session_day
+from tradealgo.domain.limits import Limits
 from tradealgo.domain.sizing import Sizing
 from tradealgo.live import manifest as checks
 from tradealgo.live.arguments import market_of, sizing_of, strategy_of
@@ -61,6 +64,51 @@ def test_capital_must_be_a_sum(capital: object) -> None:
     """Not zero, negative, nan, infinite or a text."""
     with pytest.raises(InvalidInput, match="expected rupees"):
         checks.checked_capital(capital)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"max_loss_fraction": 2.0}, "max_loss_fraction is 2.0: expected a part of the capital, as 0.02 for 2 %"),
+        ({"max_loss_fraction": 0.0}, "expected a part of the capital"),
+        ({"max_loss_fraction": -0.02}, "a plain number, 0 or more"),
+        ({"max_loss_fraction": math.nan}, "a plain number, 0 or more"),
+        ({"max_loss_fraction": "0.02"}, "a plain number, 0 or more"),
+        ({"slippage_fraction": 5}, r"slippage_fraction is 5: expected a part of 1, as 0.005 for 0.5%"),
+        ({"protect_fraction": 3.0}, "expected a part of 1, as 0.03 for 3.0%"),
+        ({"max_open_orders": 5.5}, "a plain whole number"),
+        ({"brackets": 1}, "True or False"),
+        ({"orders_per_second": 11}, "at most 10, which is all that the broker takes"),
+    ],
+)
+def test_limits_of_the_wrong_unit_are_refused(given: dict[str, Any], words: str) -> None:
+    """A kill switch at 200 % of the capital never trips."""
+    with pytest.raises(InvalidInput, match=words):
+        built(limits=Limits(**given))
+
+
+def test_limits_that_make_sense_are_taken() -> None:
+    """Guards may be wide on paper, where a day goes by at hundreds of times its speed; live they may not."""
+    loose = Limits(fat_finger_fraction=10.0)
+    assert built(limits=loose).limits == loose  # type: ignore[attr-defined]
+    with pytest.raises(InvalidInput, match=r"fat_finger_fraction is 10.0: expected a part of 1, as 0.03 for 3.0%"):
+        checks.checked_limits(loose, Mode.LIVE)
+    assert checks.checked_limits(None, Mode.LIVE) == Limits()
+    with pytest.raises(InvalidInput, match=r"expected Limits, as in limits=Limits\(max_loss_fraction=0.02\)"):
+        built(limits={"max_loss_fraction": 0.01})
+
+
+def test_a_size_of_many_times_the_capital_is_refused() -> None:
+    """20 for 20 %."""
+    with pytest.raises(InvalidInput, match=r"fraction is 20 times the capital: expected a part of it, as 0.2 for 20 %"):
+        checks.check_sizing(EmaCross(), Sizing(fraction=20))
+    checks.check_sizing(EmaCross(), Sizing(fraction=5))
+
+
+def test_what_no_process_could_read_is_refused() -> None:
+    """numpy's numbers can't be written down: nothing is made, nothing starts."""
+    with pytest.raises(InvalidInput, match=r"can't be written down \(.*numpy.int64.*\): give plain numbers"):
+        built(sizing=Sizing(units=np.int64(10)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("interval", [0, 30, 61, 7200, 60.0])

@@ -300,7 +300,18 @@ def build(
         git_sha=git_sha(Path.cwd()), lock_hash=lock_hash(Path.cwd()), python=platform.python_version(), **where,
     )  # fmt: skip
     manifest.resolved_bus_url()  # a REDIS_URL that can't be read is refused here
+    _check_written(manifest)
     return manifest, source
+
+
+def _check_written(manifest: Manifest) -> None:
+    """Every process of the session reads it: what can't be written and read must be refused before one starts. Raises InvalidInput."""
+    try:
+        msgspec.json.decode(msgspec.json.encode(manifest), type=Manifest)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"the session can't be written down ({error}): give plain numbers and texts, as float(x) of one of numpy's"
+        ) from None
 
 
 def session_dir(session_id: str) -> SessionDir:
