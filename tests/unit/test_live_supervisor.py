@@ -9,9 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
+import requests
 
 from tradealgo import running
 from tradealgo.config import Manifest, Market, Mode, SessionDir
@@ -95,8 +97,24 @@ def test_a_paper_sessions_environment_has_no_broker_variable_at_all() -> None:
     source = {"PATH": "/bin", "KITE_API_SECRET": "x", "KITE_ANYTHING": "x", "JPY_API_TOKEN": "x", "JUPYTER_TOKEN": "x",
               "REDIS_URL": "redis://r", "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
     paper = supervisor.environment(Mode.PAPER, source)
-    assert set(paper) == {"PATH", "REDIS_URL", "PYTHONUNBUFFERED"}
+    assert set(paper) == {"PATH", "REDIS_URL", "PYTHONUNBUFFERED", "no_proxy", "NO_PROXY"}
     assert set(supervisor.environment(Mode.LIVE, source)) == set(paper) | {"KITE_API_SECRET", "KITE_ANYTHING"}
+
+
+@pytest.mark.parametrize("given", [{}, {"NO_PROXY": ".example"}, {"no_proxy": ".example", "NO_PROXY": "other"}])
+def test_the_paper_exchange_is_asked_past_a_proxy(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a company's network, say, which would look for 127.0.0.1 on its own machine; the person's own exceptions stay."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in supervisor.environment(Mode.PAPER, {"http_proxy": "http://proxy:3128"} | given).items():
+        monkeypatch.setenv(name, value)
+    assert requests.utils.get_environ_proxies("http://127.0.0.1:20000/api/login") == {}
+    assert urllib.request.proxy_bypass("127.0.0.1:20000")
+    assert requests.utils.get_environ_proxies("http://elsewhere.net/") == {
+        "http": "http://proxy:3128",
+        "no": os.environ["no_proxy"],
+    }
+    assert not given or requests.utils.get_environ_proxies("http://a.example/") == {}
 
 
 def test_odd_folder_names_survive_and_impossible_ones_are_refused(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ STRIPPED_PREFIXES = ("JPY_", "JUPYTER_", "COLAB_", "VSCODE_", "PYTHONDONTWRITEBY
 #: supervisord as it is told to run; its own name follows as an argument, by which it is found.
 DAEMON = "from tradealgo.live.daemon import main; main()"
 
+#: The paper exchange is never asked through a proxy of the environment's, whose loopback is another machine's.
+LOOPBACK = "127.0.0.1,localhost"
+
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 45.0
 
@@ -151,7 +154,9 @@ def environment(mode: Mode, source: Mapping[str, str] | None = None) -> dict[str
     """
     source = os.environ if source is None else source
     stripped = (*STRIPPED_PREFIXES, "KITE_") if mode is Mode.PAPER else STRIPPED_PREFIXES
-    return {k: v for k, v in source.items() if not k.startswith(stripped)} | {"PYTHONUNBUFFERED": "1"}
+    kept = {k: v for k, v in source.items() if not k.startswith(stripped)}
+    direct = ",".join(filter(None, (source.get("no_proxy") or source.get("NO_PROXY"), LOOPBACK)))
+    return kept | {"PYTHONUNBUFFERED": "1", "no_proxy": direct, "NO_PROXY": direct}
 
 
 def start(folder: SessionDir, manifest: Manifest) -> int:
