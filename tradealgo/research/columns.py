@@ -103,10 +103,10 @@ def _of_frame(frame: Any, name: str) -> tuple[np.ndarray, ...]:
     return (_starts(frame.index, name), *found)
 
 
-@lru_cache(maxsize=2)
-def zeros(count: int) -> np.ndarray:
+@lru_cache(maxsize=4)
+def zeros(count: int, kind: type = np.float64) -> np.ndarray:
     """For a column that isn't there: one for all, so nobody may write to it."""
-    made = np.zeros(count)
+    made = np.zeros(count, kind)
     made.flags.writeable = False
     return made
 
@@ -193,11 +193,11 @@ def _what_is_wrong(raw: tuple[np.ndarray, ...], i: int, name: str) -> str:
 
 def late_mask(data: Columns, instrument: Instrument, intraday: bool) -> np.ndarray:
     """For each candle, whether it ends at or after the time from which its day is flat (`MarketHours.flat_from`)."""
-    late = np.zeros(data.size, np.bool_)
-    if intraday:
-        width = data.interval * SECOND_NS
-        ends = np.array([_flat_from(instrument, ist_day(s), width) for s in data.start[data.days].tolist()], np.int64)
-        _fill_late(data.start, width, data.days, ends, late)
+    if not intraday:
+        return zeros(data.size, np.bool_)
+    late, width = np.empty(data.size, np.bool_), data.interval * SECOND_NS
+    ends = np.array([_flat_from(instrument, ist_day(s), width) for s in data.start[data.days].tolist()], np.int64)
+    _fill_late(data.start, width, data.days, ends, late)
     return late
 
 

@@ -119,7 +119,9 @@ def _compiled(
     # Pages of these that no span reaches are never touched, which is most of them
     spans = np.empty(n, np.int64), np.empty(n, np.int8), np.empty(n), np.empty(n, np.int64)
     late = late_mask(data, instrument, intraday)
-    late[max(warm - 1, 0) : warm] = True
+    if warm:
+        late = late.copy()
+        late[warm - 1] = True
     loop = code.signals
     try:
         count = loop(*data.arrays, late, *code.values(strategy), *spans)
