@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from tradealgo.cli import main
 from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.domain.sizing import Sizing
-from tradealgo.live.terminal import sessions_text
+from tradealgo.live.terminal import _table, sessions_text
 
 NAME = "20261123-032810-momentumscanner-e355"
 ROW: dict[str, Any] = {
@@ -31,6 +33,14 @@ def test_a_list_of_sessions_fits_and_is_never_cut(width: int | None) -> None:
     assert heading.index("MTM") + 3 == first.index("-1,123,456.70") + 13
     if width is None or width > 110:
         assert heading.split() == ["session", "status", "mode", "account", "state", "MTM", "orders", "alerts"]
+
+
+def test_the_brokers_brackets_are_no_markup() -> None:
+    """A rejection's text is shown whole: rich would leave `[price 100]` out, and raise at `[/b]`."""
+    row = {"instrument": "NSE:INFY", "text": "RMS: beyond [price 100] [/b]"}
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(_table("last orders", [row], ("instrument", "text")))
+    assert row["text"] in console.export_text()
 
 
 def test_too_narrow_a_terminal_wraps_by_itself() -> None:

@@ -114,7 +114,8 @@ def _table(title: str, rows: list[dict[str, Any]], names: tuple[str, ...]) -> Ta
         justify: Any = "right" if isinstance(rows[0][name], (int, float)) else "left"
         table.add_column(name.replace("_", " "), justify=justify, overflow="fold")  # a figure is never cut
     for row in rows:
-        table.add_row(*(f"{row[n]:,.2f}" if isinstance(row[n], float) else str(row[n]) for n in names))
+        # The broker's words are no markup of rich's, whatever brackets are in them
+        table.add_row(*(f"{row[n]:,.2f}" if isinstance(row[n], float) else Text(str(row[n])) for n in names))
     return table
 
 
