@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tradealgo.domain.shown import many
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -13,6 +15,17 @@ T = TypeVar("T")
 
 #: Rows that a cell shows.
 SHOWN = 20
+#: Columns that a cell shows of messages that have more of them than a screen has room for, what matters most first.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "Order": ("instrument", "side", "quantity", "filled_quantity", "price", "average_price", "intent", "state", "text", "ts_event", "tag"),
+    "OrderRequest": ("instrument", "side", "quantity", "position_after", "reference_price", "intent", "reason", "start"),
+    "Verdict": ("instrument", "code", "text", "ts"),
+    "Fill": ("instrument", "side", "quantity", "price", "tag"),
+    "ClosedCandle": ("instrument", "open", "high", "low", "close", "volume", "oi"),
+    "SignalRecord": ("instrument", "target", "stop", "reason", "close"),
+    "MtmPoint": ("mtm", "realised", "unrealised", "charges", "drawdown", "limit"),
+    "Alert": ("ts", "level", "module", "text", "resolved"),
+}  # fmt: skip
 
 
 class Rows(list[T]):
@@ -31,10 +44,29 @@ class Rows(list[T]):
         return self._frame(self)
 
     def _repr_html_(self) -> str:
-        return self._count() + self._frame(self[-SHOWN:]).to_html(notebook=True)
+        import pandas as pd
+
+        shown, left_out = self._shown()
+        with pd.option_context("display.max_colwidth", None):  # what an alert says is its point
+            return self._count() + left_out + shown.to_html(notebook=True)
 
     def __repr__(self) -> str:
-        return f"{self._frame(self[-SHOWN:]).to_string()}\n{self._count()}" if self else "[]"
+        if not self:
+            return "[]"
+        shown, left_out = self._shown()
+        return f"{shown.to_string()}\n{self._count()}{left_out}"
+
+    def _shown(self) -> tuple[pd.DataFrame, str]:
+        """The last rows with the columns that people look for, times to the second; and a word on the rest."""
+        whole = self._frame(self[-SHOWN:])
+        names = COLUMNS.get(type(self[-1]).__name__, ()) if self else ()
+        table = whole[[n for n in names if n in whole]].copy() if names else whole.copy()
+        for name in table.select_dtypes("datetimetz"):
+            table[name] = table[name].dt.floor("s")
+        if whole.index.name is None:
+            table.index = range(len(self) - len(whole), len(self))  # by which the list has them
+        left_out = len(whole.columns) - len(table.columns)
+        return table, f"; {many(left_out, 'more column')} in .df()" if left_out else ""
 
     def _count(self) -> str:
         return f"{len(self)} rows" + (f", the last {SHOWN} shown" if len(self) > SHOWN else "")
