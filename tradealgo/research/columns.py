@@ -106,7 +106,7 @@ def _of_frame(frame: Any, name: str) -> tuple[np.ndarray, ...]:
 @lru_cache(maxsize=4)
 def zeros(count: int, kind: type = np.float64) -> np.ndarray:
     """For a column that isn't there: one for all, so nobody may write to it."""
-    made = np.zeros(count, kind)
+    made: np.ndarray = np.zeros(count, kind)
     made.flags.writeable = False
     return made
 
