@@ -7,8 +7,11 @@ import pytest
 from tradealgo.domain.errors import BadCandles
 from tradealgo.exchange.market import market_from_file
 from tradealgo.live.demo import check_data
-from tradealgo.live.review import choose_market, report_link, run_folder
+from tradealgo.live.review import _backtest_figures, choose_market, report_link, run_folder
+from tradealgo.research.backtest import backtest
+from tradealgo.research.basket import basket_candles
 from tradealgo.research.history import known, simulated
+from tradealgo.strategies import StraddleManager
 
 
 def candle_file(folder: Path, name: str, symbols: tuple[str, ...] = ()) -> str:
@@ -60,6 +63,16 @@ def test_a_file_that_does_not_say_what_it_is_of(tmp_path: Path) -> None:
 def test_what_a_files_name_means(name: str, symbol: str | None) -> None:
     """The whole name, or its first word."""
     assert known(name) == symbol
+
+
+def test_a_baskets_report_shows_what_it_traded() -> None:
+    """Not a figure of each option of the chain that it watched: the whole, and the legs."""
+    basket = StraddleManager(reach=12)
+    result = backtest(basket, basket_candles(basket, "2026-11-20", 1), engine="event")
+    first, *others = [heading for heading, _ in _backtest_figures(result)]
+    assert first == "Backtest"
+    assert sorted(others) == sorted({f"Backtest: {key}" for key in result.orders["instrument"]})
+    assert len(others) < len(result.instruments) / 2
 
 
 def test_the_reports_link_is_seen_from_the_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -236,6 +236,16 @@ def report_link(folder: Path) -> Link:
     return Link(os.path.relpath(folder / "report.html"))
 
 
+def _backtest_figures(result: Backtest) -> list[tuple[str, Any]]:
+    """One figure an instrument; of a basket, which watches hundreds, the whole and those that it traded."""
+    from tradealgo.strategies import BasketStrategy
+
+    if not isinstance(result.strategy, BasketStrategy):
+        return [(f"Backtest: {i.key}", result.plot(i.key)) for i in result.instruments]
+    traded = [r.instrument.key for r in result.runs if len(r.orders)]
+    return [("Backtest", result.plot()), *((f"Backtest: {key}", result.plot(key)) for key in traded)]
+
+
 def review(session: LiveSession, result: Backtest, folder: Path, *, title: str = "TradeAlgo session") -> Parity:
     """Write `summary.json`, `report.html` and copies of the journal and the record into `folder`; returns the parity."""
     from tradealgo.research import stats
@@ -250,7 +260,7 @@ def review(session: LiveSession, result: Backtest, folder: Path, *, title: str =
         ("Session: tick to order, milliseconds by hop", session.latency()),
         ("Session: orders", _orders_table(session)),
         ("Backtest: figures", stats.shown(result.stats())),
-        *((f"Backtest: {i.key}", result.plot(i.key)) for i in result.instruments),
+        *_backtest_figures(result),
     ]
     write_report(folder / "report.html", title, sections)
     for name, source in (("journal.db", session.folder.journal), ("record.db", session.folder.record)):
