@@ -54,6 +54,14 @@ def test_below_nothing_there_is_no_ratio():
     assert lost.stats()["max drawdown"] < -1.0
 
 
+def test_of_one_day_there_is_no_ratio():
+    """Its only return is its own deviation: a Sortino ratio of -15.87 whatever was lost."""
+    told = backtest(Stays(), falling()[:MINUTES], **MONEY).stats()
+    assert told["net profit"] < 0
+    assert np.isnan(told["Sharpe"])
+    assert np.isnan(told["Sortino"])
+
+
 def test_a_sweep_ranks_the_ruin_last_and_agrees_with_the_tables():
     """The point that leaves after a few candles is the best one, though it lost as well."""
     found = sweep(Stays, {"candles": [0, 5, 40]}, falling(), progress=False, **MONEY)

@@ -26,7 +26,7 @@ def charges_of(charges: Charges) -> pd.Series:
 def orders(test: EventBacktest) -> pd.DataFrame:
     """As a compiled backtest's, and the tag, intent and reason of each."""
     traded, frames, starts = test._traded, [], test._driver.timeline.starts
-    for run in test.runs:
+    for run in [r for r in test.runs if len(r.orders)] or test.runs[:1]:  # a basket trades few of what it watches
         o, mine = run.orders, traded.of(run)
         kinds, records = traded.charges[mine], [traded.orders[n] for n in mine.tolist()]
         # The minutes that it was asked for and filled in: a thin option may have no candle of them. A kill asks in none.

@@ -40,10 +40,10 @@ def sharpe(returns: pd.Series) -> float:
 
 
 def sortino(returns: pd.Series) -> float:
-    """As Sharpe, against the losing days' deviation alone."""
-    if is_ruin(returns):
+    """As Sharpe, against the losing days' deviation alone: of one day that would be the same number for any loss."""
+    if is_ruin(returns) or len(returns) < 2:
         return math.nan
-    down = float(np.sqrt((returns.clip(upper=0.0) ** 2).mean())) if len(returns) else 0.0
+    down = float(np.sqrt((returns.clip(upper=0.0) ** 2).mean()))
     return float(returns.mean()) / down * math.sqrt(DAYS_A_YEAR) if down > 0 else math.nan
 
 
