@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+import signal
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from apscheduler import events
+from apscheduler.executors import base as executors
+from apscheduler.schedulers import base as schedulers
 
+from tradealgo.domain.errors import LeaseHeld
 from tradealgo.domain.hours import IST
+from tradealgo.live import scheduler
 from tradealgo.live.schedule import Job, Schedule
-from tradealgo.live.scheduler import Runner, _tell_lost, job_rows, lost_runs, only_one, past_runs
+from tradealgo.live.scheduler import Runner, _only_scheduler, _tell_lost, job_rows, lost_runs, only_one, past_runs
 
 NOON = dt.datetime(2026, 11, 23, 12, 0, tzinfo=IST)
 
@@ -111,3 +118,54 @@ def test_a_run_whose_time_went_by_in_a_scheduler_is_not_told_by_the_next(tmp_pat
     _tell_lost(Runner(plan, said.append), event)
     assert "its time went by while this machine slept" in said[0]
     assert told(plan) == []
+
+
+@pytest.mark.timeout(180)
+def test_a_machine_that_slept_runs_what_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock goes on while it sleeps, the wait for the next run doesn't: what is due is run, within its grace."""
+    asleep = [dt.timedelta()]
+
+    class Clock(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]
+            return dt.datetime.now(tz) + asleep[0]
+
+    for module in (executors, schedulers):
+        monkeypatch.setattr(module, "datetime", Clock)
+    monkeypatch.setattr(scheduler, "_now", lambda: Clock.now(IST))
+    monkeypatch.setattr(scheduler, "LOOK_S", 0.05)
+    waits, ran = threading.Event(), threading.Event()
+    process_jobs = schedulers.BaseScheduler._process_jobs
+
+    def processed(self: schedulers.BaseScheduler) -> float:
+        wait_s = process_jobs(self)
+        waits.set()
+        return wait_s
+
+    monkeypatch.setattr(schedulers.BaseScheduler, "_process_jobs", processed)
+    monkeypatch.setattr(Runner, "_execute", lambda *_: (ran.set(), (0, ""))[1])
+    plan = schedule(tmp_path, f"{dt.datetime.now(IST) + dt.timedelta(hours=2):%H:%M}", grace_min=30)
+
+    def sleep_and_wake() -> None:
+        waits.wait(60)
+        asleep[0] = dt.timedelta(hours=2)
+        ran.wait(20)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    sleeper = threading.Thread(target=sleep_and_wake)
+    sleeper.start()
+    try:
+        scheduler.serve(plan, print)
+    finally:
+        sleeper.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert ran.is_set()
+
+
+def test_a_second_scheduler_of_a_file_is_refused(tmp_path: Path) -> None:
+    """It would alert at each run that the other had it."""
+    plan = schedule(tmp_path, "09:05")
+    with _only_scheduler(plan), pytest.raises(LeaseHeld, match=r"a scheduler runs .*schedule.toml already"):
+        scheduler.serve(plan, print)

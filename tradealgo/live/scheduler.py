@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import fcntl
+import hashlib
 import os
 import signal
 import subprocess
@@ -36,6 +37,8 @@ MISSED, CUT_OFF = 125, 137
 #: How long an interrupted papermill has to shut its kernel down.
 INTERRUPT_S = 10.0
 POLL_S = 0.1
+#: How often it looks at the clock: one wait until the next run would last as much longer as the machine sleeps meanwhile.
+LOOK_S = 10.0
 #: Notebooks that may run at the same time.
 WORKERS = 4
 
@@ -85,16 +88,27 @@ def past_runs(schedule: Schedule) -> list[Run]:
     return sorted(found, key=lambda run: run.started or run.due)
 
 
-@contextlib.contextmanager
-def only_one(job: Job) -> Iterator[None]:
+def only_one(job: Job) -> contextlib.AbstractContextManager[None]:
     """One run of a job at a time in this home, whoever starts it. Raises LeaseHeld."""
-    path = home() / "scheduler" / f"{job.name}.lock"
+    why = f"job {job.name} is running already: its next run waits until this one has ended"
+    return _locked(home() / "scheduler" / f"{job.name}.lock", why)
+
+
+def _only_scheduler(schedule: Schedule) -> contextlib.AbstractContextManager[None]:
+    """Two of one file would each alert that the other runs its jobs. Raises LeaseHeld."""
+    name = hashlib.blake2b(str(schedule.path).encode(), digest_size=6).hexdigest()
+    why = f"a scheduler runs {schedule.path} already: look with `tradealgo scheduler --list`, or end that one first"
+    return _locked(home() / "scheduler" / f"of-{name}.serving", why)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, why: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise LeaseHeld(f"job {job.name} is running already: its next run waits until this one has ended") from None
+            raise LeaseHeld(why) from None
         yield
 
 
@@ -239,7 +253,15 @@ def _text(when: dt.datetime) -> str:
 
 
 def serve(schedule: Schedule, say: Callable[[str], None]) -> None:
-    """Run jobs when they are due, until SIGTERM or SIGINT; then running notebooks are ended, sessions trade on."""
+    """Run jobs when they are due, until SIGTERM or SIGINT; then running notebooks are ended, sessions trade on.
+
+    Raises LeaseHeld where another scheduler runs the file.
+    """
+    with _only_scheduler(schedule):
+        _serve(schedule, say)
+
+
+def _serve(schedule: Schedule, say: Callable[[str], None]) -> None:
     runner, told = Runner(schedule, say), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
@@ -250,7 +272,8 @@ def serve(schedule: Schedule, say: Callable[[str], None]) -> None:
     scheduler.start()
     for status, run in lost:  # a messenger that hangs must hold up no run
         runner.tell_lost(status, run)
-    told.wait()
+    while not told.wait(LOOK_S):
+        scheduler.wakeup()
     say("told to stop")
     runner.stopping.set()
     scheduler.shutdown(wait=True)
