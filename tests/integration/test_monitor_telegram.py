@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +19,8 @@ from aiohttp import web
 from feed_session import eventually
 
 from tradealgo.bus.keys import Stream
-from tradealgo.bus.redis_bus import Bus
+from tradealgo.bus.redis_bus import Bus, connect
+from tradealgo.bus.server import EmbeddedServer
 from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.domain.errors import BadConfig
 from tradealgo.domain.sizing import Sizing
@@ -135,20 +138,59 @@ async def test_a_kill_by_chat_writes_flag_and_stream(server: BotServer, bus: Bus
     assert "very-secret" not in (folder.logs / "monitor.log").read_text()
 
 
-async def test_a_chat_that_cannot_be_heard_is_told(
-    server: BotServer, bus: Bus, bus_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two sessions with one bot, say: who counts on a kill from there hears why there is none, once, and when it is over."""
+@contextlib.asynccontextmanager
+async def hearing(
+    server: BotServer, bus: Bus, bus_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[None]:
+    """The chat heard in this process."""
     for name, value in {"TOKEN": TOKEN, "CHAT": str(CHAT), "URL": server.url}.items():
         monkeypatch.setenv(f"TRADEALGO_TELEGRAM_{name}", value)
-    monkeypatch.setattr(telegram, "TELL_AFTER_S", 0.2)
-    monkeypatch.setattr(telegram, "RETRY_S", 0.05)
     manifest = Manifest(
         session_id=bus.session_id, mode=Mode.PAPER, account="A1", strategy="x:Y", parameters={}, instruments=(),
         capital=1.0, sizing=Sizing(units=1), bus_url=bus_url,
     )  # fmt: skip
+    task = asyncio.ensure_future(telegram.take_orders(Process(Module.MONITOR, SessionDir(folder), manifest, bus)))
+    try:
+        yield
+        assert not task.done(), task.exception()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_a_bus_that_hangs_keeps_no_kill_waiting(
+    server: BotServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sees that something is wrong asks how things stand first, and then kills."""
+    monkeypatch.setattr(telegram, "PATIENCE_S", 0.5)
+    with EmbeddedServer() as hanging:
+        bus = Bus(connect(hanging.url), "s")
+        await bus.publish(Stream.STATE, SessionState(trading=TradingState.ACTIVE, kill=KillState.ARMED))
+        assert hanging._process is not None
+        hanging._process.send_signal(signal.SIGSTOP)
+        try:
+            async with hearing(server, bus, hanging.url, tmp_path, monkeypatch):
+                server.write("/status")
+                server.write("/kill now")
+
+                async def answered() -> bool:
+                    return len(server.said) >= 2
+
+                await eventually(answered)
+        finally:
+            hanging._process.send_signal(signal.SIGCONT)
+        await bus.close()
+    assert "the bus gives no answer" in server.said[0]["text"]
+    assert "KILL session s? Send /yes" in server.said[1]["text"]
+
+
+async def test_a_chat_that_cannot_be_heard_is_told(
+    server: BotServer, bus: Bus, bus_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sessions with one bot, say: who counts on a kill from there hears why there is none, once, and when it is over."""
+    monkeypatch.setattr(telegram, "TELL_AFTER_S", 0.2)
+    monkeypatch.setattr(telegram, "RETRY_S", 0.05)
     server.refuses = "Conflict: terminated by other getUpdates request"
-    hearing = asyncio.ensure_future(telegram.take_orders(Process(Module.MONITOR, SessionDir(tmp_path), manifest, bus)))
 
     async def told(number: int) -> list[Alert]:
         async def there() -> bool:
@@ -157,7 +199,7 @@ async def test_a_chat_that_cannot_be_heard_is_told(
         await eventually(there)
         return [e.message for e in await bus.range(Stream.ALERTS)]
 
-    try:
+    async with hearing(server, bus, bus_url, tmp_path, monkeypatch):
         (alert,) = await told(1)
         assert (alert.code, alert.resolved) == ("TELEGRAM", False)
         assert server.refuses in alert.text
@@ -171,9 +213,6 @@ async def test_a_chat_that_cannot_be_heard_is_told(
         assert len(await told(1)) == 1
         server.refuses = ""
         assert [a.resolved for a in await told(2)] == [False, True]
-    finally:
-        hearing.cancel()
-        await asyncio.wait([hearing])
 
 
 def test_a_code_holds_once_and_not_for_long() -> None:

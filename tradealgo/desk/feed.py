@@ -37,6 +37,8 @@ TICK_FRAMES = 20
 STARTING_NS = 10_000_000_000
 #: Sessions listed, besides those that run.
 LISTED = 20
+#: What a list says of a past session is in the last entry of each.
+BRIEF_STREAMS = (Stream.MTM, Stream.STATE)
 
 
 class Feed:
@@ -49,6 +51,8 @@ class Feed:
         self.connected = False
         self.past = False
         self.shot: dict[str, Any] = {}
+        self._opened = False
+        self._whole = False  # whether all of a past session's record has been read
         self._lost_at = time.monotonic()
         self._announce()
         self._task = asyncio.ensure_future(self._run())
@@ -57,7 +61,7 @@ class Feed:
     def status(self) -> str:
         """RUNNING, STARTING (no bus yet), LOST (the bus went away), ENDED (it went as it was told to), READING (its record) or PAST."""
         if self.past:
-            return "PAST"
+            return "READING" if self._opened and not self._whole else "PAST"
         if self.connected:
             return "RUNNING"
         if any(c.action is Action.STOP for c in self.view.controls):
@@ -65,6 +69,14 @@ class Feed:
         if self.view.beats:
             return "LOST"
         return "STARTING" if self._is_young() or self.folder.has_sockets else "READING"
+
+    def open(self) -> None:
+        """Somebody looks at it: of a past session all is read from now on. A day's record takes seconds, a list needs little of it."""
+        if not self._opened:
+            self._opened = True
+            if self.past:
+                self._announce()
+                self._task = asyncio.ensure_future(self._become_past())
 
     def close(self) -> None:
         self._task.cancel()
@@ -74,7 +86,7 @@ class Feed:
         names = ("session_id", "mode", "account", "strategy", "parameters", "trading", "kill", "mtm", "ts_event",
                  "market_open")  # fmt: skip
         return {n: self.shot[n] for n in names} | {
-            "status": self.status,
+            "status": "PAST" if self.past else self.status,
             "created": self.view.manifest.created,
             "max_loss": self.shot["limits"]["max_loss"],
         }
@@ -122,13 +134,16 @@ class Feed:
         return time.time_ns() - self.view.manifest.created < STARTING_NS
 
     async def _become_past(self) -> None:
-        view = SessionView(self.view.manifest)
-        with contextlib.suppress(Exception):  # a record that can't be read leaves what the bus told
-            book = await asyncio.get_running_loop().run_in_executor(None, read_record, self.folder, view)
-            if view.state is not None or self.view.state is None:
-                self.view, self.book = view, book or self.book
-        self.past = True
-        self._announce()
+        while True:
+            whole, view = self._opened, SessionView(self.view.manifest)
+            with contextlib.suppress(Exception):  # a record that can't be read leaves what the bus told
+                book = await asyncio.get_running_loop().run_in_executor(None, read_record, self.folder, view, not whole)
+                if view.state is not None or self.view.state is None:
+                    self.view, self.book = view, book or self.book
+            self.past, self._whole = True, whole
+            self._announce()
+            if whole or not self._opened:  # else it was opened meanwhile
+                return
 
     async def _follow(self) -> None:
         bus = Bus(connect(self.view.manifest.resolved_bus_url()), self.view.manifest.session_id)
@@ -146,11 +161,14 @@ class Feed:
 
     async def _read(self, bus: Bus) -> int:
         if self.book is None:
-            data: Any = await bus.client.get(instruments_key(bus.session_id))
+            async with asyncio.timeout(LOST_S):
+                data: Any = await bus.client.get(instruments_key(bus.session_id))
             if data is not None:
                 self.book = InstrumentBook(msgspec.msgpack.decode(data, type=list[Instrument]))
         new = 0
-        while entries := await bus.read(self.view.cursors, count=READ_COUNT):
+        while True:
+            async with asyncio.timeout(LOST_S):  # a bus that hangs says nothing, for ever
+                entries = await bus.read(self.view.cursors, count=READ_COUNT, keep_bad=True)
             new += sum(self.view.apply(e) for e in entries)
             await asyncio.sleep(0)
             if len(entries) < READ_COUNT:
@@ -160,7 +178,9 @@ class Feed:
         return new
 
     async def _read_prices(self, bus: Bus) -> None:
-        for entry in await bus.newest(Stream.TICKS, TICK_FRAMES):
+        async with asyncio.timeout(LOST_S):
+            entries = await bus.newest(Stream.TICKS, TICK_FRAMES, keep_bad=True)
+        for entry in entries:
             self.view.apply(entry)
 
 
@@ -215,8 +235,8 @@ class Hub:
     def rows(self) -> list[dict[str, Any]]:
         """All sessions that are known: live before paper, running before past, newest first."""
         known = [
-            f for f in self.feeds.values() if f.status != "READING"
-        ]  # as running they would be counted by each kill of all
+            f for f in self.feeds.values() if f.past or f.status != "READING"
+        ]  # else each kill of all would count it
         feeds = sorted(known, key=lambda f: f.view.manifest.created, reverse=True)
         return [f.row() for f in sorted(feeds, key=lambda f: (f.past, f.view.manifest.mode is not Mode.LIVE))]
 
@@ -227,16 +247,20 @@ def _supervised(folder: SessionDir) -> bool:
         return folder.has_sockets and probe.connect_ex(str(folder.supervisor_socket)) == 0
 
 
-def read_record(folder: SessionDir, view: SessionView) -> InstrumentBook | None:
-    """Fill the view of a past session from what the Recorder kept (blocking); its instruments, if it had any."""
+def read_record(folder: SessionDir, view: SessionView, brief: bool = False) -> InstrumentBook | None:
+    """Fill the view of a past session from what the Recorder kept (blocking); its instruments, if it had any.
+
+    Args:
+        brief: only its last figures and state, for a list of sessions.
+    """
     if not folder.record.exists() and not os.environ.get("TRADEALGO_DATABASE_URL"):
         return None
     from tradealgo.journal.store import open_record
     from tradealgo.live.session import PAST_BEATS
 
     with contextlib.closing(open_record(folder)) as record:
-        for stream in VIEW_STREAMS:
-            last = PAST_BEATS if stream is Stream.HEALTH else None
+        for stream in BRIEF_STREAMS if brief else VIEW_STREAMS:
+            last = 1 if brief else PAST_BEATS if stream is Stream.HEALTH else None
             for entry in record.entries(view.manifest.session_id, stream, last=last):
                 view.apply(entry)
         instruments = record.instruments(view.manifest.session_id)

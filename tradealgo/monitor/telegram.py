@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ POLL_S = 25
 RETRY_S = 5.0
 #: Who can't be heard for this long is told so. A bot's last poll holds for a while after its process has ended, and the next is refused.
 TELL_AFTER_S = 30.0
-#: For the bus to take that.
+#: For the bus to answer.
 PATIENCE_S = 2.0
 #: A code holds for this long.
 CONFIRM_S = 60.0
@@ -52,7 +53,7 @@ def settings(environment: Mapping[str, str]) -> Settings | None:
     token, chat = (environment.get(f"TRADEALGO_TELEGRAM_{n}", "").strip() for n in ("TOKEN", "CHAT"))
     if not token and not chat:
         return None
-    if not token or not chat.lstrip("-").isdigit():
+    if not token or not re.fullmatch("-?[0-9]+", chat):
         raise BadConfig(
             "control by Telegram needs TRADEALGO_TELEGRAM_TOKEN and TRADEALGO_TELEGRAM_CHAT, the chat's number"
         )
@@ -211,9 +212,13 @@ def _perform(process: Process, control: Control) -> str:
 
 
 async def _status(process: Process) -> str:
-    """The session's state and figures, as last published."""
-    state, mtm = await process.bus.last(Stream.STATE), await process.bus.last(Stream.MTM)
+    """The session's state and figures, as last published. A bus that hangs holds up no kill that comes behind this."""
     lines = [f"{process.manifest.mode} {process.manifest.account}, session {process.manifest.session_id}"]
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            state, mtm = await process.bus.last(Stream.STATE), await process.bus.last(Stream.MTM)
+    except (redis.RedisError, OSError):
+        return f"{lines[0]}\nthe bus gives no answer, so its state isn't known here; a kill works"
     if state is not None:
         said = state.message
         lines.append(f"trading {said.trading}, kill {said.kill}" + (f": {said.reason}" if said.reason else ""))
