@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tradealgo.bus.keys import Stream
+from tradealgo.bus.keys import Stream, stream_key
 from tradealgo.bus.redis_bus import Bus, connect
 from tradealgo.bus.server import EmbeddedServer
 from tradealgo.config import Manifest, Mode, SessionDir
+from tradealgo.desk import feed as feeds
 from tradealgo.desk.feed import Feed, Hub
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Action, Beat, Control, Module
+from tradealgo.live.session import LiveSession
+
+
+def running_manifest(session_id: str, bus_url: str) -> Manifest:
+    return Manifest(
+        session_id=session_id, mode=Mode.PAPER, account="PAPER1", strategy="a:B", parameters={}, instruments=(),
+        capital=1.0, sizing=Sizing(units=1), bus_url=bus_url, created=time.time_ns(),
+    )  # fmt: skip
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -30,10 +40,7 @@ async def test_a_bus_that_went_away_is_lost_unless_a_stop_was_asked(tmp_path: Pa
     """A stop reaches the desk by the control stream before the bus, which outlives all others, ends."""
     folder = SessionDir(tmp_path / "ending")
     with EmbeddedServer() as server:
-        manifest = Manifest(
-            session_id="ending", mode=Mode.PAPER, account="PAPER1", strategy="a:B", parameters={}, instruments=(),
-            capital=1.0, sizing=Sizing(units=1), bus_url=server.url, created=time.time_ns(),
-        )  # fmt: skip
+        manifest = running_manifest("ending", server.url)
         folder.write_manifest(manifest)
         bus = Bus(connect(server.url), "ending")
         await bus.publish(Stream.HEALTH, Beat(module=Module.MONITOR, pid=1, ts=time.time_ns(), state="READY"))
@@ -48,6 +55,46 @@ async def test_a_bus_that_went_away_is_lost_unless_a_stop_was_asked(tmp_path: Pa
             assert (feed.status, feed.row()["status"], feed.shot["status"]) == (status, status, status)
         finally:
             feed.close()
+
+
+async def test_a_bus_that_hangs_is_lost_until_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket stays open: without a word of its own the desk would show the last figures as if they were of now."""
+    monkeypatch.setattr(feeds, "LOST_S", 1.0)
+    monkeypatch.setattr(feeds, "_supervised", lambda _: True)
+    folder = SessionDir(tmp_path / "hanging")
+    with EmbeddedServer() as server:
+        manifest = running_manifest("hanging", server.url)
+        folder.write_manifest(manifest)
+        bus = Bus(connect(server.url), "hanging")
+        await bus.publish(Stream.HEALTH, Beat(module=Module.MONITOR, pid=1, ts=time.time_ns(), state="READY"))
+        await bus.close()
+        feed = Feed(folder, manifest)
+        assert server._process is not None
+        try:
+            await until(lambda: feed.status == "RUNNING" and feed.view.beats)
+            server._process.send_signal(signal.SIGSTOP)
+            await until(lambda: feed.shot["status"] == "LOST")
+            server._process.send_signal(signal.SIGCONT)
+            await until(lambda: feed.shot["status"] == "RUNNING")
+        finally:
+            server._process.send_signal(signal.SIGCONT)
+            feed.close()
+
+
+async def test_an_entry_that_cannot_be_read_hides_no_other(bus: Bus, bus_url: str, tmp_path: Path) -> None:
+    """Of another version's notebook, say, which may write to `control`: the desk and attach() show all the rest."""
+    folder = SessionDir(tmp_path / "mixed")
+    folder.write_manifest(running_manifest(bus.session_id, bus_url))
+    await bus.client.xadd(stream_key(bus.session_id, Stream.CONTROL), {"m9": b"of another version"})
+    await bus.publish(Stream.CONTROL, Control(action=Action.HALT, source="cli", ts=time.time_ns()))
+    feed = Feed(folder, folder.read_manifest())
+    try:
+        await until(lambda: feed.view.controls)
+        assert feed.status == "RUNNING"
+        session = await asyncio.to_thread(LiveSession, folder)
+        assert [c.action for c in (await asyncio.to_thread(lambda: session.view)).controls] == [Action.HALT]
+    finally:
+        feed.close()
 
 
 async def test_an_ended_session_is_not_listed_until_its_record_is_read(

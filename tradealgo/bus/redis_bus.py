@@ -111,14 +111,15 @@ def _packed(*arguments: bytes) -> bytes:
     return b"*%d\r\n" % (len(arguments) + 1) + b"".join(words)
 
 
-def _entries(streams: dict[bytes, Stream], reply: Any) -> list[Entry]:
+def _entries(streams: dict[bytes, Stream], reply: Any, *, keep_bad: bool) -> list[Entry]:
     rows = reply.items() if isinstance(reply, dict) else reply or ()
     found: list[Entry] = []
     for key, batches in rows:
         stream = streams[key if isinstance(key, bytes) else key.encode()]
         for batch in batches:
             # redis-py answers [[(id, fields), …]] under RESP3 and [(id, fields), …] under RESP2
-            found.extend(_stream_entries(stream, batch if isinstance(batch, list) else (batch,)))
+            rows_of = batch if isinstance(batch, list) else (batch,)
+            found.extend(_stream_entries(stream, rows_of, keep_bad=keep_bad))
     return found
 
 
@@ -305,11 +306,13 @@ class BlockingBus:
         key, fields, options = _xadd_arguments(self.session_id, Stream.CONTROL, message)
         return cast(bytes, self.client.xadd(key, fields, **options))
 
-    def read(self, after: dict[Stream, bytes], *, block_ms: int | None = None, count: int = 1_000) -> list[Entry]:
+    def read(
+        self, after: dict[Stream, bytes], *, block_ms: int | None = None, count: int = 1_000, keep_bad: bool = False
+    ) -> list[Entry]:
         """As `Bus.read`."""
         keys = {stream_key(self.session_id, s).encode(): s for s in after}
         reply = self.client.xread({k: after[s] for k, s in keys.items()}, count=count, block=block_ms)
-        return _entries(keys, reply)
+        return _entries(keys, reply, keep_bad=keep_bad)
 
     def range(self, stream: Stream, start: bytes = b"-", end: bytes = b"+", count: int | None = None) -> list[Entry]:
         """As `Bus.range`."""

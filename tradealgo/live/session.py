@@ -85,7 +85,7 @@ class LiveSession:
             return False
         try:
             bus = self._connected()
-            while entries := bus.read(self._view.cursors):
+            while entries := bus.read(self._view.cursors, keep_bad=True):
                 for entry in entries:
                     self._view.apply(entry)
             self._read_instruments(bus)

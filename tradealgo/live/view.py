@@ -1,7 +1,7 @@
 """What a session is, folded from its streams: the one picture that notebooks, the desk and the CLI all show.
 
     view = SessionView(manifest)
-    for entry in bus.read(view.cursors):
+    for entry in bus.read(view.cursors, keep_bad=True):
         view.apply(entry)
 
 Pure: no clock, no I/O. Any process may build the same view at any time by reading the streams from the beginning, and
@@ -18,6 +18,7 @@ from tradealgo.bus.keys import Stream
 from tradealgo.bus.redis_bus import Entry
 from tradealgo.config import Manifest
 from tradealgo.domain.candles import ClosedCandle
+from tradealgo.domain.errors import BadFrame
 from tradealgo.domain.instruments import InstrumentBook
 from tradealgo.domain.latency import Latencies
 from tradealgo.domain.orders import WORKING_STATES, Fill, Order, OrderRequest, Verdict
@@ -80,6 +81,8 @@ class SessionView:
             if _position(entry.id) <= _position(self.cursors[entry.stream]):
                 return False
             self.cursors[entry.stream] = entry.id
+        if isinstance(entry.message, BadFrame):  # the Monitor tells people; all else must be seen
+            return False
         take(entry.message)
         return True
 
