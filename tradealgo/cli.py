@@ -32,6 +32,7 @@ CALLS = (
     (r"\battach\('([^']+)'\)\.stop\(\)", r"`tradealgo stop \1`"),
     (r"\battach\('([^']+)'\)", r"`tradealgo attach \1`"),
     (r"\bsession\.logs\(…\)", "`tradealgo logs MODULE`"),
+    (r"\bask again with force\b", "ask again with --force"),
 )
 
 
@@ -282,8 +283,19 @@ def kill(session: str | None, reason: str, flatten: bool, timeout_s: float) -> N
     reached = found.kill(reason, source="cli")
     ways = [name for name in ("flag", "bus") if reached[name]] + (["signal"] if reached["signalled"] else [])
     click.echo(f"{found.id}: kill asked ({', '.join(ways)})")
+    if session is None:
+        _tell_others(found)
     found.wait(state="VERIFIED_FLAT", timeout_s=timeout_s)
     click.secho(f"{found.id}: VERIFIED_FLAT in {time.monotonic() - began:.1f} s", fg="green")
+
+
+def _tell_others(killed: LiveSession) -> None:
+    """Who types `tradealgo kill` in a hurry may believe that everything is flat."""
+    from tradealgo.config import session_dirs
+    from tradealgo.live.supervisor import running_sessions
+
+    for each in _readable(f for f in running_sessions(session_dirs()) if f.path != killed.folder.path):
+        click.secho(f"{each.manifest.mode} session {each.id} goes on: `tradealgo kill {each.id}`", fg="yellow")
 
 
 def _flat_since(session: LiveSession) -> str:
@@ -306,28 +318,19 @@ def _flat_since(session: LiveSession) -> str:
 )
 @click.option("--found", default="", metavar="ORDER_ID", help="With --settle: the broker has it under this order id.")
 def rearm(session: str | None, reason: str, force: bool, settle: str, found: str) -> None:
-    """Trade again after a kill; or settle an order that an alert asks about."""
+    """Trade again after a kill, a halt or REDUCING; or settle an order that an alert asks about."""
+    from tradealgo.live.rearm import trade_again
+
     if settle:
         _settle(_find(session), settle, reason, found)
     else:
-        _rearm(_find(session), reason, force)
+        click.echo(trade_again(_find(session), reason, source="cli", force=force))
 
 
 def _settle(session: LiveSession, tag: str, reason: str, found: str) -> None:
     session.settle(tag, reason, source="cli", found=found)
     session.wait(until=lambda s: s.state is not None and "must settle" not in s.state.reason, timeout_s=10)
     click.echo(f"{session.id}: {tag} settled, trading {session.state.trading}")  # type: ignore[union-attr]
-
-
-def _rearm(found: LiveSession, reason: str, force: bool) -> None:
-    if found.is_running:
-        found.wait(until=lambda s: s.state is not None, timeout_s=10)
-    if found.is_running and (found.state.kill, found.state.trading) == ("ARMED", "ACTIVE"):  # type: ignore[union-attr]
-        click.echo(f"{found.id}: nothing to re-arm, it is ARMED and trading is ACTIVE")
-        return
-    found.rearm(reason, source="cli", force=force)
-    found.wait(until=lambda s: s.state is not None and s.state.kill == "ARMED", timeout_s=10)
-    click.echo(f"{found.id}: ARMED, trading {found.state.trading}")  # type: ignore[union-attr]
 
 
 @command()
@@ -338,7 +341,10 @@ def stop(session: str | None, every: bool) -> None:
     from tradealgo.config import session_dirs
     from tradealgo.live.supervisor import running_sessions
 
-    found = _readable(running_sessions(session_dirs())) if every else [_find(session)]
+    running = _readable(running_sessions(session_dirs())) if every or session is None else [_find(session)]
+    if len(running) > 1 and not every:
+        raise click.UsageError(f"{', '.join(s.id for s in running)} run: say which to stop, or --all")
+    found = running or ([] if every else [_find(session)])
     for each in found:
         _stop(each)
     if not found:
@@ -348,9 +354,8 @@ def stop(session: str | None, every: bool) -> None:
 def _stop(session: LiveSession) -> None:
     """End it, and say what it leaves."""
     from tradealgo.live.leftovers import left_words
-    from tradealgo.running import processes
 
-    ran = bool(processes(session.folder))
+    ran = session.is_running
     session.stop(source="cli")
     said = "stopped" if ran else "it has ended already"
     click.echo(f"{session.id}: {said}{left_words(session.folder, None if ran else time.time_ns())}")

@@ -8,6 +8,7 @@ import re
 import socket
 import urllib.parse
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tradealgo.config import Mode, SessionDir
@@ -40,10 +41,13 @@ def alive(folders: Iterable[SessionDir]) -> list[SessionDir]:
 def has_ended(folder: SessionDir) -> bool:
     """Whether nothing of a session is left: no process of its own, nor the exchange that a paper account lives in.
 
-    While a session's exchange is being started again its supervisor is there.
+    While a session's exchange is being started again its supervisor is there. From another container with the same home
+    only its socket is to be seen.
     """
     manifest = folder.read_manifest()
-    return not (manifest.mode is Mode.PAPER and _listens(manifest.rest_url)) and not processes(folder)
+    if manifest.mode is Mode.PAPER and _listens(manifest.rest_url):
+        return False
+    return not processes(folder) and not _takes_calls(folder.supervisor_socket)
 
 
 def account_is_gone(folder: SessionDir) -> bool:
@@ -64,6 +68,17 @@ def _listens(url: str) -> bool:
         socket.create_connection((where.hostname, where.port), timeout=1.0).close()
     except OSError:
         return False
+    return True
+
+
+def _takes_calls(path: Path) -> bool:
+    """Whether anything listens on a unix socket."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as wire:
+        wire.settimeout(1.0)
+        try:
+            wire.connect(str(path))
+        except OSError:
+            return False
     return True
 
 

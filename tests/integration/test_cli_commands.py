@@ -67,7 +67,7 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         (("launch", "EmaCross", "NSE:INFY", "--file", "none.parquet"), 2, "no market file at none.parquet"),
         (("launch", "EmaCross", "NSE:INFY", "--lots", "1", "--units", "2"), 2, "exactly one|needs one positive value"),
         (("launch", "EmaCross", "NSE:INFY", "--mode", "live"), 2, "a live session needs KITE_USER_ID"),
-        (("attach",), 1, "no session is running: none was ever launched in this home"),
+        (("attach",), 1, "no session is running: none was ever launched in "),
         (("kill",), 1, "no session is running"),
         (("logs", "gatekeeper"), 1, "no session is running"),
         (("exchange", "--day", "2026-13-01"), 2, "is not a date"),

@@ -210,6 +210,10 @@ def test_a_rearm_needs_a_reason_and_trading_goes_on(session: LiveSession) -> Non
     session.wait(lambda s: s.state.trading is TradingState.ACTIVE, timeout_s=30)
     again = CliRunner().invoke(main, ["rearm", session.id, "--reason", "once more"])
     assert again.output == f"{session.id}: nothing to re-arm, it is ARMED and trading is ACTIVE\n"
+    CliRunner().invoke(main, ["kill", session.id, "--halt-only"])
+    session.wait(state="HALTED", timeout_s=30)
+    resumed = CliRunner().invoke(main, ["rearm", session.id, "--reason", "it was a false alarm"])
+    assert resumed.output == f"{session.id}: ARMED, trading ACTIVE\n"
 
 
 def test_stop_leaves_no_process_and_a_readable_past(session: LiveSession) -> None:

@@ -26,7 +26,7 @@ from tradealgo.domain.errors import LeaseHeld, SessionNotFound
 from tradealgo.domain.hours import IST
 from tradealgo.domain.orders import Fill, Intent, Order, OrderState, Side
 from tradealgo.domain.sizing import Sizing
-from tradealgo.domain.state import Beat, KillState, Module, SessionState, TradingState
+from tradealgo.domain.state import Alert, Beat, KillState, Level, Module, SessionState, TradingState
 from tradealgo.gatekeeper.journal import Journal
 from tradealgo.gatekeeper.lease import Lease
 from tradealgo.gatekeeper.messages import Kind, Record
@@ -34,7 +34,7 @@ from tradealgo.live import session as session_module
 from tradealgo.live import supervisor
 from tradealgo.live.launch import _check_lease, start
 from tradealgo.live.leftovers import check_leftovers, is_killing, kill_state, left_open, left_words
-from tradealgo.live.session import LiveSession
+from tradealgo.live.session import LiveSession, attach
 
 ACCOUNT = "AB1234"
 DAY_NS = 86_400 * 10**9
@@ -297,6 +297,63 @@ def test_a_paper_session_is_killed_while_its_exchange_or_a_process_lives(home: P
     assert len(started) == 2
 
 
+def test_a_session_of_another_container_has_not_ended(home: Path, started: list[str]) -> None:
+    """Neither its processes nor its exchange are to be seen from here, but its supervisor's socket is, in the home that is shared."""
+    folder = session(home, fill(Side.BUY), mode=Mode.PAPER)
+    assert folder.sockets.is_dir()
+    with socket.socket(socket.AF_UNIX) as supervising:
+        supervising.bind(str(folder.supervisor_socket))
+        supervising.listen()
+        assert LiveSession(folder).kill("drill")["watched"]
+    assert running.has_ended(folder)
+    assert len(started) == 1
+
+
+def test_without_an_id_the_money_comes_first(home: Path, monkeypatch: pytest.MonkeyPatch, started: list[str]) -> None:
+    """A newer session on paper mustn't take the kill that is meant for the live one; what is to stop must be named."""
+    session(home)
+    other = SessionDir(home / "sessions" / "paper")
+    other.write_manifest(manifest("paper", Mode.PAPER))
+    monkeypatch.setattr(supervisor, "running_sessions", list)
+    assert attach().id == "old"
+    done = tradealgo("kill", "--timeout", "0")
+    assert "old: kill asked (flag)\npaper session paper goes on: `tradealgo kill paper`\n" in done.stdout
+    done = tradealgo("stop")
+    assert done.exit_code == 2
+    assert "old, paper run: say which to stop, or --all" in done.stderr
+
+
+def test_a_refused_rearm_says_why(home: Path, monkeypatch: pytest.MonkeyPatch, bus_url: str) -> None:
+    """At once, and with the option to give; the Gatekeeper's word is on the bus."""
+    folder = session(home)
+    mine = msgspec.structs.replace(folder.read_manifest(), session_id=f"rearm-{time.time_ns()}", bus_url=bus_url)
+    folder.manifest.write_bytes(msgspec.json.encode(mine))
+    monkeypatch.setattr(supervisor, "is_running", lambda _: True)
+    client = connect_blocking(bus_url)
+
+    def say(stream: Stream, message: msgspec.Struct) -> None:
+        client.xadd(stream_key(mine.session_id, stream), encode(message))  # type: ignore[arg-type]
+
+    def refuse() -> None:
+        while not client.xlen(stream_key(mine.session_id, Stream.CONTROL)):
+            time.sleep(0.01)
+        text = "not re-armed: the loss limit tripped today: ask again with force within two minutes if you must"
+        code = f"REARM:{time.time_ns()}"
+        say(
+            Stream.ALERTS, Alert(level=Level.WARNING, module=Module.GATEKEEPER, code=code, text=text, ts=time.time_ns())
+        )
+
+    say(Stream.STATE, said(KillState.LOCKED).message)
+    say(Stream.HEALTH, Beat(module=Module.GATEKEEPER, pid=1, ts=time.time_ns() + 60 * 10**9, state="READY"))
+    gatekeeper = threading.Thread(target=refuse)
+    gatekeeper.start()
+    done = tradealgo("rearm", "old", "--reason", "x")
+    gatekeeper.join()
+    client.close()
+    assert done.exit_code == 1
+    assert "not re-armed: the loss limit tripped today: ask again with --force within two minutes" in done.stderr
+
+
 @pytest.mark.parametrize("mode", Mode)
 def test_a_kill_of_what_ended_flat_says_since_when(home: Path, mode: Mode, started: list[str]) -> None:
     """Nobody asks the broker now, and nothing is started."""
@@ -359,7 +416,7 @@ def test_what_needs_a_running_session_says_so(home: Path, words: tuple[str, ...]
 
 def test_the_command_line_advises_commands(home: Path) -> None:
     """Where a notebook is told to call launch() or attach(…)."""
-    assert tradealgo("attach").stderr.endswith("none was ever launched in this home; `tradealgo launch` starts one\n")
+    assert tradealgo("attach").stderr.endswith(f"none was ever launched in {home}; `tradealgo launch` starts one\n")
     assert for_a_terminal("watch it with attach('a-1'), end it with attach('a-1').stop(), or …") == (
         "watch it with `tradealgo attach a-1`, end it with `tradealgo stop a-1`, or …"
     )

@@ -26,7 +26,7 @@ import redis
 from tradealgo import control, running
 from tradealgo.bus.keys import Stream, instruments_key
 from tradealgo.bus.redis_bus import BlockingBus, connect_blocking
-from tradealgo.config import SessionDir, session_dirs
+from tradealgo.config import Mode, SessionDir, home, session_dirs
 from tradealgo.domain.candles import ClosedCandle
 from tradealgo.domain.errors import BadConfig, BusUnavailable, InvalidInput, SessionNotFound, TradeAlgoError
 from tradealgo.domain.hours import IST, ist_text
@@ -474,14 +474,15 @@ def _wanted(until: Any, state: str | None) -> str:
 
 
 def attach(session_id: str | None = None) -> LiveSession:
-    """A session of this home: by id or the beginning of one, past ones too; without, the newest that is running.
+    """A session of this home: by id or the beginning of one, past ones too; without, the newest that is running, a live
+    one before any on paper.
 
     Raises SessionNotFound, which lists what there is.
     """
     folders = session_dirs()[::-1]
     if session_id is None:
         if found := supervisor.running_sessions(folders):
-            return LiveSession(found[0])
+            return min(map(LiveSession, found), key=lambda s: s.manifest.mode is not Mode.LIVE)
         raise SessionNotFound(f"no session is running: {_there_is(folders, 'past sessions are')}")
     found = [f for f in folders if f.path.name.startswith(session_id)]
     exact = [f for f in found if f.path.name == session_id]
@@ -493,6 +494,6 @@ def attach(session_id: str | None = None) -> LiveSession:
 
 def _there_is(folders: list[SessionDir], are: str = "there are", most: int = 5) -> str:
     if not folders:
-        return "none was ever launched in this home; launch() starts one"
+        return f"none was ever launched in {home()}; launch() starts one"
     names = ", ".join(f.path.name for f in folders[:most])
     return f"{are} {names}" + (f" and {len(folders) - most} older" if len(folders) > most else "")
