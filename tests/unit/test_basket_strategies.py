@@ -109,6 +109,10 @@ def test_the_future_changes_nothing(day, basket):
         (StraddleManager(enter_at="9:30"), "enter_at is '9:30': expected an Indian time as in '09:30'"),
         (Hybrid(enter_until="9:45"), "enter_until is '9:45'"),
         (Hybrid(exit_at="25:00"), "exit_at is '25:00'"),
+        (Hybrid(hedge=20), r"watches 20 strikes to each side \(reach\), and its furthest leg is 21 out"),
+        (MomentumScanner(every=0), "MomentumScanner.every is 0: expected at least 1"),
+        (Hybrid(lookback=0), "Hybrid.lookback is 0: expected at least 1"),
+        (StraddleManager(reach=8), "its furthest leg is 10 out"),
     ],
     ids=repr,
 )

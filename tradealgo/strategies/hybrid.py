@@ -9,7 +9,7 @@ from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.strategies.basket import BasketStrategy, Target
 from tradealgo.strategies.book import BasketBook, Listing
 from tradealgo.strategies.momentum_scanner import Momentum
-from tradealgo.strategies.option_parameters import check_at_least, check_legs_stay_together, check_times
+from tradealgo.strategies.basket_parameters import check_at_least, check_legs_stay_together, check_reach, check_times
 
 
 class Hybrid(BasketStrategy):
@@ -35,7 +35,8 @@ class Hybrid(BasketStrategy):
 
     def setup(self) -> None:
         check_times(self, "enter_until", "exit_at")
-        check_at_least(self, 1, "lots", "hedge")
+        check_at_least(self, 1, "lookback", "lots", "hedge")
+        check_reach(self)
         check_legs_stay_together(self)
         self.momentum = Momentum(self.lookback)
         self.trend = 0

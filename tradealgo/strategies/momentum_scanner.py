@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from tradealgo.domain.candles import Candle
 from tradealgo.domain.instruments import Instrument
 from tradealgo.strategies.basket import BasketStrategy, Target
+from tradealgo.strategies.basket_parameters import check_at_least
 from tradealgo.strategies.book import BasketBook, Listing
 
 
@@ -42,6 +43,7 @@ class MomentumScanner(BasketStrategy):
     exposure: float = 0.9  # of capital, in equal parts
 
     def setup(self) -> None:
+        check_at_least(self, 1, "lookback", "every", "top")
         self.momentum = Momentum(self.lookback)
         self.count = 0
         self.chosen: dict[Instrument, Target] = {}

@@ -8,7 +8,7 @@ from tradealgo.domain.candles import Candle
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.strategies.basket import BasketStrategy, Target
 from tradealgo.strategies.book import BasketBook, Listing
-from tradealgo.strategies.option_parameters import check_at_least, check_legs_stay_together, check_times
+from tradealgo.strategies.basket_parameters import check_at_least, check_legs_stay_together, check_reach, check_times
 
 
 class StraddleManager(BasketStrategy):
@@ -32,6 +32,7 @@ class StraddleManager(BasketStrategy):
         check_times(self, "enter_at", "exit_at")
         check_at_least(self, 1, "lots")
         check_at_least(self, 0, "hedge")
+        check_reach(self)
         if self.hedge:
             check_legs_stay_together(self)
         self.centre = 0.0

@@ -1,4 +1,4 @@
-"""What baskets of options refuse as they begin: parameters that would be taken silently and mean something else."""
+"""What the shipped baskets refuse as they begin: parameters that would be taken silently and mean something else."""
 
 from __future__ import annotations
 
@@ -39,3 +39,13 @@ def check_legs_stay_together(strategy: Strategy) -> None:
                 f"{kind}({name}={value!r}) is judged on each leg by itself, so it would sell a hedge and leave what it "
                 f"covers naked: use {kind}(leg_stop=…), which is judged on the sold leg"
             )
+
+
+def check_reach(strategy: Strategy) -> None:
+    """Raise BadConfig where the furthest leg lies beyond the strikes that are watched: nothing would ever be traded."""
+    reach, width, hedge = (getattr(strategy, name) for name in ("reach", "width", "hedge"))
+    if reach < abs(width) + hedge:
+        raise BadConfig(
+            f"{type(strategy).__name__} watches {reach} strikes to each side (reach), and its furthest leg is "
+            f"{abs(width) + hedge} out (width and hedge): expected a reach of at least that"
+        )
