@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from tradealgo.domain.candles import Candle
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.strategies.basket import BasketStrategy, Target
+from tradealgo.strategies.basket_parameters import check_at_least, check_legs_stay_together, check_reach, check_times
 from tradealgo.strategies.book import BasketBook, Listing
 from tradealgo.strategies.momentum_scanner import Momentum
-from tradealgo.strategies.basket_parameters import check_at_least, check_legs_stay_together, check_reach, check_times
 
 
 class Hybrid(BasketStrategy):
