@@ -81,6 +81,7 @@ class Status(GuardedApi):
         feed = self.hub.find(session_id)
         if feed is None:
             raise tornado.web.HTTPError(404, f"no session {session_id!r} in this home")
+        feed.open()
         self.finish(json.dumps(feed.shot, default=str))
 
 
@@ -151,6 +152,7 @@ class Stream(WebSocketMixin, WebSocketHandler, Guarded):  # type: ignore[misc]
         feed = self.hub.find(asked["follow"])
         if feed is None:
             return
+        feed.open()
         tab = self._tabs.get(asked["follow"])
         if tab is None or asked.get("again"):
             tab = self._tabs[asked["follow"]] = Tab(feed.view, tab.chart if tab else None)

@@ -179,7 +179,7 @@ function mtmRange(model) {
 const dayOf = ({ shot }) => shot.hours ? { range: shot.hours.map(date), autorange: false } : { showticklabels: false };
 const note = ({ heard, shot }, what) => ({
   xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false, font: { size: 13 },
-  text: !heard ? "" : /PAST|ENDED/.test(shot.status) ? `no ${what} was recorded` : `waiting for the first ${what}`,
+  text: !heard || shot.status === "READING" ? "" : /PAST|ENDED/.test(shot.status) ? `no ${what} was recorded` : `waiting for the first ${what}`,
 });
 
 function timeRange({ mtm: { x } }) {

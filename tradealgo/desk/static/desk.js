@@ -25,7 +25,7 @@ export function follow(id, every, draw, sections) {
 const live = (every, draw, ...sections) => (el, id) => {
   const box = h("div");
   el.append(box);
-  return follow(id, every, model => fill(box, model.heard ? draw(model) : []), sections);  // an empty table would say: nothing
+  return follow(id, every, model => fill(box, model.heard && model.shot.status !== "READING" ? draw(model) : []), [...sections, "status"]);  // an empty table would say: nothing
 };
 
 export const FIGURES_MS = 300;
@@ -59,7 +59,7 @@ function header(el, id) {
   el.append(bar);
   return link.follow(id, ({ shot, heard }, news) => {
     if (!touches(news, HEADER)) return;
-    const linked = !link.connected ? ["no server", "bad"] : !heard ? ["looking…", ""] : { RUNNING: ["running", "good"], STARTING: ["starting", "busy"], LOST: ["bus lost", "bad"], ENDED: ["session ended", "past"], READING: ["looking…", ""], PAST: ["past session", "past"] }[shot.status] ?? ["", ""];
+    const linked = !link.connected ? ["no server", "bad"] : !heard ? ["looking…", ""] : { RUNNING: ["running", "good"], STARTING: ["starting", "busy"], LOST: ["bus lost", "bad"], ENDED: ["session ended", "past"], READING: ["reading its record…", "past"], PAST: ["past session", "past"] }[shot.status] ?? ["", ""];
     const closed = shot.market_open === false && shot.status === "RUNNING";
     el.dataset.mode = shot.mode ?? "";
     el.dataset.link = link.connected ? shot.status ?? "" : "DOWN";

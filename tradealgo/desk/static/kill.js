@@ -62,7 +62,8 @@ export function says(model) {
   const terminal = `tradealgo kill ${model.id}`;
   if (model.asked?.failed) return [`The kill of ${clock(model.asked.at)} was NOT delivered (${model.asked.failed}). ${link.connected ? "Hold again, or in" : "In"} a terminal: ${terminal}`, "bad"];
   if (!link.connected) return [`Can't reach the Jupyter server. The session trades on, guarded. To kill it, in a terminal: ${terminal}`, "bad"];
-  if (!model.heard || status === "READING") return ["Looking for the session…", ""];
+  if (!model.heard) return ["Looking for the session…", ""];
+  if (status === "READING") return ["Reading the session's record…", ""];
   if (status === "PAST") return ended(model);
   if (status === "ENDED") return ["This session has ended.", ""];
   if (status === "LOST") return [`The session's bus can't be reached; what you see is old. The kill still works, by its flag and by signal.`, "bad"];
@@ -146,7 +147,7 @@ export function killSwitch(el, id, source = "desk") {
     current = model;
     const { kill, trading, status } = model.shot;
     const [text, tone] = says(model);
-    const over = status === "PAST";
+    const over = status === "PAST" || status === "READING";
     button.disabled = over || isFlat(kill);
     button.setLabel(over ? "Session over" : isFlat(kill) ? "✓ Verified flat" : model.asked && !model.asked.failed ? "Kill sent…" : kill && kill !== "ARMED" ? words(kill) + "…" : "Hold to kill");
     box.dataset.kill = kill ?? ""; box.dataset.tone = tone;
