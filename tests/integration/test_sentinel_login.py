@@ -90,6 +90,13 @@ async def reached(process: Process, state: str, since: bytes = b"0") -> bytes:
                     return since
 
 
+async def be_denied(bus: Bus) -> None:
+    """Say so again and again, as a module does: whether it is true the Sentinel asks the broker."""
+    while True:
+        await bus.publish(Stream.HEALTH, Beat(module=Module.PRODUCER, pid=1, ts=time.time_ns(), state="DENIED"))
+        await asyncio.sleep(0.1)
+
+
 async def listening(port: int) -> None:
     """Wait until the redirect can be caught: after the beat, and once people have been told."""
     async with asyncio.timeout(60):
@@ -210,6 +217,34 @@ async def test_a_login_that_another_process_made_ends_the_wait(
         await reached(process, "LOGGED_IN", since)
 
 
+@pytest.mark.parametrize("by", ["hand", "TOTP"])
+async def test_a_login_that_another_process_has_made_is_taken(
+    bus: Bus, url: str, paper: PaperExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """It ended this one's token before anybody here noticed: neither a person is asked nor that login ended in its turn."""
+    monkeypatch.setenv("KITE_REDIRECT_PORT", str(free_port()))
+    monkeypatch.setattr(login, "LOGIN_ROOT", url)
+    if by == "TOTP":
+        automatic(monkeypatch)
+    process = process_for(bus, tmp_path, url, Mode.LIVE)
+    paper_manifest = msgspec.structs.replace(process.manifest, mode=Mode.PAPER)
+
+    async def logged_in_elsewhere() -> None:
+        token = await asyncio.to_thread(login.automatic_login, paper_manifest, PAPER_LOGIN)
+        (await asyncio.to_thread(login.open_session, paper_manifest, accounts.API_SECRET, token, time.time_ns())).save()
+
+    await logged_in_elsewhere()
+    async with running(process):
+        since = await reached(process, "LOGGED_IN")
+        await logged_in_elsewhere()
+        denied = asyncio.ensure_future(be_denied(bus))
+        await reached(process, "LOGGED_IN", since)
+        denied.cancel()
+    assert paper.accounts.login is not None
+    assert paper.accounts.login.number == 2
+    assert await bus.range(Stream.ALERTS) == []
+
+
 async def test_wrong_credentials_are_tried_once_and_a_person_is_asked(
     bus: Bus, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,14 +326,9 @@ async def test_two_that_end_each_others_login_do_not_go_on_for_ever(
     monkeypatch.setenv("KITE_REDIRECT_PORT", str(port))
     monkeypatch.setattr(login, "LOGIN_ROOT", url)
 
-    async def be_denied() -> None:
-        while True:
-            await bus.publish(Stream.HEALTH, Beat(module=Module.PRODUCER, pid=1, ts=time.time_ns(), state="DENIED"))
-            await asyncio.sleep(0.1)
-
     process, since = process_for(bus, tmp_path, url, Mode.LIVE), b"0"
     async with running(process):
-        denied = asyncio.ensure_future(be_denied())
+        denied = asyncio.ensure_future(be_denied(bus))
         for _ in range(LOGINS_AT_MOST):
             since = await reached(process, "LOGGED_IN", since)
             paper.accounts.kill_token()

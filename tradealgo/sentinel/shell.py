@@ -99,12 +99,13 @@ class Sentinel:
         saved = BrokerSession.load(self.manifest.account)
         if saved is None or not is_usable(saved, self.manifest.api_key, time.time_ns()):
             return Event.TOKEN_DEAD
-        if not await asyncio.to_thread(login.is_good, self.manifest, saved):
-            return Event.TOKEN_DEAD
+        good = await asyncio.to_thread(login.is_good, self.manifest, saved)
         self.session = saved
-        return Event.TOKEN_GOOD
+        return Event.TOKEN_GOOD if good else Event.TOKEN_DEAD
 
     async def _log_in(self) -> Event:
+        if BrokerSession.load(self.manifest.account) != self.session and await self._check() is Event.TOKEN_GOOD:
+            return Event.TOKEN_GOOD  # a launch's, say, which ended ours: a login of our own would end that one
         if not self.login.automatic or self.refused:
             return Event.NEEDS_PERSON
         if self.manifest.mode is Mode.LIVE:
