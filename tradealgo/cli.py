@@ -158,7 +158,7 @@ def demo(data: str | None, symbol: str | None) -> None:
 )  # fmt: skip
 @click.option("--interval", type=int, default=60, show_default=True, help="Seconds a candle.")
 @click.option("--day", help="Paper: the day to play, as 2026-11-23. By default the last trading day that has begun.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Paper: of the simulated day.")
+@click.option("--seed", type=int, help="Paper: of the simulated day; 1 by default.")
 @click.option("--file", "file", help="Paper: a market file to replay.")
 @click.option("--speed", type=float, help="Paper: times real time; 60 by default.")
 @click.option(
@@ -167,6 +167,7 @@ def demo(data: str | None, symbol: str | None) -> None:
 @click.option("--account", help="The broker's user id; PAPER1 on paper.")
 @click.option("--port", type=int, help="Paper: of the exchange; a free one by default.")
 @click.option("--unpromoted", is_flag=True, help="Live: although `tradealgo promote` has not passed the strategy.")
+@click.option("--after-loss", is_flag=True, help="Live: although the account's loss limit tripped today.")
 @click.option("--foreground", is_flag=True, help="Stay until the session ends, and end it on SIGTERM or Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with the session's id.")
 def launch(
@@ -183,7 +184,7 @@ def launch(
 
     of_market = [options.pop(name) for name in ("day", "seed", "file", "speed")]
     sizing = sizing_of(*(options.pop(name) for name in ("units", "lots", "fraction")))
-    options["market"] = market_of(*of_market) if options["mode"] == "paper" else None
+    options["market"] = market_of(*of_market, live=options["mode"] == "live")
     limits = Limits(max_loss_fraction=max_loss)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as Ctrl-C does, it ends what was begun
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):  # what a launch has to say is no JSON

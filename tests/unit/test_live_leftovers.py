@@ -26,14 +26,14 @@ from tradealgo.domain.errors import LeaseHeld, SessionNotFound
 from tradealgo.domain.hours import IST
 from tradealgo.domain.orders import Fill, Intent, Order, OrderState, Side
 from tradealgo.domain.sizing import Sizing
-from tradealgo.domain.state import Alert, Beat, KillState, Level, Module, SessionState, TradingState
+from tradealgo.domain.state import Alert, Beat, KillCause, KillState, Level, Module, SessionState, TradingState
 from tradealgo.gatekeeper.journal import Journal
 from tradealgo.gatekeeper.lease import Lease
 from tradealgo.gatekeeper.messages import Kind, Record
+from tradealgo.live import leftovers, supervisor
 from tradealgo.live import session as session_module
-from tradealgo.live import supervisor
 from tradealgo.live.launch import _check_lease, start
-from tradealgo.live.leftovers import check_leftovers, is_killing, kill_state, left_open, left_words
+from tradealgo.live.leftovers import check_leftovers, check_loss, is_killing, kill_state, left_open, left_words
 from tradealgo.live.session import LiveSession, attach
 
 ACCOUNT = "AB1234"
@@ -131,6 +131,46 @@ def test_what_does_not_bind_the_account(home: Path, changes: dict[str, object]) 
     """Yesterday's (the broker squared it off), a paper session's (its exchange is gone), another account's."""
     session(home, fill(Side.BUY), **changes)  # type: ignore[arg-type]
     check_leftovers(ACCOUNT, time.time_ns())
+
+
+def test_earlier_days_are_not_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launch looks at the journals of all days, and a year of them would take minutes."""
+    folder = session(home, fill(Side.BUY), ts=time.time_ns() - 2 * DAY_NS)
+    monkeypatch.setattr(leftovers, "read", lambda *_, **__: pytest.fail("it was read"))
+    assert left_open(folder, time.time_ns()) == []
+
+
+def tripped(cause: KillCause, kill: KillState = KillState.LOCKED, days_ago: int = 0) -> Record:
+    return Record(Kind.STATE, SessionState(
+        trading=TradingState.HALTED, kill=kill, cause=cause, reason="MTM Rs -20,100", ts_flat=1,
+        ts_tripped=time.time_ns() - days_ago * DAY_NS,
+    ))  # fmt: skip
+
+
+def test_a_launch_after_the_days_loss_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new session would have a whole limit, past the questions that a re-arm asks; whoever means it says so."""
+    session(home, tripped(KillCause.MTM))
+    words = rf"the loss limit of account {ACCOUNT} tripped today in session old \(MTM Rs -20,100\).*after_loss=True"
+    with pytest.raises(LeaseHeld, match=words):
+        start(manifest("new"), None)
+    monkeypatch.setattr(supervisor, "start", lambda *_: 1)
+    assert start(manifest("new"), None, after_loss=True).id == "new"
+
+
+@pytest.mark.parametrize(
+    ("record", "changes"),
+    [
+        (tripped(KillCause.PERSON), {}),
+        (tripped(KillCause.MTM, days_ago=2), {}),
+        (tripped(KillCause.MTM), {"account": "ZZ0000"}),
+        (tripped(KillCause.MTM), {"mode": Mode.PAPER}),
+        (said(KillState.ARMED), {}),
+    ],
+)
+def test_what_is_no_loss_of_the_account_and_day(home: Path, record: Record, changes: dict[str, object]) -> None:
+    """Somebody's kill, another day, another account, a paper session's, one that was re-armed."""
+    session(home, record, **changes)
+    check_loss(ACCOUNT, time.time_ns())
 
 
 def test_a_journal_that_cannot_be_read_is_not_taken_for_flat(home: Path) -> None:

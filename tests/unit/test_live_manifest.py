@@ -295,6 +295,14 @@ def test_words_that_make_no_strategy_are_refused(name: str, parameters: list[str
         strategy_of(name, parameters)
 
 
+@pytest.mark.parametrize("given", [("2026-11-20", None, None, None), (None, 7, None, None), (None, None, None, 60.0)])
+def test_a_live_session_plays_no_market(given: tuple[Any, ...]) -> None:
+    """--speed 60 beside --mode live is a mistake about one of the two."""
+    assert market_of(None, None, None, None, live=True) is None
+    with pytest.raises(InvalidInput, match="are of a paper session: leave them out, or launch with --mode paper"):
+        market_of(*given, live=True)
+
+
 def test_words_for_sizing_and_market() -> None:
     """One of three sizes; a day, or the last trading day."""
     assert sizing_of(None, 2, None) == Sizing(lots=2)

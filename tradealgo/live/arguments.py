@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import overload
 
 from tradealgo import strategies
 from tradealgo.config import Market
@@ -58,8 +59,26 @@ def _pair(cls: type[Strategy], text: str) -> tuple[str, object]:
         raise InvalidInput(f"parameter {name}={value!r}: {cls.__name__}.{name} takes {_TAKES[declared.kind]}") from None
 
 
-def market_of(day: str | None, seed: int, file: str | None, speed: float | None) -> Market:
-    """What the paper exchange plays. A file's day needn't be given."""
+@overload
+def market_of(day: str | None, seed: int | None, file: str | None, speed: float | None) -> Market: ...
+
+
+@overload
+def market_of(
+    day: str | None, seed: int | None, file: str | None, speed: float | None, *, live: bool
+) -> Market | None: ...
+
+
+def market_of(
+    day: str | None, seed: int | None, file: str | None, speed: float | None, *, live: bool = False
+) -> Market | None:
+    """What the paper exchange plays; None for a live session. A file's day needn't be given."""
+    if live:
+        if any(value is not None for value in (day, seed, file, speed)):
+            raise InvalidInput(
+                "--day, --seed, --file and --speed are of a paper session: leave them out, or launch with --mode paper"
+            )
+        return None
     default = default_market()
     if file is not None and day is None:
         from tradealgo.exchange.market import market_from_file
@@ -67,7 +86,12 @@ def market_of(day: str | None, seed: int, file: str | None, speed: float | None)
         if not Path(file).is_file():
             raise BadConfig(f"no market file at {file}: write one with research.history, or leave --file out")
         day = market_from_file(file).day.isoformat()
-    return Market(day=day or default.day, seed=seed, file=file, speed=default.speed if speed is None else speed)
+    return Market(
+        day=day or default.day,
+        seed=1 if seed is None else seed,
+        file=file,
+        speed=default.speed if speed is None else speed,
+    )
 
 
 def sizing_of(units: int | None, lots: int | None, fraction: float | None) -> Sizing | None:

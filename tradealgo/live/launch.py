@@ -26,7 +26,7 @@ from tradealgo.config import (
 )
 from tradealgo.consumer.warm_up import digest, write_warm_up
 from tradealgo.domain.errors import BadConfig, InvalidInput, LeaseHeld, StrategyError
-from tradealgo.domain.hours import IST, ist_text
+from tradealgo.domain.hours import ist_text, session_day
 from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.domain.limits import Limits
 from tradealgo.domain.sizing import Sizing
@@ -34,7 +34,7 @@ from tradealgo.gatekeeper.lease import holder
 from tradealgo.live import manifest as checks
 from tradealgo.live import supervisor, watch
 from tradealgo.live import warm_up as warm_ups
-from tradealgo.live.leftovers import check_leftovers
+from tradealgo.live.leftovers import check_leftovers, check_loss
 from tradealgo.live.login import logged_in
 from tradealgo.live.promote import required
 from tradealgo.live.session import LiveSession
@@ -61,6 +61,7 @@ def launch(
     account: str | None = None,
     port: int | None = None,
     unpromoted: bool = False,
+    after_loss: bool = False,
 ) -> LiveSession:
     """Start a session of real processes and return at once with the object that mirrors it.
 
@@ -82,6 +83,7 @@ def launch(
         account: the broker's user id, one session each; "PAPER1" on paper, KITE_USER_ID live.
         port: of the paper exchange; a free one by default.
         unpromoted: live: launch a strategy that `tradealgo promote` has not passed.
+        after_loss: live: launch although the account's loss limit tripped today.
 
     Raises:
         InvalidInput: an argument is wrong (UnknownInstrument and BadConfig are of its kind).
@@ -103,7 +105,7 @@ def launch(
         if market is not None or port is not None:
             raise InvalidInput("market and port are of a paper session: leave them out, or launch with mode='paper'")
         checks.check_private(home())
-        api_key, day = _required("KITE_API_KEY"), dt.datetime.now(IST).date()
+        api_key, day = _required("KITE_API_KEY"), session_day(time.time_ns())
         if not unpromoted:
             print(required(instance, interval).text)
         book, closes, kite = _live_instruments(account, api_key, instruments)
@@ -122,7 +124,7 @@ def launch(
             _check_warm_up(manifest, instance, found, earlier)
         return earlier
 
-    return start(manifest, source, heard)
+    return start(manifest, source, heard, after_loss=after_loss)
 
 
 def _check_warm_up(
@@ -137,13 +139,16 @@ def _check_warm_up(
         raise InvalidInput(f"warm_up: {error}") from error
 
 
-def start(manifest: Manifest, source: str | None, warm_up: Callable[[], dict[str, np.ndarray]] = dict) -> LiveSession:
+def start(
+    manifest: Manifest, source: str | None, warm_up: Callable[[], dict[str, np.ndarray]] = dict, *, after_loss: bool = False
+) -> LiveSession:  # fmt: skip
     """Start the session of a checked manifest, or attach to its like.
 
     Args:
         warm_up: reads the candles that the strategy hears first; not called where it attaches.
 
-    Raises LeaseHeld, also where an earlier session of today left something open on a live account.
+    Raises LeaseHeld, also where an earlier session of today left something open on a live account, or tripped its loss limit
+    (not `after_loss`).
     """
     with _one_launch_at_a_time(manifest.account):
         running = _not_stopping(manifest.account)
@@ -152,6 +157,8 @@ def start(manifest: Manifest, source: str | None, warm_up: Callable[[], dict[str
         _check_lease(manifest.account)
         if manifest.mode is Mode.LIVE:
             check_leftovers(manifest.account, time.time_ns())
+            if not after_loss:
+                check_loss(manifest.account, time.time_ns())
         else:
             token_file(manifest.account).unlink(missing_ok=True)  # of an exchange that is gone
         if earlier := warm_up():  # which may take a minute: the session begins after it

@@ -12,7 +12,7 @@ from tradealgo.config import Mode, SessionDir, session_dirs
 from tradealgo.domain.errors import BadConfig, LeaseHeld, SessionNotFound
 from tradealgo.domain.hours import ist_date
 from tradealgo.domain.orders import Fill, Order
-from tradealgo.domain.state import KillState, SessionState
+from tradealgo.domain.state import KillCause, KillState, SessionState
 from tradealgo.gatekeeper.journal import JournalError, open_readonly, read
 from tradealgo.gatekeeper.messages import Kind
 from tradealgo.running import account_is_gone
@@ -73,6 +73,9 @@ def left_open(folder: SessionDir, now: int | None) -> list[str]:
         filled[message.tag] += new
 
     with contextlib.closing(open_readonly(folder.journal)) as db:
+        last = db.execute("SELECT ts FROM records ORDER BY seq DESC LIMIT 1").fetchone()
+        if now is not None and last and ist_date(last[0]) != ist_date(now):
+            return []  # a launch looks at those of all days
         for row in read(db, kinds=(Kind.STATE, Kind.ORDER, Kind.FILL)):
             if now is not None and ist_date(row.ts) != ist_date(now):
                 continue
@@ -113,6 +116,22 @@ def check_leftovers(account: str, now: int) -> None:
                     f"session {manifest.session_id} ended today and left {', '.join(left)} on account {account}: make "
                     f"it flat with `tradealgo kill {manifest.session_id}`, which verifies it with the broker, and "
                     "launch again"
+                )
+
+
+def check_loss(account: str, now: int) -> None:
+    """Refuse an account whose loss limit tripped today: another session would begin with a whole one, and nobody have been
+    asked the two questions that a re-arm asks. Raises LeaseHeld, which names the session and the mend.
+    """
+    for folder in reversed(session_dirs()):
+        with contextlib.suppress(BadConfig, sqlite3.Error, JournalError):
+            manifest = folder.read_manifest()
+            if (manifest.mode, manifest.account) != (Mode.LIVE, account) or (state := _last_state(folder)) is None:
+                continue
+            if state.cause is KillCause.MTM and ist_date(state.ts_tripped) == ist_date(now):
+                raise LeaseHeld(
+                    f"the loss limit of account {account} tripped today in session {manifest.session_id} ({state.reason}), "
+                    "and a new session has a whole one: launch with after_loss=True (--after-loss), if you mean it"
                 )
 
 
