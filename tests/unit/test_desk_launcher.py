@@ -39,6 +39,16 @@ def test_what_is_refused_is_said_and_nothing_starts(home: Path) -> None:
     assert not list(home.glob("sessions/*/manifest.json"))
 
 
+def test_what_nobody_foresaw_is_said_too(home: Path) -> None:
+    """An option that launch() doesn't take, a value of the wrong kind: a click has no cell that could show a traceback."""
+    form = launcher(EmaCross, ["NSE:INFY"], colour="red")
+    form.button.click()
+    assert "Not launched" in form.says.value
+    assert "colour" in form.says.value
+    assert not form.button.disabled
+    assert not list(home.glob("sessions/*/manifest.json"))
+
+
 def test_live_needs_a_tick_for_each_launch() -> None:
     """The button is dead until the box is ticked, and again after a click."""
     form = launcher(EmaCross, ["NSE:INFY"], mode="live")

@@ -98,3 +98,26 @@ def test_a_still_shows_the_figures_and_escapes() -> None:
     assert "PAPER" in html
     assert "<script>" not in html
     assert "kill at −₹2,000" in text(figures)
+
+
+def test_a_still_says_in_words_how_it_ended() -> None:
+    """What is flat, who tripped the kill switch, and why an order was denied."""
+    view = make_view()
+    view.apply(Entry(Stream.FILLS, b"1-0", make_fill("t1")))
+    row = shot(view)["positions"][0] | {"quantity": 0, "average_price": 0.0, "pnl": -158.7}
+    order = {
+        "instrument": "NSE:INFY",
+        "side": "BUY",
+        "quantity": 1,
+        "filled_quantity": 0,
+        "average_price": 0.0,
+        "intent": "ENTRY",
+    }
+    figures = shot(view) | {
+        "kill": "LOCKED", "flat_s": 0.69, "cause": "PERSON", "positions": [row],
+        "orders": [order | {"state": "DENIED", "text": "no price < 5 s"}],
+    }  # fmt: skip
+    html = picture(figures, view.mtm, "desk")
+    for said in ("flat in 0.69 s", "tripped by a person", "<td>flat</td>", "−₹159", "DENIED: no price &lt; 5 s"):
+        assert said in html
+    assert "<td>0.00<" not in html

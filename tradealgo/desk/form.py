@@ -60,8 +60,9 @@ class Launcher:
             strategy = self.strategy(**{name: field.value for name, field in self.fields.items()})
             keys = [key.strip() for key in self.instruments.value.split(",") if key.strip()] or None
             self.session = launch(strategy, keys, capital=self.capital.value, mode=self.mode, **self.options)
-        except TradeAlgoError as error:
-            self.says.value = f"<b>Not launched.</b> {escape(str(error))}"
+        except Exception as error:  # a click has no cell to raise in: what isn't said here is said nowhere
+            name = "" if isinstance(error, TradeAlgoError) else f"{type(error).__name__}: "
+            self.says.value = f"<b>Not launched.</b> {escape(name + str(error))}"
         else:
             self.says.value = f"Launched: {escape(self.session.id)}"
             self.shown.children = (Part(self.session, "desk").widget(),)

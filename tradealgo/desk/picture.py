@@ -25,6 +25,14 @@ STYLE = (
 )
 
 
+#: What tripped the kill switch, in words.
+CAUSES = {
+    "MTM": "the loss limit", "PERSON": "a person", "DEAD_MAN": "the dead-man timer", "RECONCILIATION": "a mismatch with the broker",
+}  # fmt: skip
+#: Ends of orders that call for a reason.
+BAD = frozenset({"DENIED", "REJECTED", "UNKNOWN"})
+
+
 def rupees(value: float | None) -> str:
     """Signed, whole rupees with Indian grouping: -₹12,34,567."""
     if value is None:
@@ -42,8 +50,8 @@ def words(shot: dict[str, Any]) -> str:
     if shot["kill"] == "ARMED":
         closed = ", market closed" if shot["market_open"] is False else ""
         return f"{shot['trading']}{closed}, kill switch armed"
-    flat = f" in {shot['flat_s']:.2f} s" if shot["flat_s"] is not None else ""
-    return f"{shot['kill'].replace('_', ' ')}{flat}, tripped by {shot['cause'] or 'an order'}"
+    flat = f", flat in {shot['flat_s']:.2f} s by the broker's own positions" if shot["flat_s"] is not None else ""
+    return f"kill switch {shot['kill'].replace('_', ' ')}{flat}, tripped by {CAUSES.get(shot['cause'], 'an order')}"
 
 
 def text(shot: dict[str, Any]) -> str:
@@ -129,10 +137,19 @@ def _table(name: str, columns: Iterable[str], rows: list[dict[str, Any]]) -> str
     if not rows:
         return f'<div class="dim">No {name} yet.</div>'
     columns = list(columns)
-    head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(row[c])}</td>" for c in columns) + "</tr>" for row in rows[:20])
+    head = "".join(f"<th>{'P&amp;L' if c == 'pnl' else c.replace('_', ' ')}</th>" for c in columns)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(name, c, row)}</td>" for c in columns) + "</tr>" for row in rows[:20])
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _cell(value: Any) -> str:
-    return f"{value:,.2f}" if isinstance(value, float) else escape(str(value))
+def _cell(table: str, column: str, row: dict[str, Any]) -> str:
+    value = row[column]
+    if column == "pnl":
+        return rupees(value)
+    if column == "quantity" and table == "positions" and not value:
+        return "flat"
+    if column == "state" and value in BAD and row["text"]:
+        return escape(f"{value}: {row['text']}")
+    if isinstance(value, float):  # prices; 0 is none
+        return f"{value:,.2f}" if value else "–"
+    return escape(str(value))
