@@ -127,6 +127,16 @@ def test_doctor_finds_what_is_wrong(tmp_path: Path) -> None:
     assert "set TRADEALGO_HOME to a folder of yours" in done.stdout
 
 
+def test_doctor_names_a_server_that_is_too_old(tmp_path: Path) -> None:
+    """The first of PATH is taken, and Redis 5 can't trim a stream by time."""
+    server = tmp_path / "redis-server"
+    server.write_text("#!/bin/sh\necho 'Redis server v=5.0.7 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64'\n")
+    server.chmod(0o755)
+    done = run(tmp_path / "home", "doctor", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert done.returncode == 1
+    assert f"{server} is 5.0.7: a session needs 6.2 or newer" in done.stdout
+
+
 def test_the_exchange_alone_speaks_kites_protocol(tmp_path: Path) -> None:
     """`tradealgo exchange` answers on loopback, and ends on SIGTERM."""
     port = free_port()

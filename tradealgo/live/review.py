@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -246,6 +248,19 @@ def _backtest_figures(result: Backtest) -> list[tuple[str, Any]]:
     return [("Backtest", result.plot()), *((f"Backtest: {key}", result.plot(key)) for key in traded)]
 
 
+def _copy_database(source: Path, target: Path) -> None:
+    """All of it: what was written last is in a file beside it until that one is full, or its writer ends."""
+    target.unlink(missing_ok=True)
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as there,
+            contextlib.closing(sqlite3.connect(target)) as here,
+        ):
+            there.backup(here)
+    except sqlite3.Error:  # damaged, say: what there is, as it is
+        shutil.copy2(source, target)
+
+
 def review(session: LiveSession, result: Backtest, folder: Path, *, title: str = "TradeAlgo session") -> Parity:
     """Write `summary.json`, `report.html` and copies of the journal and the record into `folder`; returns the parity."""
     from tradealgo.research import stats
@@ -265,6 +280,6 @@ def review(session: LiveSession, result: Backtest, folder: Path, *, title: str =
     write_report(folder / "report.html", title, sections)
     for name, source in (("journal.db", session.folder.journal), ("record.db", session.folder.record)):
         if source.exists():
-            shutil.copy2(source, folder / name)
+            _copy_database(source, folder / name)
     (folder / "summary.json").write_text(json.dumps({"session": session.id, "lines": lines}, indent=1))
     return held
