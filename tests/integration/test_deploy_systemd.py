@@ -7,6 +7,7 @@ import datetime as dt
 import http.server
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from tradealgo.domain.hours import IST, ist_text, market_hours
 from tradealgo.domain.instruments import Instrument, Kind
+from tradealgo.live import session, supervisor
 from tradealgo.live.manifest import free_port
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -69,6 +71,16 @@ def test_the_session_ends_between_the_close_and_the_next_morning() -> None:
     day = dt.date(2026, 11, 23)
     ends = dt.datetime.combine(day, dt.time.fromisoformat(starts), IST) + dt.timedelta(hours=hours, minutes=minutes)
     assert ist_text(market_hours(FUTURE, day).close, "%H:%M") < f"{ends:%H:%M}" < "18:00"
+
+
+def test_nobody_ends_a_session_in_the_middle_of_its_stop() -> None:
+    """A stop may wait for a kill and for each module; and one module without memory is no reason to end the rest."""
+    service = unit("tradealgo.service")["Service"]
+    compose = (DEPLOY / "compose.yaml").read_text()
+    (grace,) = re.findall(r"stop_grace_period: (\d+)s", compose)
+    needed = session.KILL_DONE_S + session.STOP_SAID_S + supervisor.STOP_TIMEOUT_S
+    assert min(int(grace), int(service["TimeoutStopSec"])) > needed + 10
+    assert service["OOMPolicy"] == "continue"
 
 
 def test_the_end_is_checked_and_a_failure_is_told(tmp_path: Path) -> None:
