@@ -12,6 +12,7 @@ import pytest
 from apprise.plugins.telegram import NotifyTelegram
 
 from tradealgo.monitor.messenger import LONGEST_TEXT, notifiers, notify
+from tradealgo.monitor.shell import tell
 
 ADDRESS = "tgram://123456789:abcdefghijklmnopqrstuvwxyzABCDEF012/42/"
 
@@ -83,6 +84,15 @@ def test_a_long_text_is_cut(said: list[dict[str, str]]) -> None:
     (sender,), _ = notifiers(ADDRESS)
     assert notify(sender, "CRITICAL", "x" * 10_000, "failure")
     assert 1_000 < len(said[0]["text"]) < LONGEST_TEXT + 100
+
+
+def test_who_cannot_be_told_is_known(said: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launch by schedule sends the login's address: an address of people with a typing error mustn't look like a reader."""
+    monkeypatch.setenv("TRADEALGO_ALERT_URLS", ADDRESS)
+    assert tell("CRITICAL", "log in")
+    monkeypatch.setenv("TRADEALGO_ALERT_URLS", f"{ADDRESS} tgram://typing-error/42")
+    assert not tell("CRITICAL", "log in")
+    assert len(said) == 2
 
 
 def test_an_address_that_cannot_be_used_is_not_repeated() -> None:

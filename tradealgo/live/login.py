@@ -81,4 +81,4 @@ def _tell(manifest: Manifest, url: str, timeout_s: float) -> None:
     print(f"log in at {url}", flush=True)  # the journal of systemd is no terminal
     text = f"log in at {url} within {timeout_s / 60:.0f} minutes: a launch waits for it"
     if not tell(f"CRITICAL · {manifest.mode} {manifest.account} · launch", text):
-        print("(this address could not be sent to TRADEALGO_ALERT_URLS)")
+        print("(this address could not be sent to every address of TRADEALGO_ALERT_URLS)")

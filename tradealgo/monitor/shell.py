@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 import redis
@@ -277,10 +278,17 @@ def live_hours(instruments: Iterable[Instrument], day: dt.date, ready: int) -> H
 
 
 def tell(title: str, text: str) -> bool:
-    """Send people of TRADEALGO_ALERT_URLS something that no session's Monitor can; False if it couldn't be sent."""
-    senders, _ = notifiers(os.environ.get("TRADEALGO_ALERT_URLS", ""))
-    sent = [notify(sender, title, text, "failure") for sender in senders]
-    return all(sent)
+    """Send people of TRADEALGO_ALERT_URLS something that no session's Monitor can; False if an address couldn't be told."""
+    senders, unusable = notifiers(os.environ.get("TRADEALGO_ALERT_URLS", ""))
+    sent = [_is_sent(sender, title, text) for sender in senders]
+    return all(sent) and not unusable
+
+
+def _is_sent(sender: Any, title: str, text: str) -> bool:
+    try:
+        return notify(sender, title, text, "failure")
+    except Exception:  # whatever a messenger's library raises mustn't end the launch that tells of itself
+        return False
 
 
 async def watch(process: Process) -> None:
