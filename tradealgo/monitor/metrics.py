@@ -123,7 +123,7 @@ class Metrics:
         yield self._gauge("kill_state", "1 for the state that the kill switch is in.", ["state"], kill)
         money = [((name,), getattr(mtm, name) / 100) for name in MONEY] if mtm else []
         yield self._gauge("rupees", "The books; `limit` is the MTM at which the kill trips.", ["figure"], money)
-        orders = Counter(o.state.value for o in self._orders.values())
+        orders = Counter(o.state.value for o in list(self._orders.values()))  # a scrape is a thread of its own
         yield self._gauge("orders", "Orders by state.", ["state"], [((s,), float(n)) for s, n in orders.items()])
         yield self._counter("verdicts", "The Gatekeeper's answers.", "code", list(self._verdicts.items()))
         levels = Counter(a.level.value for a in list(self._alerts.values()))
