@@ -18,8 +18,6 @@ import click
 from tradealgo import __version__
 
 if TYPE_CHECKING:
-    import threading
-
     from tradealgo.config import SessionDir
     from tradealgo.live.session import LiveSession
 
@@ -180,6 +178,7 @@ def launch(
     """
     from tradealgo.domain.limits import Limits
     from tradealgo.live.arguments import market_of, sizing_of, strategy_of
+    from tradealgo.live.foreground import stay, told_to_end
     from tradealgo.live.launch import launch as start
 
     of_market = [options.pop(name) for name in ("day", "seed", "file", "speed")]
@@ -189,35 +188,15 @@ def launch(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as Ctrl-C does, it ends what was begun
     with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):  # what a launch has to say is no JSON
         session = start(strategy_of(strategy, parameters), instruments or None, sizing=sizing, limits=limits, **options)
-    told = _told_to_end() if foreground else None
+    told = told_to_end() if foreground else None
     click.echo(json.dumps({"session_id": session.id}) if as_json else repr(session))
-    if told is not None:
-        _stay(session, told)
-
-
-def _told_to_end() -> threading.Event:
-    """Set by SIGTERM or Ctrl-C. From before the session is told of: whoever hears of it may end it at once."""
-    import threading
-
-    told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
-    return told
-
-
-def _stay(session: LiveSession, told: threading.Event) -> None:
-    """For a container or a service manager, which watch this process: its end is the session's."""
-    from tradealgo.live.session import UNSUPERVISED
-    from tradealgo.live.supervisor import is_supervised
-
-    while is_supervised(
-        session.folder
-    ):  # one that only stands still isn't gone: its end here would be its modules' too
-        if told.wait(1.0):
-            _stop(session)
-            return
-    click.secho(f"{session.id}: {UNSUPERVISED}" if session.is_running else f"{session.id} ended", fg="red", err=True)
-    sys.exit(FAILED)
+    if told is None:
+        return
+    if stay(session, told):
+        _stop(session)
+    else:
+        click.secho(f"{session.id} ended", fg="red", err=True)
+        sys.exit(FAILED)
 
 
 @command()

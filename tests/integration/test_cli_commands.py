@@ -163,7 +163,7 @@ def answer(url: str) -> dict[str, object]:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_foreground_launch_ends_its_session_when_told(tmp_path: Path) -> None:
-    """For containers: the command stays, also while the supervisor stands still, and SIGTERM stops the session whole."""
+    """For containers: the command stays, also while the supervisor stands still or is gone, and SIGTERM stops the session whole."""
     words = [
         sys.executable,
         "-m",
@@ -191,6 +191,10 @@ def test_a_foreground_launch_ends_its_session_when_told(tmp_path: Path) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(9)
         daemon.resume()
+        daemon.kill()  # its modules trade on, and would end with this command
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(5)
+        assert running.processes(folder)
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
         assert not running.processes(folder)
