@@ -43,7 +43,9 @@ def in_one_sentence(command: Callable[..., Any]) -> Callable[..., Any]:
 
         try:
             return command(*arguments, **options)
-        except (TradeAlgoError, TimeoutError) as error:
+        except BrokenPipeError:  # whoever read it has gone: click's to end quietly
+            raise
+        except (TradeAlgoError, OSError) as error:  # a time-out, a full disk, a folder that isn't ours
             click.secho(f"tradealgo: {for_a_terminal(str(error))}", fg="red", err=True)
             sys.exit(WRONG_INPUT if isinstance(error, InvalidInput) else FAILED)
 
@@ -265,7 +267,11 @@ def kill(session: str | None, reason: str, flatten: bool, timeout_s: float) -> N
     click.echo(f"{found.id}: kill asked ({', '.join(ways)})")
     if session is None:
         _tell_others(found)
-    found.wait(state="VERIFIED_FLAT", timeout_s=timeout_s)
+    try:
+        found.wait(state="VERIFIED_FLAT", timeout_s=timeout_s)
+    except (TimeoutError, KeyboardInterrupt) as error:
+        what = str(error) or f"{found.id}: not waited for any longer"
+        raise TimeoutError(f"{what}; the kill goes on: see `tradealgo status {found.id}`") from None
     click.secho(f"{found.id}: VERIFIED_FLAT in {time.monotonic() - began:.1f} s", fg="green")
 
 

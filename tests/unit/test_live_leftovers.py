@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -452,6 +453,23 @@ def test_what_needs_a_running_session_says_so(home: Path, words: tuple[str, ...]
     session(home)
     done = tradealgo(*words)
     assert (done.exit_code, done.stderr) == (1, f"tradealgo: session old has ended: {action} needs one that runs\n")
+
+
+def test_a_kill_that_takes_longer_goes_on(home: Path, monkeypatch: pytest.MonkeyPatch, started: list[str]) -> None:
+    """Whoever waits no longer, by Ctrl-C or the time-out, hasn't stopped it, and is told so."""
+    session(home, said(KillState.FLATTENING))
+    monkeypatch.setattr(supervisor, "is_running", lambda _: True)
+    done = tradealgo("kill", "old", "--timeout", "0")
+    assert "VERIFIED_FLAT did not come within 0 s" in done.stderr
+    assert done.stderr.endswith("; the kill goes on: see `tradealgo status old`\n")
+
+
+def test_what_the_system_refuses_is_a_sentence(home: Path) -> None:
+    """A file in the place of the folder of sessions: no traceback."""
+    (home / "sessions").write_text("")
+    done = tradealgo("launch", "EmaCross", "NSE:INFY", "--day", "2026-11-20")
+    assert done.exit_code == 1
+    assert re.fullmatch(r"tradealgo: \[Errno \d+\] .*sessions.*\n", done.stderr), done.stderr
 
 
 def test_the_command_line_advises_commands(home: Path) -> None:
