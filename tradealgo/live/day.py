@@ -124,6 +124,7 @@ def fills_against(session: LiveSession, result: Backtest) -> pd.DataFrame:
         if order.filled_quantity:
             price = expected.get((order.instrument, order.start), float("nan"))
             worse = order.side.sign * order.filled_quantity * (order.average_price - price)
+            worse = round(worse, 2) + 0.0  # none of it is -0.0
             rows.append((order.instrument, f"{order.side} {order.filled_quantity}", order.average_price, price, worse))
     return pd.DataFrame(rows, columns=["instrument", "order", "filled at", "backtest", "worse by Rs"])
 

@@ -24,7 +24,7 @@ def latency_frame(orders: Iterable[Order]) -> pd.DataFrame:
         if took:
             rows[name] = [len(took), *(percentile(took, rank) for rank in (50, 90, 99)), max(took)]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["count", "p50_ms", "p90_ms", "p99_ms", "max_ms"])
-    return table.rename_axis("hop")
+    return table.rename_axis("hop").round(3)
 
 
 def percentile(values: list[float], rank: float) -> float:

@@ -228,8 +228,9 @@ def mtm_figure(session: LiveSession) -> Any:
             y=points[-1].limit / 100, line={"color": "#D55E00", "dash": "dash"}, annotation_text="kill switch"
         )
     figure.update_layout(
-        height=320, margin={"t": 30, "l": 60, "r": 20, "b": 30}, yaxis_title="Rs", template="plotly_white"
-    )
+        height=320, margin={"t": 30, "l": 70, "r": 20, "b": 30}, template="plotly_white", hovermode="x unified",
+        yaxis={"title": "MTM after charges, Rs", "tickformat": ",.0f"}, xaxis={"hoverformat": "%H:%M:%S IST"},
+    )  # fmt: skip
     return figure
 
 
