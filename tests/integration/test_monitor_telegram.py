@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class BotServer:
         self.url = ""
         self.polls = 0
         self.refuses = ""
+        self.behind_s = 0
 
     def write(self, text: str, chat: int = CHAT, date: int = 0) -> None:
         message = {"chat": {"id": chat}, "text": text, "date": date or int(time.time()) + 1}
@@ -54,7 +56,8 @@ class BotServer:
         for _ in range(40):
             new = [u for u in self.updates if u["update_id"] >= asked["offset"]]
             if new:
-                return web.json_response({"ok": True, "result": new})
+                date = formatdate(time.time() - self.behind_s, usegmt=True)
+                return web.json_response({"ok": True, "result": new}, headers={"Date": date})
             await asyncio.sleep(0.05)
         return web.json_response({"ok": True, "result": []})
 
@@ -182,6 +185,27 @@ async def test_a_bus_that_hangs_keeps_no_kill_waiting(
         await bus.close()
     assert "the bus gives no answer" in server.said[0]["text"]
     assert "KILL session s? Send /yes" in server.said[1]["text"]
+
+
+async def test_a_clock_that_is_fast_ignores_no_message(
+    server: BotServer, bus: Bus, bus_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Telegram dates the messages: one that came after the start isn't taken for an old one, nor an old one for a new."""
+    server.behind_s = 300
+    server.write("/status", date=int(time.time()) - 300 - 60)
+    async with hearing(server, bus, bus_url, tmp_path, monkeypatch):
+
+        async def polled() -> bool:
+            return server.polls > 1  # it has had the old one
+
+        await eventually(polled)
+        server.write("/hello", date=int(time.time()) - 300)
+
+        async def answered() -> bool:
+            return len(server.said) >= 1
+
+        await eventually(answered)
+    assert [s["text"] for s in server.said] == [telegram.HELP]
 
 
 async def test_a_chat_that_cannot_be_heard_is_told(

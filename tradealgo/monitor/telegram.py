@@ -9,11 +9,13 @@ Telegram allows one reader a bot: give each session that runs at the same time a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -107,6 +109,8 @@ class Bot:
     def __init__(self, given: Settings) -> None:
         self._given = given
         self._offset = 0
+        #: Seconds by which Telegram's clock, which dates the messages, is ahead of this machine's.
+        self.ahead = 0.0
 
     async def call(self, http: Any, method: str, **values: Any) -> Any:
         """A method's result. Raises OSError or ValueError, with nothing secret in it."""
@@ -115,6 +119,8 @@ class Bot:
         address = f"{self._given.url}/bot{self._given.token}/{method}"
         try:
             async with http.post(address, json=values) as reply:
+                with contextlib.suppress(KeyError, TypeError, ValueError):
+                    self.ahead = parsedate_to_datetime(reply.headers["Date"]).timestamp() - time.time()
                 content = msgspec.json.decode(await reply.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise OSError(type(error).__name__) from None
@@ -154,7 +160,7 @@ async def take_orders(process: Process) -> None:
         while True:
             try:
                 for message in await bot.messages(http):
-                    if int(message.get("date", 0)) >= began:
+                    if int(message.get("date", 0)) >= began + bot.ahead - 1:  # both clocks are told in whole seconds
                         await _answer(process, bot, http, talk.hear(str(message.get("text", "")), time.time()))
                 await hearing.works()
             except Exception as error:  # no message, whatever is in it, ends the Monitor
