@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from gate_world import INFY, LIMITS, RELIANCE, SECOND, START_PRICES, World
 
 from tradealgo.domain.orders import Intent, Side, Verdict
@@ -97,6 +98,28 @@ def test_a_leg_that_does_not_fill_in_time_closes_the_other() -> None:
     for _ in range(5):
         world.advance(SECOND)
         world.tick_all()
+    settle(world)
+    world.rest()
+    assert (world.position[A], world.position[B]) == (0, 0)
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_a_broken_basket_keeps_no_position_whose_exit_has_not_come_off(crashes: bool) -> None:
+    """A short's exit is rejected, and before it is asked for again the strategy wants the short as a leg of a basket, which
+    breaks: it is still got rid of. Taken for wanted, it would stay for good without the leg that was to cover it."""
+    world = world_of(max_order_value=START_PRICES[B] * 20)
+    world.ask(INFY, -10)
+    world.advance(SECOND)
+    world.fill_some(1.0)
+    world.call_fault = "reject"
+    world.ask(INFY, 0, Intent.EXIT)
+    world.advance(SECOND // 2)
+    assert world.position[A] == -10
+    name = world.ask_basket({A: -10, B: 50})
+    world.advance(SECOND // 10)
+    assert verdicts(world)[name].code == "BASKET"
+    if crashes:
+        world.crash()
     settle(world)
     world.rest()
     assert (world.position[A], world.position[B]) == (0, 0)

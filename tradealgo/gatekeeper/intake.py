@@ -8,7 +8,7 @@ import msgspec
 
 from tradealgo.domain.orders import DUPLICATE, SUBMIT, Intent, OrderRequest, OrderState, Side, Verdict
 from tradealgo.domain.state import KillState, TradingState
-from tradealgo.gatekeeper.baskets import ROLLBACK, Baskets
+from tradealgo.gatekeeper.baskets import BROKEN, ROLLBACK, Baskets
 from tradealgo.gatekeeper.breaker import CLOSED, Breaker
 from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.checks import decide
@@ -24,10 +24,11 @@ ENTRY, EXIT, BUY, SELL, UNKNOWN, ARMED, HALTED, REQUEST, VERDICT = (
     Intent.ENTRY, Intent.EXIT, Side.BUY, Side.SELL, OrderState.UNKNOWN, KillState.ARMED, TradingState.HALTED, Kind.REQUEST,
     Kind.VERDICT,
 )  # fmt: skip
-#: Denials of what this session's strategy never said, or not today: no word of it.
+#: Denials of what this session's strategy never said, or not today, and of the legs of a broken basket: no word of it. What a
+#: leg's instrument was to hold before stands, or an exit that hasn't come off would be taken for a position that is wanted.
 VOID = frozenset(
     {DUPLICATE, "BAD_ID", "BAD_QUANTITY", "BAD_PRICE", "BAD_INTENT", "WRONG_SESSION", "NO_LEASE", "UNKNOWN_INSTRUMENT",
-     "NOT_TRADABLE", "OLD_REQUEST", "MALFORMED"}
+     "NOT_TRADABLE", "OLD_REQUEST", "MALFORMED", BROKEN}
 )  # fmt: skip
 
 
