@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -61,8 +62,16 @@ def test_what_is_shared_is_there() -> None:
         assert (ROOT / source).exists(), source
     lab = ROOT / "tradealgo/desk/labextension"
     package = json.loads((lab / "package.json").read_text())
-    assert (lab / package["jupyterlab"]["_build"]["load"]).exists()
-    assert MIME in (lab / "static/remoteEntry.js").read_text()
+    assert MIME in (lab / package["jupyterlab"]["_build"]["load"]).read_text()
+
+
+def test_a_changed_labextension_has_another_name() -> None:
+    """JupyterLab has browsers keep it for a year and never ask again: under its old name a tab would go on with the old one."""
+    lab = ROOT / "tradealgo/desk/labextension"
+    (script,) = (lab / "static").glob("*.js")
+    name = f"remoteEntry.{hashlib.sha256(script.read_bytes()).hexdigest()[:12]}.js"
+    assert script.name == name, f"rename {script.name} to {name}, in package.json too"
+    assert json.loads((lab / "package.json").read_text())["jupyterlab"]["_build"]["load"] == f"static/{name}"
 
 
 def test_no_script_comes_from_elsewhere() -> None:

@@ -1,4 +1,5 @@
-// A module-federation container written by hand: JupyterLab needs init() and get(), and no bundler.
+// A module-federation container written by hand: JupyterLab needs init() and get(), and no bundler. Its name has its contents' hash
+// (a test says which): JupyterLab tells browsers to keep it for a year, and never to ask again.
 (() => {
   const MIME = "application/vnd.tradealgo.desk+json";
   let scope;
