@@ -109,7 +109,7 @@ def test_status_of_nothing(tmp_path: Path) -> None:
 def test_doctor_says_what_is_there(tmp_path: Path) -> None:
     """Each finding has a name, a level and a text; the essentials are good where the tests run."""
     found = {f["check"]: f for f in json.loads(run(tmp_path, "doctor", "--json", KITE_USER_ID="A").stdout)}
-    for name in ("python", "packages", "supervisor", "bus server", "disk", "sockets", "ports"):
+    for name in ("python", "packages", "supervisor", "bus server", "compiled code", "disk", "sockets", "ports"):
         assert found[name]["level"] == "ok", found[name]
     assert "redis" in found["bus server"]["text"].lower() or "valkey" in found["bus server"]["text"].lower()
     assert found["sessions"]["text"].startswith("none running")
@@ -125,6 +125,18 @@ def test_doctor_finds_what_is_wrong(tmp_path: Path) -> None:
     done = run(tmp_path / "file" / "home", "doctor")
     assert done.returncode == 1
     assert "set TRADEALGO_HOME to a folder of yours" in done.stdout
+
+
+def test_doctor_finds_that_compiled_code_has_no_place(tmp_path: Path) -> None:
+    """As on a read-only root file system, where no session would get a tick."""
+    words = (
+        "from numba.core import caching\nfrom tradealgo.live.doctor import _compiled_code\n"
+        "for l in caching.CacheImpl._locator_classes: l.from_function = classmethod(lambda *_: None)\n"
+        "print(*_compiled_code())\n"
+    )
+    said = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60)
+    assert said.stdout.startswith("bad cannot cache function"), said.stderr
+    assert said.stdout.endswith("set NUMBA_CACHE_DIR to a folder that can be written\n")
 
 
 def test_doctor_names_a_server_that_is_too_old(tmp_path: Path) -> None:

