@@ -23,7 +23,7 @@
       const names = running().map(s => `${s.strategy} (${s.mode}, ${s.kill !== "ARMED" && s.kill || s.trading || s.status})`);
       if (names.length && Date.now() - agreed > 1000 && isLive() && /restart|shut-?down|change-kernel/i.test(id)) {
         const says = `Running: ${names.join(", ")}. It trades on whatever becomes of this kernel; attach() finds it again. Variables of this notebook are lost.`;
-        const { button } = await showDialog({ title: "A session is running", body: says, buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: "Go on" })] });
+        const { button } = await showDialog({ title: "A session is running", body: says, buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: "Go on" })], defaultButton: 0 });
         if (!button.accept) return null;
         agreed = Date.now();
       }
