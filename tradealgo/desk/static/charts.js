@@ -39,8 +39,8 @@ const LOOK_MS = 100, HOVER_MS = 5000, AGAIN_MS = 30000;
 
 // A chart of a session, drawn when it can be seen. `traces` and `layout` are plotly's; `key` tells when they have changed, `rest` (ms) how
 // often they are drawn at most: each time leaves megabytes of garbage. So `tail` draws the newest points, until plotly takes them over.
-async function chart(el, id, { height, rest, traces, layout, key, tail }) {
-  const div = h("div", { style: `height:${height}px` }), box = h("div", { class: "ta-chart" }, div);
+async function chart(el, id, { name, height, rest, traces, layout, key, tail }) {
+  const div = h("div", { style: `height:${height}px` }), box = h("div", { class: "ta-chart", role: "img", "aria-label": name }, div);
   el.append(box);
   let library;
   try { library = await plotly(); } catch (error) { div.textContent = `${error.message}.`; return () => {}; }
@@ -190,7 +190,7 @@ function timeRange({ mtm: { x } }) {
 
 export function mtmChart(el, id, height = 300) {
   return chart(el, id, {
-    height, rest: 500, tail: mtmTail,
+    name: "chart of the mark to market", height, rest: 500, tail: mtmTail,
     key: model => [model.heard, model.shot.kill, model.shot.ts_event_tripped, limitOf(model.shot), mtmRange(model), timeRange(model), model.shot.hours, model.shot.status].join(),
     traces: (model, c) => {
       const { mtm, realised, drawdown } = model.mtm, x = model.mtm.x.slice();
@@ -257,7 +257,7 @@ export function priceChart(el, id, height = 300) {
   const heldOf = model => model.shot.positions?.find(p => p.instrument === nameOf(model) && p.quantity);
   const workingOf = model => [...model.orders.values()].filter(o => o.instrument === nameOf(model) && o.price && !DONE.has(o.state));
   const drawing = chart(el, id, {
-    height: height - 30, rest: 3000,
+    name: "chart of prices and fills", height: height - 30, rest: 3000,
     key: model => {
       const held = heldOf(model), working = workingOf(model).map(o => `${o.tag} ${o.price} ${o.quantity}`);
       return [model.heard, model.shot.hours, model.shot.status, model.chart, model.candleCount, model.fillCount, held?.quantity, held?.average_price, working].join();

@@ -38,7 +38,7 @@ const drawn = chart => (el, id) => {
 export const PARTS = {
   mtm: drawn(mtmChart), price: priceChart, kill_switch: killSwitch,
   figures: live(FIGURES_MS, tables.figures, "mtm", "capital"),
-  alerts: live(300, tables.alerts, "alerts"),
+  alerts: (el, id) => { el.setAttribute("aria-live", "polite"); return live(300, tables.alerts, "alerts")(el, id); },
   positions: live(500, tables.positions, "positions"),
   orders: live(500, tables.orders, "orders"),
   fills: live(500, tables.fills, "fills"),
@@ -48,7 +48,7 @@ export const PARTS = {
   strategy: live(1000, tables.strategy, "strategy", "parameters", "signals", "charts"),
 };
 const TITLES = {
-  mtm: "Mark to market", price: "Price", kill_switch: "Kill switch", positions: "Positions", orders: "Orders", fills: "Fills", health: "Modules",
+  mtm: "Mark to market", price: "Price", kill_switch: "Kill switch", positions: "Positions, before charges", orders: "Orders", fills: "Fills", health: "Modules",
   alerts: "Alerts", latency: "Tick to order", risk: "Limits", strategy: "Strategy", figures: "Figures",
 };
 

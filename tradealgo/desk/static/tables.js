@@ -39,9 +39,11 @@ function gauge(label, part, text) {
 export function positions({ shot }) {
   const rows = [...(shot.positions ?? [])].sort((a, b) => !b.quantity - !a.quantity || a.instrument.localeCompare(b.instrument)).reverse();
   rows.sort((a, b) => (b.quantity !== 0) - (a.quantity !== 0));
+  const sum = name => { const all = rows.reduce((total, p) => total + p[name], 0); return { text: money(all), tone: trend(all) }; };
+  const total = rows.length > 1 ? [["Total", "", "", "", sum("unrealised"), sum("pnl")]] : [];
   return table([["Instrument"], ["Qty", "r"], ["Average", "r wide"], ["Last", "r"], ["Unrealised", "r"], ["P&L", "r"]],
-    rows.map(p => [symbol(p.instrument), { text: p.quantity ? number(p.quantity) : "flat", tone: p.quantity ? trend(p.quantity) : "faint" },
-      price(p.average_price), price(p.last_price), { text: p.quantity ? money(p.unrealised) : "–", tone: trend(p.unrealised) }, { text: money(p.pnl), tone: trend(p.pnl) }]),
+    [...rows.map(p => [symbol(p.instrument), { text: p.quantity ? number(p.quantity) : "flat", tone: p.quantity ? trend(p.quantity) : "faint" },
+      price(p.average_price), price(p.last_price), { text: p.quantity ? money(p.unrealised) : "–", tone: trend(p.unrealised) }, { text: money(p.pnl), tone: trend(p.pnl) }]), ...total],
     "No positions yet.");
 }
 
