@@ -239,6 +239,36 @@ async def test_a_chat_that_cannot_be_heard_is_told(
         assert [a.resolved for a in await told(2)] == [False, True]
 
 
+async def test_a_monitor_that_starts_without_the_bus_takes_a_kill(server: BotServer, tmp_path: Path) -> None:
+    """A kill needs no bus, and whoever hears that it is lost may want one."""
+    folder = SessionDir(tmp_path / "session")
+    folder.write_manifest(
+        Manifest(
+            session_id="s", mode=Mode.LIVE, account="A1", strategy="x:Y", parameters={}, instruments=(), capital=1.0,
+            sizing=Sizing(units=1), bus_url=f"unix://{tmp_path}/gone.sock",
+        )
+    )  # fmt: skip
+    given = {"TOKEN": TOKEN, "CHAT": str(CHAT), "URL": server.url}
+    process = start_monitor(folder, os.environ | {f"TRADEALGO_TELEGRAM_{k}": v for k, v in given.items()})
+    try:
+
+        async def polled() -> bool:
+            assert process.poll() is None, (folder.logs / "monitor.log").read_text()
+            return server.polls > 0
+
+        await eventually(polled)
+        server.write("/halt")
+
+        async def answered() -> bool:
+            return len(server.said) >= 1
+
+        await eventually(answered)
+        assert "HALT session s? Send /yes" in server.said[0]["text"]
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 def test_a_code_holds_once_and_not_for_long() -> None:
     """Neither a second time nor after a minute; anything else is answered with the help."""
     talk = Conversation("s1", lambda: "1111")

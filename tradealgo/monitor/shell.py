@@ -72,12 +72,10 @@ class Monitor:
 
     async def run(self) -> None:
         """Until cancelled."""
-        tasks = [asyncio.ensure_future(self.messenger.run())]
+        tasks = [asyncio.ensure_future(work) for work in (self.messenger.run(), take_orders(self.process))]
         try:
             cursors = await self._catch_up()
-            tasks += map(
-                asyncio.ensure_future, (self._learn_hours(), serve_metrics(self.process), take_orders(self.process))
-            )
+            tasks += map(asyncio.ensure_future, (self._learn_hours(), serve_metrics(self.process)))
             if unusable := ", ".join(self.messenger.unusable):
                 text = f"TRADEALGO_ALERT_URLS has addresses that apprise can't use, of kind {unusable}"
                 self._say(self.rules.note(Level.WARNING, Module.MONITOR, "ALERT_URLS", text, time.time_ns()))
