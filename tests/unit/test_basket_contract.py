@@ -85,6 +85,33 @@ def test_what_is_not_in_the_answer_is_left():
     assert r.on_candles(*minute(2, share=100.0)) == []
 
 
+@pytest.mark.parametrize(
+    ("hedge", "n"),
+    [((PUT, Target(lots=1, group="spread")), 0), ((SHARE, Target(weight=1e-4, group="spread")), 0),
+     ((SHARE, Target(weight=0.5, group="spread")), 356)],
+    ids=["that has not traded today", "of which capital buys no lot", "that is squared off already"],
+)  # fmt: skip
+def test_a_group_is_not_entered_without_one(hedge, n):
+    """The sold leg alone would be naked. What is held of the group stays."""
+    sold = {CALL: Target(lots=-1, group="spread")}
+    r = runner({0: {**sold, hedge[0]: hedge[1]}})
+    assert r.on_candles(*minute(n, call=100.0, share=1_500.0)) == []
+    held = runner({0: sold, 1: {**sold, hedge[0]: hedge[1]}})
+    held.on_candles(*minute(0, call=100.0))
+    assert said(held.on_candles(*minute(n or 1, call=100.0, share=1_500.0))) == [(CALL.key, -65, "")]
+
+
+def test_a_group_is_entered_once_all_of_it_has_traded():
+    """In one minute."""
+    r = runner({0: {PUT: Target(lots=1, group="spread"), CALL: Target(lots=-1, group="spread")}})
+    assert r.on_candles(*minute(0, call=100.0)) == []
+    entered = r.on_candles(*minute(1, call=100.0, put=50.0))
+    assert [(d.instrument.key, d.units, d.group) for d in entered] == [
+        (PUT.key, 65, "spread"),
+        (CALL.key, -65, "spread"),
+    ]
+
+
 def test_changed_lots_are_sized_anew():
     """More, fewer and the other side."""
     r = runner({0: {CALL: Target(lots=-1)}, 1: {CALL: Target(lots=-3)}, 2: {CALL: Target(lots=2)}})

@@ -230,4 +230,8 @@ def test_a_live_basket_hears_no_partial_candle():
     partial = msgspec.structs.replace(closed(CALL, 0, 50.0), partial=True)
     out = e.on_candles([closed(SHARE, 0, 100.0), partial, closed(PUT, 0, 40.0)], 1, 0)
     assert ([a.code for a in out.alerts], out.requests) == (["CANDLE_PARTIAL"], [])
-    assert [r.instrument for r in e.on_candles([], 2, OPEN + MINUTE_NS).requests] == [PUT.key]
+    assert e.is_due(OPEN + MINUTE_NS)
+    assert e.on_candles([], 2, OPEN + MINUTE_NS).requests == []  # the call has no price: no half of a strangle
+    assert not e.is_due(OPEN + MINUTE_NS)
+    asked = e.on_candles([closed(i, 1, 100.0) for i in ALL], 3, 0).requests
+    assert [r.instrument for r in asked] == [CALL.key, PUT.key]

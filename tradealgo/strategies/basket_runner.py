@@ -63,7 +63,7 @@ class BasketRunner:
         closes = {token: candle.close for token, candle in candles.items()}
         if self.book._hear(start, start + self._interval_ns, closes):
             self._flat_from.clear()
-        wanted = self._asked(candles)
+        wanted = self._with_whole_groups(self._asked(candles))
         concerned = dict.fromkeys([*self.book.held, *self._wanted, *wanted])
         self._wanted = wanted
         found = [self._judged(i, candles.get(i.instrument_token), wanted.get(i, Target())) for i in concerned]
@@ -85,6 +85,18 @@ class BasketRunner:
             return checked_targets(self._strategy.on_candles(named, self.book), self.book)
         except Exception as error:
             raise StrategyError(self._sentence(error)) from error
+
+    def _with_whole_groups(self, wanted: dict[Instrument, Target]) -> dict[Instrument, Target]:
+        """Without the entries of a group of which one can't be had now: the others alone would be another position."""
+        entering = {i: t for i, t in wanted.items() if t.group and self.book.units(i) * t.side <= 0 and t.side}
+        broken = {t.group for i, t in entering.items() if not self._can_enter(i, t)}
+        return {i: Target() if t.group in broken and i in entering else t for i, t in wanted.items()}
+
+    def _can_enter(self, instrument: Instrument, target: Target) -> bool:
+        """Whether it has traded today, for some time yet, and a lot can be had."""
+        price = self.book.price(instrument)
+        late = self._intraday and self._is_late(instrument)
+        return bool(price and not late and self._sized(instrument, target, price))
 
     def _judged(self, instrument: Instrument, candle: Candle | None, target: Target) -> Decision | None:
         """After the contract's exits; None for what isn't held, wasn't, and for what had no price today to act on."""
@@ -113,10 +125,13 @@ class BasketRunner:
         token = instrument.instrument_token
         lots, weight, units = self._sizes.get(token, (0, 0.0, 0))
         if (lots, weight) != (target.lots, target.weight):
-            sizing = Sizing(lots=abs(target.lots)) if target.lots else Sizing(fraction=abs(target.weight))
-            units = target.side * sizing.quantity(price, self._capital, instrument.lot_size)
+            units = self._sized(instrument, target, price)
             self._sizes[token] = (target.lots, target.weight, units)
         return units
+
+    def _sized(self, instrument: Instrument, target: Target, price: float) -> int:
+        sizing = Sizing(lots=abs(target.lots)) if target.lots else Sizing(fraction=abs(target.weight))
+        return target.side * sizing.quantity(price, self._capital, instrument.lot_size)
 
     def _no_units(self, instrument: Instrument) -> int:
         self._sizes.pop(instrument.instrument_token, None)
