@@ -22,8 +22,9 @@ from tradealgo.live.leftovers import check_leftovers
 INFY = "NSE:INFY"
 
 
-async def test_kill_of_an_ended_live_session_makes_flat(tmp_path: Path) -> None:
-    """No bus, no Gatekeeper, no ticks: the emergency process takes the journal and the broker's word."""
+async def test_kill_of_an_ended_live_session_makes_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No bus, nor a REDIS_URL to find it by, no Gatekeeper, no ticks: the emergency process takes the journal and the broker's word."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
     with running_exchange([INFY], state_dir=tmp_path / "exchange") as paper, EmbeddedServer() as server:
         paper.open_market()
         async with gate_session(paper, server.url, home() / "sessions") as session:
@@ -37,7 +38,7 @@ async def test_kill_of_an_ended_live_session_makes_flat(tmp_path: Path) -> None:
             session.kill_9(Module.PRODUCER)
             session.kill_9()
             server.stop()
-            live = msgspec.structs.replace(session.manifest, mode=Mode.LIVE)
+            live = msgspec.structs.replace(session.manifest, mode=Mode.LIVE, bus_url="")
             session.folder.manifest.write_bytes(msgspec.json.encode(live))
             with pytest.raises(LeaseHeld, match=rf"left \+10 {INFY} .*tradealgo kill {session.session_id}"):
                 check_leftovers(live.account, request.ts_requested)  # of that day, should midnight be near

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tradealgo.bus.redis_bus import Bus, connect
 from tradealgo.config import Manifest, SessionDir
-from tradealgo.domain.errors import LeaseHeld, TradeAlgoError
+from tradealgo.domain.errors import BadConfig, LeaseHeld, TradeAlgoError
 from tradealgo.domain.state import KillState
 from tradealgo.gatekeeper import shell as shells
 from tradealgo.gatekeeper.journal import Journal, open_readonly, read
@@ -121,7 +121,7 @@ async def finish(folder: SessionDir, manifest: Manifest) -> None:
             return
         shell = shells.Shell(folder, manifest, journal, instruments)
         await shell.start()
-        bus = Bus(connect(manifest.resolved_bus_url()), manifest.session_id)
+        bus = Bus(connect(_bus_url(manifest)), manifest.session_id)
         shells.connect(shell, bus)
         assert shell.outbox is not None
         tasks = [asyncio.create_task(shell.run()), asyncio.create_task(shell.outbox.run())]
@@ -133,6 +133,15 @@ async def finish(folder: SessionDir, manifest: Manifest) -> None:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await bus.close()
+
+
+def _bus_url(manifest: Manifest) -> str:
+    """Where to tell of it; nowhere where that is in a REDIS_URL which whoever asked for the kill hasn't."""
+    try:
+        return manifest.resolved_bus_url()
+    except BadConfig as error:
+        say(f"{error}; going on without the bus")
+        return "unix:///nowhere"
 
 
 async def _locked(shell: shells.Shell) -> None:
