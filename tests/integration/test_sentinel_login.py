@@ -341,6 +341,16 @@ async def test_two_that_end_each_others_login_do_not_go_on_for_ever(
     assert "does another machine use the same Kite app? log in at" in alert.text
 
 
+async def test_another_users_token_is_not_taken(url: str, bus: Bus, tmp_path: Path) -> None:
+    """A token file that was copied, or put there, is as good as none: its orders would be somebody else's."""
+    manifest = process_for(bus, tmp_path, url).manifest
+    token = await asyncio.to_thread(login.automatic_login, manifest, PAPER_LOGIN)
+    session = await asyncio.to_thread(login.open_session, manifest, accounts.API_SECRET, token, time.time_ns())
+    assert await asyncio.to_thread(login.is_good, manifest, session)
+    other = msgspec.structs.replace(manifest, account="AB1234")
+    assert not await asyncio.to_thread(login.is_good, other, msgspec.structs.replace(session, account="AB1234"))
+
+
 async def test_another_users_login_is_refused(url: str, bus: Bus, tmp_path: Path) -> None:
     """A login as somebody else would trade the wrong account."""
     paper_manifest = process_for(bus, tmp_path, url).manifest

@@ -225,12 +225,12 @@ def open_session(manifest: Manifest, api_secret: str, request_token: str, now: i
 
 
 def is_good(manifest: Manifest, session: BrokerSession) -> bool:
-    """Whether the broker takes the token. Raises OutcomeUnknown where it doesn't say."""
+    """Whether the broker takes the token, as that of the session's account. Raises OutcomeUnknown where it doesn't say."""
     try:
-        call(client(manifest, session.access_token).profile)
+        profile = call(client(manifest, session.access_token).profile)
     except TokenDead:
         return False
-    return True
+    return bool(profile.get("user_id") == manifest.account)  # a file that was copied or put there may be another user's
 
 
 def call(method: Any, *arguments: Any) -> Any:
