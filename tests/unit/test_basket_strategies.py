@@ -110,6 +110,8 @@ def test_the_future_changes_nothing(day, basket):
         (Hybrid(enter_until="9:45"), "enter_until is '9:45'"),
         (Hybrid(exit_at="25:00"), "exit_at is '25:00'"),
         (Hybrid(hedge=20), r"watches 20 strikes to each side \(reach\), and its furthest leg is 21 out"),
+        (StraddleManager(leg_stop=40.0), "leg_stop is 40.0: expected a fraction from 0 to 10, as 0.4 for 40 %"),
+        (Hybrid(enter_breadth=65.0), "enter_breadth is 65.0: expected a fraction from 0 to 1"),
         (MomentumScanner(every=0), "MomentumScanner.every is 0: expected at least 1"),
         (Hybrid(lookback=0), "Hybrid.lookback is 0: expected at least 1"),
         (StraddleManager(reach=8), "its furthest leg is 10 out"),

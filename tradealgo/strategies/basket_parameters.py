@@ -9,6 +9,8 @@ from tradealgo.strategies.base import Strategy
 
 #: A bought leg is cheap and moves by halves: each of these would sell it by itself, and leave what it covers naked.
 _OF_ONE_LEG = ("stop_loss", "take_profit", "trailing_stop")
+#: The most that a sold leg's stop may be above what it was sold at, as a fraction of that.
+MOST_LEG_STOP = 10.0
 
 
 def check_times(strategy: Strategy, *names: str) -> None:
@@ -28,6 +30,15 @@ def check_at_least(strategy: Strategy, least: int, *names: str) -> None:
     for name in names:
         if (value := getattr(strategy, name)) < least:
             raise BadConfig(f"{type(strategy).__name__}.{name} is {value!r}: expected at least {least}")
+
+
+def check_fraction(strategy: Strategy, most: float, *names: str) -> None:
+    """Raise BadConfig for a fraction below 0 or above `most`: who means 40 % and says 40 would have no stop at all."""
+    for name in names:
+        if not 0.0 <= (value := getattr(strategy, name)) <= most:
+            raise BadConfig(
+                f"{type(strategy).__name__}.{name} is {value!r}: expected a fraction from 0 to {most:g}, as 0.4 for 40 %"
+            )
 
 
 def check_legs_stay_together(strategy: Strategy) -> None:

@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping
 from tradealgo.domain.candles import Candle
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.strategies.basket import BasketStrategy, Target
-from tradealgo.strategies.basket_parameters import check_at_least, check_legs_stay_together, check_reach, check_times
+from tradealgo.strategies.basket_parameters import (
+    MOST_LEG_STOP,
+    check_at_least,
+    check_fraction,
+    check_legs_stay_together,
+    check_reach,
+    check_times,
+)
 from tradealgo.strategies.book import BasketBook, Listing
 from tradealgo.strategies.momentum_scanner import Momentum
 
@@ -36,6 +43,8 @@ class Hybrid(BasketStrategy):
     def setup(self) -> None:
         check_times(self, "enter_until", "exit_at")
         check_at_least(self, 1, "lookback", "lots", "hedge")
+        check_fraction(self, 1.0, "enter_breadth", "leave_breadth")
+        check_fraction(self, MOST_LEG_STOP, "leg_stop")
         check_reach(self)
         check_legs_stay_together(self)
         self.momentum = Momentum(self.lookback)

@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping
 from tradealgo.domain.candles import Candle
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.strategies.basket import BasketStrategy, Target
-from tradealgo.strategies.basket_parameters import check_at_least, check_legs_stay_together, check_reach, check_times
+from tradealgo.strategies.basket_parameters import (
+    MOST_LEG_STOP,
+    check_at_least,
+    check_fraction,
+    check_legs_stay_together,
+    check_reach,
+    check_times,
+)
 from tradealgo.strategies.book import BasketBook, Listing
 
 
@@ -31,7 +38,8 @@ class StraddleManager(BasketStrategy):
     def setup(self) -> None:
         check_times(self, "enter_at", "exit_at")
         check_at_least(self, 1, "lots")
-        check_at_least(self, 0, "hedge")
+        check_at_least(self, 0, "hedge", "recentre")
+        check_fraction(self, MOST_LEG_STOP, "leg_stop")
         check_reach(self)
         if self.hedge:
             check_legs_stay_together(self)
