@@ -192,6 +192,14 @@ def test_a_session_beyond_the_list_is_killed_too(server: Jupyter, home: Path) ->
     running.sockets.rmdir()
 
 
+async def test_a_tab_hears_that_nothing_is_new(server: Jupyter) -> None:
+    """A page takes a server that is silent for 6 s for gone: with past sessions only it would say so again and again."""
+    address = f"{server.url.replace('http', 'ws')}/tradealgo/stream?token={TOKEN}"
+    async with asyncio.timeout(60), websockets.connect(address) as socket:
+        while json.loads(await socket.recv())["type"] != "alive":
+            pass
+
+
 def test_an_unknown_session_gets_a_sentence(server: Jupyter) -> None:
     """A kill of a session that isn't there is refused with its name."""
     status, body = server.http("POST", "/tradealgo/control/kill", {"session": "nope"}, token=TOKEN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.desk import feed as feeds
 from tradealgo.desk.feed import Feed, Hub
 from tradealgo.domain.sizing import Sizing
-from tradealgo.domain.state import Action, Beat, Control, Module
+from tradealgo.domain.state import Action, Beat, Control, KillState, Module, SessionState, TradingState
+from tradealgo.gatekeeper.journal import Journal
+from tradealgo.gatekeeper.messages import Kind, Record
 from tradealgo.live.session import LiveSession
 
 
@@ -118,3 +121,31 @@ async def test_an_ended_session_is_not_listed_until_its_record_is_read(
         assert [r["status"] for r in hub.rows()] == ["PAST"]
     finally:
         hub.close()
+
+
+async def test_a_kill_without_the_bus_is_told_by_the_journal(tmp_path: Path) -> None:
+    """The Gatekeeper kills by the flag and writes it down: who pressed must not be left with an old ARMED."""
+    folder = SessionDir(tmp_path / "killing")
+    with EmbeddedServer() as server:
+        manifest = Manifest(
+            session_id="killing", mode=Mode.PAPER, account="PAPER1", strategy="a:B", parameters={}, instruments=(),
+            capital=1.0, sizing=Sizing(units=1), bus_url=server.url, created=time.time_ns(),
+        )  # fmt: skip
+        folder.write_manifest(manifest)
+        armed = SessionState(trading=TradingState.ACTIVE, kill=KillState.ARMED, ts=1)
+        bus = Bus(connect(server.url), "killing")
+        await bus.publish(Stream.HEALTH, Beat(module=Module.MONITOR, pid=1, ts=time.time_ns(), state="READY"))
+        await bus.publish(Stream.STATE, armed)
+        await bus.close()
+        feed = Feed(folder, manifest)
+        try:
+            await until(lambda: feed.view.state == armed)
+            server.stop()
+            locked = SessionState(trading=TradingState.HALTED, kill=KillState.LOCKED, ts_tripped=2, ts_flat=3, ts=4)
+            with contextlib.closing(Journal(folder.journal)) as journal:
+                journal.append([Record(Kind.STATE, locked)], 4)
+            folder.kill_flag.touch()
+            await until(lambda: feed.shot["kill"] == "LOCKED")
+            assert feed.status == "LOST"
+        finally:
+            feed.close()

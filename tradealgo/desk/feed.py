@@ -21,6 +21,7 @@ from tradealgo.domain.errors import TradeAlgoError
 from tradealgo.domain.hours import market_hours
 from tradealgo.domain.instruments import Instrument, InstrumentBook
 from tradealgo.domain.state import Action
+from tradealgo.live.leftovers import last_state
 from tradealgo.live.view import VIEW_STREAMS, SessionView
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,17 @@ class Feed:
                 if self._is_over():
                     await self._become_past()
                     return
+                await self._read_kill()
                 await asyncio.sleep(RETRY_S)
+
+    async def _read_kill(self) -> None:
+        """How far a kill has got by the journal, which needs no bus."""
+        if self.folder.kill_flag.exists():
+            with contextlib.suppress(Exception):  # a journal that can't be read now
+                state = await asyncio.get_running_loop().run_in_executor(None, last_state, self.folder)
+                if state is not None and (self.view.state is None or state.ts > self.view.state.ts):
+                    self.view.state = state
+                    self._announce()
 
     def _is_over(self) -> bool:
         """Whether the bus will not come back: nothing supervises the session any more."""

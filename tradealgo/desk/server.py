@@ -36,6 +36,8 @@ STATIC = Path(__file__).parent / "static"
 
 #: Between two messages to a tab.
 MESSAGE_S = 0.2
+#: A tab that hears nothing for three times as long takes the server for gone: where nothing is new it is told that.
+ALIVE_S = 2.0
 SOURCES = frozenset({"desk", "panel", "topbar", "hotkey"})
 
 
@@ -161,12 +163,13 @@ class Stream(WebSocketMixin, WebSocketHandler, Guarded):  # type: ignore[misc]
 
     async def _pump(self) -> None:
         told: list[dict[str, Any]] | None = None
-        told_at = 0.0
+        told_at = sent_at = 0.0
         with contextlib.suppress(WebSocketClosedError, asyncio.CancelledError):
             while True:
                 rows = self.hub.rows()
                 if rows != told and (_states(rows) != _states(told or []) or time.monotonic() - told_at > 1.0):
                     told, told_at = rows, time.monotonic()
+                    sent_at = told_at
                     await self.write_message(json.dumps({"type": "sessions", "sessions": rows}, default=str))
                 for session_id, tab in list(self._tabs.items()):
                     feed = self.hub.find(session_id)
@@ -174,7 +177,11 @@ class Stream(WebSocketMixin, WebSocketHandler, Guarded):  # type: ignore[misc]
                         tab = self._tabs[session_id] = Tab(feed.view, tab.chart)
                     news = tab.message(feed.shot, time.time_ns()) if feed else None
                     if news:
+                        sent_at = time.monotonic()
                         await self.write_message(json.dumps(news, default=str))
+                if time.monotonic() - sent_at > ALIVE_S:
+                    sent_at = time.monotonic()
+                    await self.write_message('{"type": "alive"}')
                 await asyncio.sleep(MESSAGE_S)
 
     def on_close(self) -> None:

@@ -22,19 +22,20 @@ FLAT = frozenset({KillState.VERIFIED_FLAT, KillState.LOCKED})
 
 def kill_state(folder: SessionDir) -> KillState:
     """The kill's state as it was journaled last, by the Gatekeeper or by the emergency process; ARMED before any."""
-    state = _last_state(folder)
+    state = last_state(folder)
     return state.kill if state is not None else KillState.ARMED
 
 
 def flat_since(folder: SessionDir) -> int:
     """When the broker's positions were verified flat (UTC ns), if the journal ends LOCKED; 0 too where it can't be read."""
     with contextlib.suppress(sqlite3.Error, JournalError):
-        state = _last_state(folder)
+        state = last_state(folder)
         return state.ts_flat if state is not None and state.kill is KillState.LOCKED else 0
     return 0
 
 
-def _last_state(folder: SessionDir) -> SessionState | None:
+def last_state(folder: SessionDir) -> SessionState | None:
+    """Trading and kill as they were journaled last; None before any. Raises sqlite3.Error and JournalError."""
     if not folder.journal.exists():
         return None
     with contextlib.closing(open_readonly(folder.journal)) as db:  # from its end: who waits for a kill asks often
@@ -126,7 +127,7 @@ def check_loss(account: str, now: int) -> None:
     for folder in reversed(session_dirs()):
         with contextlib.suppress(BadConfig, sqlite3.Error, JournalError):
             manifest = folder.read_manifest()
-            if (manifest.mode, manifest.account) != (Mode.LIVE, account) or (state := _last_state(folder)) is None:
+            if (manifest.mode, manifest.account) != (Mode.LIVE, account) or (state := last_state(folder)) is None:
                 continue
             if state.cause is KillCause.MTM and ist_date(state.ts_tripped) == ist_date(now):
                 raise LeaseHeld(

@@ -66,7 +66,9 @@ export function says(model) {
   if (status === "READING") return ["Reading the session's record…", ""];
   if (status === "PAST") return ended(model);
   if (status === "ENDED") return ["This session has ended.", ""];
-  if (status === "LOST") return [`The session's bus can't be reached; what you see is old. The kill still works, by its flag and by signal.`, "bad"];
+  const lost = status === "LOST";
+  if (lost && (!kill || kill === "ARMED")) return [model.asked ? `Kill sent at ${clock(model.asked.at)}, by its flag and by signal. The session's bus can't be reached: what the journal says of the kill comes here within seconds, or in a terminal: ${terminal}`
+    : "The session's bus can't be reached; what you see is old. The kill still works, by its flag and by signal.", "bad"];
   if (model.asked) {
     const waited = Math.round((Date.now() - model.asked.at) / 1000);
     if (waited >= LATE_S * (kill ? 1 : 6)) return [`Kill sent ${waited} s ago, and not confirmed yet. It is on disk, and a process of its own sees to it. In a terminal: ${terminal}`, "bad"];
@@ -81,7 +83,7 @@ export function says(model) {
   const by = CAUSES[cause] ?? "an order";
   if (!isFlat(kill)) return [`Tripped by ${by}. ${{ TRIPPED: "Stopping entries…", CANCELLING: "Cancelling orders…", FLATTENING: "Flattening positions…" }[kill] ?? ""}`, "busy"];
   const seconds = flat == null ? "" : ` in ${flat.toFixed(2)} s`;
-  return [`Verified flat${seconds}, by the broker's own positions. Tripped by ${by}.`, "good"];
+  return [`Verified flat${seconds}, by the broker's own positions. Tripped by ${by}.${lost ? " The session's bus can't be reached: the journal says so." : ""}`, "good"];
 }
 
 export function steps(model) {
