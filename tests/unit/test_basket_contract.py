@@ -112,6 +112,15 @@ def test_a_group_is_entered_once_all_of_it_has_traded():
     ]
 
 
+def test_a_hedge_is_given_up_after_what_it_covers_in_part_as_in_whole():
+    """Fewer lots of a spread: the sold leg is bought back first, though the basket names its hedge first."""
+    r = runner({n: {PUT: Target(lots=3 - n), CALL: Target(lots=n - 3)} for n in range(4)})
+    decided = [r.on_candles(*minute(n, call=100.0, put=50.0)) for n in range(4)]
+    units = [[(d.instrument.key, d.units) for d in minute] for minute in decided]
+    assert units[0] == [(PUT.key, 195), (CALL.key, -195)]
+    assert units[1:] == [[(CALL.key, -65 * lots), (PUT.key, 65 * lots)] for lots in (2, 1, 0)]
+
+
 def test_changed_lots_are_sized_anew():
     """More, fewer and the other side."""
     r = runner({0: {CALL: Target(lots=-1)}, 1: {CALL: Target(lots=-3)}, 2: {CALL: Target(lots=2)}})

@@ -145,8 +145,10 @@ class BasketRunner:
 
     @staticmethod
     def _in_order(decisions: list[Decision]) -> list[Decision]:
-        exits = [d for d in decisions if not d.units]
-        return sorted(exits, key=lambda d: d.before > 0) + [d for d in decisions if d.units]
+        left = [d.units * d.before >= 0 and abs(d.units) < abs(d.before) for d in decisions]  # wholly or in part
+        exits = [d for d, is_left in zip(decisions, left, strict=True) if is_left]
+        others = [d for d, is_left in zip(decisions, left, strict=True) if not is_left]
+        return sorted(exits, key=lambda d: d.before > 0) + others
 
     def _sentence(self, error: Exception) -> str:
         file = type(self._made_from).on_candles.__code__.co_filename
