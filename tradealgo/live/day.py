@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tradealgo.config import Mode, session_dirs
 from tradealgo.domain.candles import MINUTE_NS
 from tradealgo.domain.errors import SessionNotFound, TradeAlgoError
-from tradealgo.domain.hours import market_hours
+from tradealgo.domain.hours import IST, market_hours
 from tradealgo.live.review import review, run_folder
 from tradealgo.live.session import LiveSession, attach
 
@@ -49,7 +49,7 @@ def wait_for_close(session: LiveSession, timeout_s: float = 600.0) -> LiveSessio
     """
     session.wait(lambda s: s.is_past or s.instruments is not None, timeout_s=timeout_s)
     day = day_of(session)
-    closes = max(market_hours(i, day).close for i in session.instruments or ())
+    closes = max((market_hours(i, day).close for i in session.instruments or ()), default=0)
     live = session.manifest.mode is Mode.LIVE  # a feed that died before the close must not keep it from coming
 
     def is_over(s: LiveSession) -> bool:
@@ -62,6 +62,19 @@ def wait_for_close(session: LiveSession, timeout_s: float = 600.0) -> LiveSessio
             count, since = now, time.monotonic()
         time.sleep(0.1)
     return session
+
+
+def end_of_day(session: LiveSession, timeout_s: float = 600.0) -> LiveSession:
+    """Wait for the close, and end the session; one whose close doesn't come in time, too, as after a day without a login or of a
+    paper day that was begun late: it would hold its account next morning. Not one that is of a later day.
+
+    Raises TimeoutError.
+    """
+    try:
+        return wait_for_close(session, timeout_s)
+    finally:
+        if session.is_running and day_of(session) <= dt.datetime.now(IST).date():
+            session.stop()
 
 
 def strategy_of(session: LiveSession) -> Strategy:
