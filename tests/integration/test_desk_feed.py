@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+import tornado.web
 
 from tradealgo.bus.keys import Stream, stream_key
 from tradealgo.bus.redis_bus import Bus, connect
@@ -17,6 +23,7 @@ from tradealgo.bus.server import EmbeddedServer
 from tradealgo.config import Manifest, Mode, SessionDir
 from tradealgo.desk import feed as feeds
 from tradealgo.desk.feed import Feed, Hub
+from tradealgo.desk.server import ControlRoute, _load_jupyter_server_extension
 from tradealgo.domain.sizing import Sizing
 from tradealgo.domain.state import Action, Beat, Control, KillState, Module, SessionState, TradingState
 from tradealgo.gatekeeper.journal import Journal
@@ -98,6 +105,26 @@ async def test_an_entry_that_cannot_be_read_hides_no_other(bus: Bus, bus_url: st
         assert [c.action for c in (await asyncio.to_thread(lambda: session.view)).controls] == [Action.HALT]
     finally:
         feed.close()
+
+
+async def test_what_is_asked_waits_behind_no_record(bus: Bus, bus_url: str, tmp_path: Path) -> None:
+    """A server that has just started reads those of past sessions in the loop's threads, for seconds: a kill has its own."""
+    folder = SessionDir(tmp_path / "asked")
+    folder.write_manifest(running_manifest(bus.session_id, bus_url))
+    application = tornado.web.Application(base_url="/")
+    _load_jupyter_server_extension(SimpleNamespace(web_app=application, log=logging.getLogger()))
+    route = cast(ControlRoute, SimpleNamespace(settings=application.settings))
+    done, loop = threading.Event(), asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    reading = loop.run_in_executor(None, done.wait)
+    try:
+        async with asyncio.timeout(60):
+            asked = Control(action=Action.HALT, source="desk", ts=time.time_ns())
+            assert (await ControlRoute._ask(route, folder, asked))["accepted"]
+        assert [e.message for e in await bus.range(Stream.CONTROL)] == [asked]
+    finally:
+        done.set()
+        await reading
 
 
 async def test_an_ended_session_is_not_listed_until_its_record_is_read(

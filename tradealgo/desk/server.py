@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -38,6 +39,8 @@ STATIC = Path(__file__).parent / "static"
 MESSAGE_S = 0.2
 #: A tab that hears nothing for three times as long takes the server for gone: where nothing is new it is told that.
 ALIVE_S = 2.0
+#: What is asked of sessions at the same moment: a kill of all is one request each.
+ASKING = 8
 SOURCES = frozenset({"desk", "panel", "topbar", "hotkey"})
 
 
@@ -111,7 +114,8 @@ class ControlRoute(GuardedApi):
         from tradealgo.control import request
 
         try:
-            await asyncio.get_running_loop().run_in_executor(None, request, folder, control)
+            threads = self.settings["tradealgo_asking"]
+            await asyncio.get_running_loop().run_in_executor(threads, request, folder, control)
         except TradeAlgoError as error:
             raise tornado.web.HTTPError(409, str(error)) from error
         return {"accepted": True, "action": control.action.value, "ms": (time.time_ns() - control.ts) / 1e6}
@@ -230,6 +234,8 @@ def _load_jupyter_server_extension(serverapp: Any) -> None:
     """Called by Jupyter Server at its start."""
     app = serverapp.web_app
     app.settings["tradealgo_hub"] = Hub()
+    # Of its own: a kill doesn't wait for a thread behind the records of past sessions
+    app.settings["tradealgo_asking"] = ThreadPoolExecutor(ASKING, thread_name_prefix="tradealgo-control")
     base = url_path_join(app.settings["base_url"], "tradealgo")
     actions = "|".join(a.value.lower() for a in Action)
     app.add_handlers(
