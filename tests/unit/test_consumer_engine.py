@@ -226,3 +226,14 @@ def test_a_live_strategy_hears_no_partial_candle():
     ]
     assert len(live.on_candles([closed(1, 101.0)], ts=9).requests) == 1
     assert len(engine().on_candles(gone, ts=9).requests) == 2
+
+
+def test_a_sizing_that_buys_nothing_is_told_once():
+    """Rs 50,000 buy no share at 60,001: a session that trades nothing must not look like one that waits."""
+    e = engine()
+    outs = [e.on_candles([closed(i, 60_001.0), closed(i, 101.0, token=2)], ts=i) for i in range(3)]
+    assert {r.instrument for out in outs for r in out.requests} == {"NSE:TCS"}
+    (alert,) = [a for out in outs for a in out.alerts]
+    assert alert.code == "TOO_SMALL:NSE:INFY"
+    assert "NSE:INFY" in alert.text
+    assert "60,001.00" in alert.text

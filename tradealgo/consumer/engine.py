@@ -52,6 +52,7 @@ class StrategyEngine:
         self._last: dict[int, ClosedCandle] = {}  # heard, by instrument token
         self._hears_from, self._live = manifest.hears_from, manifest.mode is Mode.LIVE
         self.stopped: dict[int, str] = {}  # why, by instrument token
+        self._too_small: set[int] = set()  # tokens of which the sizing buys nothing
 
     def warm_up(self, candles: Mapping[str, np.ndarray]) -> None:
         """Hear candles of before the session (`CANDLE` by instrument's key): nothing comes of them. Raises StrategyError."""
@@ -89,6 +90,8 @@ class StrategyEngine:
                 record = signal_record(signal, candle, ts)
                 out.signals.append(record)
                 out.requests.extend(self._maker.on_signal(record, runner.instrument, candle, ts))
+                if record.target and not self._maker.wanted(record.instrument_token):
+                    self._tell_too_small(runner.instrument, candle, ts, out)
         if partial:
             book = {token: runner.instrument for token, runner in self._runners.items()}
             out.alerts.append(partial_alert(partial, book, ts))
@@ -110,6 +113,18 @@ class StrategyEngine:
             self._overdue.note(exits)
             out.requests.extend(exits)
             out.alerts.append(overdue_alert(instrument, start, ts))
+
+    def _tell_too_small(self, instrument: Instrument, candle: ClosedCandle, ts: int, out: EngineOutput) -> None:
+        """Once an instrument: else a session whose capital buys nothing of it looks like one that waits for its chance."""
+        if instrument.instrument_token not in self._too_small:
+            self._too_small.add(instrument.instrument_token)
+            lot = f"a lot of {instrument.lot_size}" if instrument.lot_size > 1 else "one"
+            text = (
+                f"the strategy wants to hold {instrument.key}, but its sizing doesn't reach for {lot} at Rs {candle.close:,.2f}: "
+                "nothing is traded in it; launch with more capital, fewer instruments or another sizing"
+            )
+            code = f"TOO_SMALL:{instrument.key}"
+            out.alerts.append(Alert(level=Level.WARNING, module=Module.CONSUMER, code=code, text=text, ts=ts))
 
     def _stop(self, instrument: Instrument, candle: ClosedCandle, text: str, ts: int, out: EngineOutput) -> None:
         self.stopped[instrument.instrument_token] = text

@@ -50,6 +50,10 @@ class RequestMaker:
             requests += self._entry(record, instrument, closed, ts)
         return requests
 
+    def wanted(self, instrument_token: int) -> int:
+        """Signed units of the last request's target; 0 too where the sizing buys not one."""
+        return self._requested.get(instrument_token, 0)
+
     def toward(
         self, instrument: Instrument, units: int, record: SignalRecord, closed: ClosedCandle, ts: int
     ) -> list[OrderRequest]:
