@@ -28,7 +28,9 @@ class Launcher:
         self.strategy, self.mode, self.options = strategy, mode, options
         self.session: LiveSession | None = None
         self.fields = {name: _field(name, parameter) for name, parameter in strategy.declared.items()}
-        self.instruments = w.Text(", ".join(instruments or ()), description="instruments", style=WIDE)
+        self.instruments = w.Text(
+            ", ".join(instruments or ()), description="instruments", style=WIDE, layout={"width": "98%"}
+        )
         self.capital = w.FloatText(options.pop("capital", 1_000_000), description="capital, ₹", style=WIDE)
         live = mode == "live"
         self.agreed = w.Checkbox(not live, description="I mean real money", layout={"display": "" if live else "none"})

@@ -45,7 +45,7 @@ export const PARTS = {
   health: live(1000, tables.health, "health", "status"),
   latency: live(1000, tables.latency, "latency"),
   risk: live(1000, tables.risk, "rates", "limits", "working_count", "positions"),
-  strategy: live(1000, tables.strategy, "strategy", "parameters", "signals", "charts"),
+  strategy: live(1000, tables.strategy, "strategy", "parameters", "signals", "charts", "positions"),
 };
 const TITLES = {
   mtm: "Mark to market", price: "Price", kill_switch: "Kill switch", positions: "Positions, before charges", orders: "Orders", fills: "Fills", health: "Modules",

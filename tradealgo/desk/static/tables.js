@@ -119,9 +119,10 @@ export function risk({ shot }) {
 export function strategy({ shot }) {
   const parameters = Object.entries(shot.parameters ?? {}).map(([name, value]) => v("span", { class: "ta-chip" }, `${name} ${value}`));
   const names = new Map((shot.charts ?? []).map(r => [r.instrument_token, r.instrument]));
+  const held = key => number((shot.positions ?? []).find(p => p.instrument === key)?.quantity ?? 0);
   const words = { 1: ["LONG", "up"], 0: ["FLAT", "faint"], "-1": ["SHORT", "down"] };
   return [v("p", { class: "ta-line" }, v("b", {}, shot.strategy ?? ""), " ", parameters),
-    table([["Instrument"], ["Target"], ["Candle"], ["Reason"]],
-      (shot.signals ?? []).map(s => [symbol(names.get(s.instrument_token) ?? String(s.instrument_token)), { text: words[s.target][0], tone: words[s.target][1] }, time(s.start), s.reason || "–"]),
+    table([["Instrument"], ["Target"], ["Held", "r"], ["Candle"], ["Reason"]],
+      (shot.signals ?? []).map(s => [symbol(names.get(s.instrument_token) ?? String(s.instrument_token)), { text: words[s.target][0], tone: words[s.target][1] }, held(names.get(s.instrument_token)), time(s.start), s.reason || "–"]),
       "No signal yet.")];
 }
