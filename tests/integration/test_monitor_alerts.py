@@ -277,3 +277,38 @@ async def test_an_entry_that_cant_be_read_silences_nobody(session: Watched, hook
     await session.say("KILL_AGAIN", "and again")
     await hook.hears("and again")
     assert len(hook.got) == 3, hook.got
+
+
+def as_a_supervisor(session: Watched, hook: Webhook) -> tuple[subprocess.Popen[str], int]:
+    """A process that has started the Monitor, and the Monitor's number."""
+    parent = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); sys.stdin.read()"
+    monitor = [sys.executable, "-m", "tradealgo.monitor", "--session-dir", str(session.folder.path)]
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", parent, *monitor], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"TRADEALGO_ALERT_URLS": hook.url},
+    )  # fmt: skip
+    assert supervisor.stdout is not None
+    return supervisor, int(supervisor.stdout.readline())
+
+
+async def test_a_supervisor_that_dies_alone_is_told(session: Watched, hook: Webhook) -> None:
+    """Its modules trade on, and nobody starts them again: people hear it, once."""
+    supervisor, pid = as_a_supervisor(session, hook)
+    try:
+
+        async def beats() -> bool:
+            found = [e.message for e in await session.bus.newest(Stream.HEALTH, 20, keep_bad=True)]
+            return any(b.pid == pid and b.state == "WAITING" for b in found if isinstance(b, Beat))
+
+        await eventually(beats, LONG_S)
+        assert not hook.texts("supervisor")
+        supervisor.kill()
+        supervisor.wait()
+        await hook.hears("the session's supervisor is gone: a module that dies is not started again")
+        await session.say("LATER", "and later")
+        await hook.hears("and later")
+        assert len(hook.texts("supervisor")) == 1
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        supervisor.kill()
+        supervisor.communicate()

@@ -67,6 +67,7 @@ class Monitor:
         #: How far the Gatekeeper's journal has been read while the bus was lost.
         self.journal_seq = 0
         self.rung = self.live
+        self.supervisor = os.getppid()
         #: Why the last bell wasn't heard; the same reason is logged once.
         self.bell_error = ""
 
@@ -89,6 +90,11 @@ class Monitor:
     async def _watch(self, cursors: dict[Stream, bytes], tasks: Iterable[asyncio.Future[None]]) -> None:
         """Hear and check for ever; raises what one of the tasks raised."""
         while True:
+            if os.getppid() != self.supervisor:  # it died alone, of too little memory, say
+                text = (
+                    "the session's supervisor is gone: a module that dies is not started again; kill it, then stop it"
+                )
+                self._say(self.rules.note(Level.CRITICAL, Module.MONITOR, "UNSUPERVISED", text, time.time_ns()))
             if await self._look(cursors):
                 self._say(self.rules.check(time.time_ns()))
                 if not self.rung and not self.rules.waiting_for:
