@@ -125,6 +125,29 @@ def test_a_broken_basket_keeps_no_position_whose_exit_has_not_come_off(crashes: 
     assert (world.position[A], world.position[B]) == (0, 0)
 
 
+def test_a_leg_that_is_denied_in_its_turn_keeps_no_rest_of_an_exit() -> None:
+    """The buying leg has left when the selling one is denied: what an exit had left of that is got rid of as well."""
+    world = world_of()
+    world.ask(INFY, -10)
+    world.advance(SECOND)
+    world.fill_some(1.0)
+    world.ask(INFY, 0, Intent.EXIT)
+    world.advance(SECOND // 10)
+    leaving = next(o for o in world.orders.values() if o.alive)
+    world.fill(leaving, 6)
+    world.change(leaving, "CANCELLED")
+    world.advance(SECOND // 10)
+    name = world.ask_basket({A: -10, B: 5})
+    world.advance(SECOND // 10)
+    world.move_price(A, -0.1)
+    world.fill_some(1.0)
+    world.advance(SECOND // 10)
+    assert "denied, FAT_FINGER" in verdicts(world)[name].text
+    settle(world)
+    world.rest()
+    assert (world.position[A], world.position[B]) == (0, 0)
+
+
 def test_a_leg_that_never_comes_breaks_the_group() -> None:
     """After the time that an entry may wait; the one that came is denied."""
     world = world_of()

@@ -8,7 +8,7 @@ import msgspec
 
 from tradealgo.domain.orders import DUPLICATE, SUBMIT, Intent, OrderRequest, OrderState, Side, Verdict
 from tradealgo.domain.state import KillState, TradingState
-from tradealgo.gatekeeper.baskets import BROKEN, ROLLBACK, Baskets
+from tradealgo.gatekeeper.baskets import ROLLBACK, Baskets
 from tradealgo.gatekeeper.breaker import CLOSED, Breaker
 from tradealgo.gatekeeper.calls import Calls
 from tradealgo.gatekeeper.checks import decide
@@ -24,11 +24,10 @@ ENTRY, EXIT, BUY, SELL, UNKNOWN, ARMED, HALTED, REQUEST, VERDICT = (
     Intent.ENTRY, Intent.EXIT, Side.BUY, Side.SELL, OrderState.UNKNOWN, KillState.ARMED, TradingState.HALTED, Kind.REQUEST,
     Kind.VERDICT,
 )  # fmt: skip
-#: Denials of what this session's strategy never said, or not today, and of the legs of a broken basket: no word of it. What a
-#: leg's instrument was to hold before stands, or an exit that hasn't come off would be taken for a position that is wanted.
+#: Denials of what this session's strategy never said, or not today: no word of it.
 VOID = frozenset(
     {DUPLICATE, "BAD_ID", "BAD_QUANTITY", "BAD_PRICE", "BAD_INTENT", "WRONG_SESSION", "NO_LEASE", "UNKNOWN_INSTRUMENT",
-     "NOT_TRADABLE", "OLD_REQUEST", "MALFORMED", BROKEN}
+     "NOT_TRADABLE", "OLD_REQUEST", "MALFORMED"}
 )  # fmt: skip
 
 
@@ -99,6 +98,11 @@ class Intake:
         if request is None or verdict.code in VOID or (ROLLBACK in request.request_id and self._is_overtaken(request)):
             return
         token, denial = request.instrument_token, "" if verdict.code == SUBMIT else verdict.text
+        if denial and request.group and request.intent is ENTRY:
+            # Its basket is broken. What the instrument was to hold before stands, or what an exit has left there would be
+            # taken for wanted
+            self.book.unsettled.add(token)
+            return
         self.words[token] = Word(request, denial)
         self.book.unsettled.add(token)
         if request.intent is ENTRY and not denial:
