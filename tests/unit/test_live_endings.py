@@ -345,3 +345,14 @@ def test_a_journal_that_cannot_be_read_keeps_no_kill_back(home: Path, started: l
     assert "old: kill asked (flag)" in tradealgo("kill", "old", "--timeout", "0").stdout
     assert len(started) == 1
     assert "what it holds isn't known, as its journal can't be read" in tradealgo("stop", "old").stdout
+
+
+def test_a_record_that_cannot_be_read_holds_up_nothing(home: Path) -> None:
+    """Damaged, or on a database that is away: a line of it, the list as ever, and a stop says what is still held."""
+    folder = session(home, fill(Side.BUY))
+    folder.record.write_bytes(b"not a database" * 100)
+    done = tradealgo("status", "--all", "--json")
+    assert (done.exit_code, [row["session_id"] for row in json.loads(done.stdout)]) == (0, ["old"])
+    assert "session old: its record can't be read (file is not a database)" in done.stderr
+    done = tradealgo("stop", "old")
+    assert "it holds +75 NSE:INFY, still open at the broker" in done.stdout

@@ -267,7 +267,7 @@ def read_record(folder: SessionDir, view: SessionView, brief: bool = False) -> I
     if not folder.record.exists() and not os.environ.get("TRADEALGO_DATABASE_URL"):
         return None
     from tradealgo.journal.store import open_record
-    from tradealgo.live.session import PAST_BEATS
+    from tradealgo.live.past import PAST_BEATS
 
     with contextlib.closing(open_record(folder)) as record:
         for stream in BRIEF_STREAMS if brief else VIEW_STREAMS:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import html
-import os
 import sqlite3
 import sys
 import time
@@ -39,15 +38,13 @@ from tradealgo.gatekeeper.journal import JournalError
 from tradealgo.live import leftovers, supervisor
 from tradealgo.live.rows import Rows, Text, some
 from tradealgo.live.snapshot import SILENT_S, positions_frame
-from tradealgo.live.view import VIEW_STREAMS, SessionView
+from tradealgo.live.view import SessionView
 from tradealgo.monitor.rules import READY_STATES
 
 if TYPE_CHECKING:
     import pandas as pd
 
 POLL_S = 0.05
-#: Heartbeats that a past session's view is built from: the rest say nothing more.
-PAST_BEATS = 200
 #: How long `stop` waits for the Gatekeeper to say that nothing new leaves.
 STOP_SAID_S = 3.0
 #: How long `stop` waits for a kill that is under way.
@@ -110,20 +107,10 @@ class LiveSession:
 
     def _read_record(self) -> None:
         """Build the view anew from the Recorder's rows."""
-        from tradealgo.journal.store import open_record
+        from tradealgo.live.past import recorded
 
-        self._view = SessionView(self.manifest)
-        if not self.folder.record.exists() and "TRADEALGO_DATABASE_URL" not in os.environ:
-            return
-        record = open_record(self.folder)
-        try:
-            for stream in VIEW_STREAMS:
-                last = PAST_BEATS if stream is Stream.HEALTH else None
-                for entry in record.entries(self.id, stream, last=last):
-                    self._view.apply(entry)
-            self._book = InstrumentBook(record.instruments(self.id))
-        finally:
-            record.close()
+        self._view, book = recorded(self.folder, self.manifest)
+        self._book = book or self._book
 
     @property
     def is_running(self) -> bool:
