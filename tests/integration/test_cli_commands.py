@@ -139,6 +139,16 @@ def test_doctor_finds_that_compiled_code_has_no_place(tmp_path: Path) -> None:
     assert said.stdout.endswith("set NUMBA_CACHE_DIR to a folder that can be written\n")
 
 
+def test_doctor_names_a_kernel_that_starts_nothing(tmp_path: Path) -> None:
+    """One of an install that is gone comes before this one's."""
+    folder = tmp_path / "kernels" / "tradealgo-research"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text('{"argv": ["/nowhere/python"], "display_name": "x", "language": "python"}')
+    done = run(tmp_path / "home", "doctor", JUPYTER_PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert f"{folder} starts /nowhere/python, which is not there" in done.stdout
+
+
 def test_doctor_names_a_server_that_is_too_old(tmp_path: Path) -> None:
     """The first of PATH is taken, and Redis 5 can't trim a stream by time."""
     server = tmp_path / "redis-server"

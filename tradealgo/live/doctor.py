@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,8 +94,6 @@ def _compiled_code() -> tuple[str, str]:
 
 
 def _disk() -> tuple[str, str]:
-    import shutil
-
     from tradealgo.live.manifest import check_space
 
     check_space(home())
@@ -132,10 +131,15 @@ def _supervisor() -> tuple[str, str]:
 def _kernels() -> tuple[str, str]:
     from jupyter_client.kernelspec import KernelSpecManager
 
-    there = KernelSpecManager().find_kernel_specs()
+    manager = KernelSpecManager()
+    there = manager.find_kernel_specs()
     missing = [k for k in KERNELS if k not in there]
     if missing:
         return "bad", f"no kernel {', '.join(missing)}: reinstall with `make setup`, or `pip install -e .`"
+    for name in KERNELS:
+        program = manager.get_kernel_spec(name).argv[0]  # "python" is whatever runs JupyterLab
+        if program != "python" and shutil.which(program) is None:
+            return "bad", f"{there[name]} starts {program}, which is not there: remove that folder, of an older install"
     return "ok", ", ".join(KERNELS)
 
 
