@@ -98,7 +98,7 @@ class Intake:
         if request is None or verdict.code in VOID or (ROLLBACK in request.request_id and self._is_overtaken(request)):
             return
         token, denial = request.instrument_token, "" if verdict.code == SUBMIT else verdict.text
-        if denial and request.group and request.intent is ENTRY:
+        if denial and request.group and request.intent is ENTRY and self._is_more(request):
             # Its basket is broken. What the instrument was to hold before stands, or what an exit has left there would be
             # taken for wanted
             self.book.unsettled.add(token)
@@ -107,6 +107,12 @@ class Intake:
         self.book.unsettled.add(token)
         if request.intent is ENTRY and not denial:
             self.entries[token] = request
+
+    def _is_more(self, request: OrderRequest) -> bool:
+        """Whether it asks for more, on the same side, than the word before it."""
+        word = self.words.get(request.instrument_token)
+        before, after = word.request.position_after if word else 0, request.position_after
+        return before * after >= 0 and abs(after) > abs(before)
 
     def _is_overtaken(self, rollback: OrderRequest) -> bool:
         """Whether the strategy has said something else since the leg that this exit rolls back."""
