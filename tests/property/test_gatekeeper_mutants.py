@@ -90,7 +90,7 @@ def test_the_mutant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     """Some seed breaks an invariant, or an error inside the gate shows."""
     MUTANTS[name](monkeypatch)
     limits = {"protect_fraction": 0.02, "brackets": True} if "protective" in name else {}
-    for seed in range(400):
+    for seed in range(2_000):
         try:
             live(seed, 100, **limits)
         except (BrokenInvariantError, AttributeError):

@@ -101,18 +101,21 @@ def test_a_cover_is_sold_when_what_it_covers_is_bought_back(first: Instrument) -
     world.call_fault = "reject"
     for instrument in (first, WING if first is CALL else CALL):
         world.ask(instrument, 0, Intent.EXIT)
-    for _ in range(4):
+    for _ in range(7):
         world.call_fault = "reject"
         world.advance(SECOND)
         world.tick_all()
         fill_wing(world)
         assert world.position[WING.instrument_token] == 65, "the wing was sold, and the sold call stands naked"
+    told = f"COVER:{WING.instrument_token}"
+    assert told in world.gate.context.raised
     world.call_fault = "ok"
     for _ in range(40):
         world.advance(SECOND)
         world.tick_all()
         world.fill_some(1.0)
     assert not any(world.position.values())
+    assert told not in world.gate.context.raised
 
 
 def test_a_rolled_back_basket_keeps_its_cover_too() -> None:

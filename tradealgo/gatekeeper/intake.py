@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from tradealgo.domain.orders import DUPLICATE, SUBMIT, Intent, OrderRequest, OrderState, Side, Verdict
-from tradealgo.domain.state import KillState, TradingState
+from tradealgo.domain.state import KillState, Level, TradingState
 from tradealgo.gatekeeper.baskets import ROLLBACK, Baskets
 from tradealgo.gatekeeper.breaker import CLOSED, Breaker
 from tradealgo.gatekeeper.calls import Calls
@@ -19,6 +19,8 @@ from tradealgo.gatekeeper.orders import Orders
 from tradealgo.gatekeeper.situation import Denial, Deny, GateState, Submit
 
 SECOND_NS = 1_000_000_000
+#: A cover that is kept for longer is told.
+COVER_TOLD_NS = 5 * SECOND_NS
 #: Read often (see `core`).
 ENTRY, EXIT, BUY, SELL, UNKNOWN, ARMED, HALTED, REQUEST, VERDICT = (
     Intent.ENTRY, Intent.EXIT, Side.BUY, Side.SELL, OrderState.UNKNOWN, KillState.ARMED, TradingState.HALTED, Kind.REQUEST,
@@ -131,9 +133,13 @@ class Intake:
         for request in list(self.pending.values()):
             state, token, group = self.look(), request.instrument_token, request.group
             in_turn = token not in waiting and not (group and self.baskets.must_wait(request))
-            if not in_turn or self._must_wait(request) or self._covers(request):
+            if not in_turn or self._must_wait(request) or self.covers(request):
                 waiting.add(token)
+                if in_turn:
+                    self._tell_cover(request)
                 continue
+            if self.context.raised:
+                self.context.resolve(f"COVER:{token}", f"{request.instrument} covers nothing any more")
             refusal = self.baskets.refuses(request) if group else None
             answer = Deny(refusal) if refusal else decide(request, self.book, self.limits, state, self.context.now)
             del self.pending[request.request_id]
@@ -165,7 +171,7 @@ class Intake:
                 self.lifecycle.want_cancelled(order)
         return bool(blocking)
 
-    def _covers(self, request: OrderRequest) -> bool:
+    def covers(self, request: OrderRequest) -> bool:
         """Whether it sells a bought option while a sold one that this one covers is still to be bought back. Side by side, the
         sale would leave that one naked wherever its own exit is rejected, or can't fill in a fast market.
         """
@@ -178,6 +184,13 @@ class Intake:
             {r.instrument_token for r in self.pending.values() if r.side is BUY and r.intent is EXIT} if sold else ()
         )
         return any(t in asked or self.left(t) for t in sold)
+
+    def _tell_cover(self, request: OrderRequest) -> None:
+        """People must hear what holds up an exit, and why."""
+        since = self._held_since.setdefault(request.request_id, self.context.now)
+        if self.context.now - since > COVER_TOLD_NS and self.covers(request):
+            text = f"{request.instrument} is kept: it covers sold options that are still to be bought back"
+            self.context.alert(Level.WARNING, f"COVER:{request.instrument_token}", text)
 
     def left(self, token: int) -> int:
         """Units held beyond what the strategy's last word says; never more than is held."""
