@@ -19,7 +19,7 @@ import msgspec
 from tradealgo.domain.hours import at
 from tradealgo.domain.instruments import Instrument, Kind
 from tradealgo.domain.limits import Limits
-from tradealgo.domain.orders import DONE_STATES, SUBMIT, Fill, Intent, OrderRequest, OrderState, Side
+from tradealgo.domain.orders import DONE_STATES, DUPLICATE, SUBMIT, Fill, Intent, OrderRequest, OrderState, Side
 from tradealgo.domain.portfolio import Portfolio
 from tradealgo.domain.state import Action, Control, KillState
 from tradealgo.gatekeeper import messages as m
@@ -554,28 +554,30 @@ class World:
             return True
         for token, held in self.position.items():
             resting = sum(o.quantity - o.filled for o in self.orders.values() if o.alive and o.token == token)
-            is_told = f"EXIT:{token}" in gate.context.raised  # a leg that was not had is no word for the gate
-            if resting != (abs(held) if not (self.beyond(token) or is_told) else 0):
+            if resting != (abs(held) if not self.beyond(token) else 0):
                 return False
         return True
 
     def beyond(self, token: int) -> int:
-        """Units that the broker holds although the strategy's last request wants them gone."""
-        codes, wanted, is_open = {r.request_id: r.code for k, r in self.journal if k is RecordKind.VERDICT}, 0, False
-        for request in (r for r in self.requests if r.instrument_token == token):
-            after, denied = request.position_after, codes.get(request.request_id, SUBMIT) != SUBMIT
-            is_open = request.group and denied
-            if is_open and after * wanted >= 0 and abs(after) > abs(wanted):
-                continue  # what was wanted before it stands
-            wanted = after
-            if f"{request.request_id}^" in self.gate.state.seen:  # a leg of a broken basket: where it began
-                wanted -= request.side.sign * request.quantity
-        latest = next((r.position_after for r in reversed(self.requests) if r.instrument_token == token), 0)
-        held = self.position[token]
-        # After a leg that was not had either will do: random flows turn faster than any strategy's
-        return min(
-            abs(held) if held * w <= 0 else max(0, abs(held) - abs(w)) for w in {wanted, latest if is_open else wanted}
-        )
+        """Units that the broker holds although the strategy's last word, or request that waits, wants them gone."""
+        waiting = [r.position_after for r in self.gate.pending.values() if r.instrument_token == token]
+        wanted, held = waiting[-1] if waiting else self.word(token), self.position[token]
+        return abs(held) if held * wanted <= 0 else max(0, abs(held) - abs(wanted))
+
+    def word(self, token: int) -> int:
+        """What was last wanted of an instrument, by the journal: a leg that was not had counts where it asks for less, a leg
+        that is rolled back stands where it began, unless something else has been said since."""
+        asked = {r.request_id: r for k, r in self.journal if k is RecordKind.REQUEST and r.instrument_token == token}
+        wanted, said = 0, ""
+        for verdict in (r for k, r in self.journal if k is RecordKind.VERDICT and r.code != DUPLICATE):
+            request = asked.get(verdict.request_id)
+            if request is None or ("^" in request.request_id and request.request_id.partition("^")[0] != said):
+                continue
+            after, is_lost_leg = request.position_after, request.group and verdict.code != SUBMIT
+            if is_lost_leg and request.intent is Intent.ENTRY and after * wanted >= 0 and abs(after) > abs(wanted):
+                continue
+            wanted, said = after, request.request_id.partition("^")[0]
+        return wanted
 
     def is_told(self) -> bool:
         """Whether a person knows that exits don't come off, or has said that positions stay."""

@@ -196,8 +196,10 @@ async def test_a_tab_hears_that_nothing_is_new(server: Jupyter) -> None:
     """A page takes a server that is silent for 6 s for gone: with past sessions only it would say so again and again."""
     address = f"{server.url.replace('http', 'ws')}/tradealgo/stream?token={TOKEN}"
     async with asyncio.timeout(60), websockets.connect(address) as socket:
-        while json.loads(await socket.recv())["type"] != "alive":
-            pass
+        heard = [""]
+        while heard[-1] != "alive":
+            heard.append(json.loads(await socket.recv())["type"])
+    assert heard[1] == "sessions"
 
 
 def test_an_unknown_session_gets_a_sentence(server: Jupyter) -> None:

@@ -137,8 +137,8 @@ def test_beyond_the_watched_strikes_nothing_is_sold(day):
 
 def test_without_a_hedge_a_leg_may_have_the_contracts_exits():
     """There is nothing to uncover; and what leaves all legs at once is no harm."""
-    StraddleManager(hedge=0, stop_loss=0.3).fresh()
-    Hybrid(max_candles=30).fresh()
+    assert StraddleManager(hedge=0, stop_loss=0.3).fresh().stop_loss == 0.3
+    assert Hybrid(max_candles=30).fresh().max_candles == 30
 
 
 def test_figures_add_up_over_days(day):

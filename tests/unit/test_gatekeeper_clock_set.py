@@ -221,6 +221,7 @@ async def test_the_shell_tells_the_core(tmp_path: Path) -> None:
     running = asyncio.create_task(shell.run())
     while clock.since != T0 + 60 * SECOND:  # noqa: ASYNC110 (a sign that another task gives)
         await asyncio.sleep(0.01)
+    assert not running.done()
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running

@@ -117,6 +117,7 @@ async def test_a_gatekeeper_that_waits_still_says_that_it_lives(shell: Shell) ->
         while len(stamps - {0}) < 3:
             await asyncio.sleep(0.05)
             stamps.add(emergency.last_sign(shell.folder))
+    assert not running.done()
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
