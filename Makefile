@@ -47,7 +47,7 @@ demo: setup ## The main job: backtest, paper session, kill, parity; report in ru
 
 lab: setup ## JupyterLab with the TradeAlgo kernels, opening your copy of the quickstart
 	@test -e $(MINE) || { mkdir -p $(dir $(MINE)); cp notebooks/01_quickstart.ipynb $(MINE); }
-	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(MINE)
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(MINE) $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: setup ## All tests, the notebooks included
 	$(BIN)/python -m pytest -n auto --dist worksteal tests/unit tests/property tests/parity tests/conformance
