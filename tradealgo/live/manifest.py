@@ -40,13 +40,8 @@ DEFAULT_SPEED = 60.0
 PORTS = range(20_000, 32_000)
 PORT_TRIES = 50
 
-#: What Kite takes at most (2026).
-BROKER_TAKES = {
-    "orders_per_second": 10,
-    "orders_per_minute": 400,
-    "orders_per_day": 5_000,
-    "modifications_per_order": 25,
-}
+#: Limits whose default is all that the broker takes.
+BROKERS_OWN = frozenset({"orders_per_second", "orders_per_minute", "orders_per_day", "modifications_per_order"})
 
 #: Times the capital: an index future's margin is about a tenth of its value, a share's within the day a fifth.
 MOST_LEVERAGE = 10.0
@@ -172,8 +167,8 @@ def _expected(name: str, value: Any, usual: bool | int | float, mode: Mode) -> s
     is_loose = mode is Mode.PAPER and "fat_finger" in name  # a day at hundreds of times its speed
     if name.endswith("_fraction") and value > 1 and not is_loose:
         return f"a part of 1, as {usual or 0.03} for {usual or 0.03:.1%}"
-    most = BROKER_TAKES.get(name, math.inf)
-    return f"at most {most}, which is all that the broker takes" if value > most else ""
+    is_beyond = name in BROKERS_OWN and value > usual
+    return f"at most {usual}, which is all that the broker takes" if is_beyond else ""
 
 
 def checked_capital(capital: float) -> float:
